@@ -91,7 +91,11 @@ class MergeConfig:
         0.8, "Queries whose best class scores at most this are dropped.", low=0.0, high=1.0, runtime=True
     )
     mask_threshold: float = option(
-        0.5, "A pixel belongs to a segment only where its mask probability reaches this.", low=0.0, high=1.0, runtime=True
+        0.5,
+        "A pixel belongs to a segment only where its mask probability reaches this.",
+        low=0.0,
+        high=1.0,
+        runtime=True,
     )
     overlap_threshold: float = option(
         0.8, "Segments that win a smaller share of their own mask are dropped.", low=0.0, high=1.0, runtime=True
