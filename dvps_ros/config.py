@@ -209,6 +209,80 @@ class Config:
     street: StreetConfig = field(default_factory=StreetConfig)
 
 
+# --- the nodes --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PerceptionConfig:
+    """Parameters of the perception node, one ROS parameter each; those marked runtime may be set while it runs."""
+
+    model: str = option(
+        "models/street", "Model folder: absolute, or relative to the working directory or the package's share folder."
+    )
+    device: str = option("auto", "Where the network runs: auto, cpu, cuda or cuda:N.")
+    precision: Literal["auto", "32", "16", "bf16"] = option("auto", "Arithmetic; auto: 16 on CUDA, 32 elsewhere.")
+    autostart: bool = option(False, "Configure and activate without a lifecycle manager.")
+    input_transport: Literal["raw", "compressed"] = option("raw", "Image, or CompressedImage on image/compressed.")
+    camera_info_mode: Literal["synced", "latest"] = option(
+        "synced", "Pair each image with the camera_info of its stamp, or use the latest one."
+    )
+    sync_slop: float = option(0.0, "Stamps of a pair may differ by this many seconds; 0: exactly equal.", low=0.0)
+    camera_info_timeout: float = option(
+        1.0, "Seconds without a fitting camera_info after which images go on without one.", low=0.0, runtime=True
+    )
+    rectified: bool = option(False, "The image is rectified although camera_info has distortion: use P, not K and D.")
+    reliability: Literal["auto", "reliable", "best_effort"] = option(
+        "auto", "Of the input subscriptions; auto: what the publishers offer."
+    )
+    max_age: float = option(
+        0.0, "Frames whose stamp is older than this many seconds are dropped; 0: none.", low=0.0, runtime=True
+    )
+    max_rate: float = option(0.0, "At most this many frames per second are taken; 0: all.", low=0.0, runtime=True)
+    max_pixels: int = option(33554432, "Images with more pixels are refused.", low=1)
+    max_consecutive_errors: int = option(
+        10, "The node deactivates itself after this many failed frames in a row.", low=1, runtime=True
+    )
+    score_threshold: float = option(
+        -1.0, "Queries scoring at most this are dropped; negative: the model's own.", low=-1.0, high=1.0, runtime=True
+    )
+    mask_threshold: float = option(
+        -1.0,
+        "A pixel belongs to a segment where its mask probability reaches this; negative: the model's own.",
+        low=-1.0,
+        high=1.0,
+        runtime=True,
+    )
+    overlap_threshold: float = option(
+        -1.0,
+        "Segments that win a smaller share of their own mask are dropped; negative: the model's own.",
+        low=-1.0,
+        high=1.0,
+        runtime=True,
+    )
+    output_scale: float = option(
+        1.0, "Size of the output images, as a factor of the input's.", low=0.05, high=1.0, runtime=True
+    )
+    max_depth: float = option(80.0, "Depth and clouds end here, in metres.", low=0.1, runtime=True)
+    depth_encoding: Literal["32FC1", "16UC1"] = option("32FC1", "Depth in metres (float) or millimetres (uint16).")
+    organized: bool = option(False, "points has the image's shape with NaN holes, instead of valid points only.")
+    points_stride: int = option(1, "Every this many pixels in each direction becomes a point.", low=1, runtime=True)
+    voxel_size: float = option(0.1, "Edge of the grid that thins obstacles, in metres.", low=0.01, runtime=True)
+    diagnostics_rate: float = option(1.0, "Diagnostics per second.", low=0.1, high=100.0)
+
+
+@dataclass(frozen=True)
+class SimCameraConfig:
+    """Parameters of the simulated camera node, one ROS parameter each."""
+
+    seed: int = option(1, "Which street.", low=0)
+    rate: float = option(10.0, "Frames per second; runs as fast as rendering allows below that.", low=0.1, runtime=True)
+    width: int = option(512, "Image width in pixels.", low=32)
+    height: int = option(256, "Image height in pixels.", low=32)
+    frame_id: str = option("sim_camera_optical_frame", "Name of the camera's optical frame.")
+    truth: bool = option(True, "Also publish the true labels and depth.")
+    reliability: Literal["reliable", "best_effort"] = option("reliable", "Offered by all publishers.")
+
+
 # --- loading and writing ----------------------------------------------------------------------------------------------
 
 
