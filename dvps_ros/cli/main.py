@@ -1,0 +1,58 @@
+"""The console script ``dvps``: parses the subcommand, and turns a user's mistake into one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from dvps_ros import __version__
+
+SUBCOMMANDS = ("train", "evaluate", "predict", "bench", "convert", "render")
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line, without the whole usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print ``message`` to stderr and exit with code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``dvps`` with all its subcommands.
+
+    Each file dvps_ros/cli/<subcommand>.py offers ``add_parser(subparsers)``, which ends with
+    ``parser.set_defaults(run=run)``, and ``run(args) -> int``, which does the heavy imports.
+    """
+    parser = OneLineParser(prog="dvps", description="Depth-aware panoptic perception: train, measure and use it.")
+    parser.add_argument("--version", action="version", version=f"dvps_ros {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=OneLineParser)
+    for name in SUBCOMMANDS:
+        module = f"dvps_ros.cli.{name}"
+        if importlib.util.find_spec(module) is None:
+            continue
+        importlib.import_module(module).add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``dvps``; returns the exit code: 0, 2 after a user's mistake, 130 after Ctrl-C."""
+    args = build_parser().parse_args(argv)
+    run = args.run if "run" in args else importlib.import_module(f"dvps_ros.cli.{args.command}").run
+    try:
+        return run(args) or 0
+    except (ValueError, OSError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"dvps {args.command}: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"dvps {args.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

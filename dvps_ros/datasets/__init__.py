@@ -1,0 +1,1 @@
+"""Data sets on disk, as labelled frames and as augmented training batches."""

@@ -1,0 +1,232 @@
+"""The Cityscapes-DVPS format (Qiao et al., ViP-DeepLab, CVPR 2021): index, reader and writer.
+
+``root/video_sequence/{train,val}/SSSSSS_FFFFFF_<city>_<sequence>_<frame>_<kind>.png``, kind one of ``leftImg8bit``
+(RGB), ``gtFine_instanceTrainIds`` (16 bit panoptic) and ``depth`` (16 bit, metres * 256, 0 = no label). Beside them,
+this project's addition ``cameras.json``: ``{"SSSSSS": {"fx", "fy", "cx", "cy", "width", "height"}}``; optional.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dvps_ros.datasets import png
+from dvps_ros.datasets.frames import FrameFiles, LabelledFrame
+from dvps_ros.labels import CITYSCAPES, DIVISOR, VOID
+from dvps_ros.structures import Intrinsics
+
+IMAGE, PANOPTIC, DEPTH = "leftImg8bit", "gtFine_instanceTrainIds", "depth"
+#: Void of the class * 1000 + instance encoding; the other encoding's is 255.
+FILE_VOID = 32 * DIVISOR
+#: Depth steps per metre.
+DEPTH_SCALE = 256.0
+
+_NAME = re.compile(r"(?P<name>(?P<sequence>\d{6})_(?P<frame>\d{6})_.+)_" + IMAGE + r"\.png")
+
+
+def split_folder(root: Path, split: str) -> Path:
+    """The folder of one split (``"train"`` or ``"val"``)."""
+    return Path(root) / "video_sequence" / split
+
+
+def index(root: Path, split: str) -> list[FrameFiles]:
+    """All frames of a split that have an image, by sequence and frame; label files that do not exist are left out.
+
+    Raises ``FileNotFoundError`` naming the folder that is missing or has no image.
+    """
+    folder = split_folder(root, split)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no data set folder {folder}")
+    present = {path.name for path in folder.iterdir()}
+    frames = []
+    for match in filter(None, map(_NAME.fullmatch, sorted(present))):
+        panoptic, depth = (f"{match['name']}_{kind}.png" for kind in (PANOPTIC, DEPTH))
+        frames.append(
+            FrameFiles(
+                sequence=int(match["sequence"]),
+                frame=int(match["frame"]),
+                name=match["name"],
+                image=folder / match.group(),
+                panoptic=(folder / panoptic,) if panoptic in present else (),
+                depth=folder / depth if depth in present else None,
+            )
+        )
+    if not frames:
+        raise FileNotFoundError(f"no *_{IMAGE}.png in data set folder {folder}")
+    return frames
+
+
+def read_panoptic(files: FrameFiles) -> np.ndarray | None:
+    """(H, W) int32 class * 1000 + instance, void 255000, from either encoding; None without a label file."""
+    return decode_panoptic(png.read_values(files.panoptic[0])) if files.panoptic else None
+
+
+def read_depth(files: FrameFiles) -> np.ndarray | None:
+    """(H, W) float32 metres, 0 = no label; None without a label file."""
+    if files.depth is None:
+        return None
+    return png.read_values(files.depth).astype(np.float32) / np.float32(DEPTH_SCALE)
+
+
+def decode_panoptic(values: np.ndarray) -> np.ndarray:
+    """Both encodings in circulation to class * 1000 + instance (int32).
+
+    v < 1000 is a class by itself (stuff, or 255 void), anything else class * 1000 + instance; classes above 18 are void.
+    """
+    values = values.astype(np.int32)
+    panoptic = np.where(values < DIVISOR, values * DIVISOR, values)
+    return np.where(panoptic >= len(CITYSCAPES) * DIVISOR, VOID, panoptic).astype(np.int32)
+
+
+def encode_panoptic(panoptic: np.ndarray) -> np.ndarray:
+    """class * 1000 + instance to the 16-bit file values, void 32000.
+
+    Raises ``ValueError`` naming a negative id, or one that is neither void nor of a known class.
+    """
+    panoptic = np.asarray(panoptic)
+    void = panoptic >= VOID
+    bad = (panoptic < 0) | (~void & (panoptic >= len(CITYSCAPES) * DIVISOR))
+    if bad.any():
+        raise ValueError(f"panoptic id {int(panoptic[bad][0])} is of no Cityscapes class")
+    return np.where(void, FILE_VOID, panoptic).astype(np.uint16)
+
+
+def encode_depth(depth: np.ndarray) -> np.ndarray:
+    """Metres to the 16-bit file values; what is not finite, not positive or beyond the format (256 m) becomes 0."""
+    depth = np.asarray(depth, np.float64)
+    valid = np.isfinite(depth) & (depth > 0)
+    steps = np.rint(np.where(valid, depth, 0.0) * DEPTH_SCALE)
+    valid &= steps < np.iinfo(np.uint16).max
+    return np.where(valid, np.maximum(steps, 1), 0).astype(np.uint16)
+
+
+def write_frame(
+    folder: Path,
+    sequence: int,
+    frame: int,
+    rgb: np.ndarray,
+    panoptic: np.ndarray | None,
+    depth: np.ndarray | None,
+    city: str = "street",
+) -> None:
+    """Write one frame into a split's folder (``split_folder``), each file whole or not at all, the image last.
+
+    Parameters
+    ----------
+    folder : created when missing.
+    sequence, frame : numbers, 0..999999.
+    rgb : (H, W, 3) uint8.
+    panoptic : (H, W) int, class * 1000 + instance, 255000 void; None writes no label.
+    depth : (H, W) metres, 0 = no label; None writes no label.
+
+    Raises
+    ------
+    ValueError : sizes differ, a number does not fit the file name, or an id is of no class.
+    """
+    if not (0 <= sequence < 10**6 and 0 <= frame < 10**6):
+        raise ValueError(f"sequence {sequence}, frame {frame}: file names hold six digits each")
+    for label, what in ((panoptic, "panoptic"), (depth, "depth")):
+        if label is not None and label.shape != rgb.shape[:2]:
+            raise ValueError(f"{what} label of size {label.shape} for an image of size {rgb.shape[:2]}")
+    stem = Path(folder) / f"{sequence:06d}_{frame:06d}_{city}_{sequence:06d}_{frame:06d}"
+    if panoptic is not None:
+        png.write(stem.with_name(f"{stem.name}_{PANOPTIC}.png"), encode_panoptic(panoptic))
+    if depth is not None:
+        png.write(stem.with_name(f"{stem.name}_{DEPTH}.png"), encode_depth(depth))
+    # a frame is found by its image: once that is there, its labels are
+    png.write(stem.with_name(f"{stem.name}_{IMAGE}.png"), rgb)
+
+
+def write_cameras(folder: Path, cameras: Mapping[int, Intrinsics]) -> None:
+    """Add cameras (by sequence number) to a split's ``cameras.json``, keeping those of other sequences."""
+    path = Path(folder) / "cameras.json"
+    merged = {**(_read_json(path) if path.is_file() else {}), **{f"{s:06d}": _row(c) for s, c in cameras.items()}}
+    png.write_bytes(path, (json.dumps(dict(sorted(merged.items())), indent=1) + "\n").encode())
+
+
+def read_cameras(folder: Path) -> dict[int, Intrinsics]:
+    """Cameras by sequence number from a split's ``cameras.json``; empty without one; ``ValueError`` naming a broken one."""
+    path = Path(folder) / "cameras.json"
+    if not path.is_file():
+        return {}
+    try:
+        return {
+            int(sequence): Intrinsics(
+                *(float(row[key]) for key in ("fx", "fy", "cx", "cy")), int(row["width"]), int(row["height"])
+            )
+            for sequence, row in _read_json(path).items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: a camera needs numbers fx, fy, cx, cy, width, height") from error
+
+
+class CityscapesDvps:
+    """A split as a sequence of labelled frames, in order.
+
+    Parameters
+    ----------
+    root : the folder that holds ``video_sequence``.
+    split : ``"train"`` or ``"val"``.
+    focal : fx in pixels for sequences that ``cameras.json`` does not name.
+
+    Raises ``FileNotFoundError`` naming a folder that is missing or empty.
+    """
+
+    labels = CITYSCAPES
+
+    def __init__(self, root: Path, split: str, focal: float) -> None:
+        self.files = index(root, split)
+        self.cameras = read_cameras(split_folder(root, split))
+        self.focal = focal
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, position: int) -> LabelledFrame:
+        """Read one frame; ``ValueError`` naming a broken file or labels of another size than the image."""
+        files = self.files[position]
+        image = png.read_rgb(files.image)
+        panoptic, depth = read_panoptic(files), read_depth(files)
+        for label, path in ((panoptic, files.panoptic[0] if files.panoptic else None), (depth, files.depth)):
+            if label is not None and label.shape != image.shape[:2]:
+                raise ValueError(f"{path}: size {label.shape} differs from the image's {image.shape[:2]}")
+        return LabelledFrame(image, panoptic, depth, self.intrinsics(files.sequence, image.shape[:2]), files.name)
+
+    def intrinsics(self, sequence: int, size: tuple[int, int]) -> Intrinsics:
+        """The camera of a sequence for images of ``size`` (H, W): from ``cameras.json``, else focal and image centre."""
+        height, width = size
+        camera = self.cameras.get(sequence)
+        if camera is None:
+            return centered(self.focal, width, height)
+        return camera if (camera.width, camera.height) == (width, height) else camera.resized(width, height)
+
+
+def centered(focal: float, width: int, height: int) -> Intrinsics:
+    """A camera of which only the focal length in pixels is known: square pixels, principal point in the middle."""
+    return Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
+
+
+def sequences(files: Iterable[FrameFiles]) -> dict[int, list[int]]:
+    """Positions of the frames of each sequence, in order."""
+    result: dict[int, list[int]] = {}
+    for position, entry in enumerate(files):
+        result.setdefault(entry.sequence, []).append(position)
+    return result
+
+
+def _row(camera: Intrinsics) -> dict[str, float]:
+    return {key: getattr(camera, key) for key in ("fx", "fy", "cx", "cy", "width", "height")}
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        tree = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: expected an object of cameras by sequence")
+    return tree
