@@ -1,0 +1,59 @@
+# make demo   the simulated street through the real node, about a minute; leaves demo/montage.png and demo/recording.mcap
+# make test   lint and every test
+# make lint   ruff alone
+# make setup  the environment alone (the others call it)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.PHONY: help setup demo test lint
+.DEFAULT_GOAL := help
+
+help:
+	sed -n 's/^# \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
+
+setup: $(VENV)/.packages $(VENV)/.system
+
+demo: setup
+	$(BIN)/dvps demo
+
+test: lint
+	$(BIN)/pytest -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+
+# The stamp is written last: an interrupted installation is taken up again by the next make.
+$(VENV)/.packages: constraints.txt setup.py setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
+	    { echo "dvps_ros needs python3 3.10 or newer; choose one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null ||
+	    { echo "python3 cannot make virtual environments; run: sudo apt-get install python3-venv" >&2; exit 1; }
+	echo "Setting up .venv: PyTorch, ROS 2 Jazzy, MuJoCo. A few minutes and some GB, once."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ros,train,sim,test]'
+	touch $@
+
+# Headless rendering needs EGL and a driver: trying is the only test that fits Mesa and every vendor's.
+OPEN_EGL := MUJOCO_GL=egl $(BIN)/python -c 'import mujoco; mujoco.GLContext(16, 16).free()' >/dev/null 2>&1
+EGL_PACKAGES := libegl1 libgl1-mesa-dri
+
+$(VENV)/.system: $(VENV)/.packages
+	if ! $(OPEN_EGL); then
+	    if [ "$$(id -u)" = 0 ]; then as_root=env; else as_root="sudo -n"; fi
+	    if command -v apt-get >/dev/null && $$as_root true 2>/dev/null; then
+	        echo "Installing $(EGL_PACKAGES) for headless rendering."
+	        log=$$(mktemp)
+	        { $$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive \
+	            apt-get install -qq -y $(EGL_PACKAGES); } >$$log 2>&1 || tail -n 3 $$log >&2
+	        rm -f $$log
+	    fi
+	    $(OPEN_EGL) || { echo "Headless rendering needs EGL; run: sudo apt-get install $(EGL_PACKAGES)" >&2; exit 1; }
+	fi
+	touch $@

@@ -1,0 +1,86 @@
+"""Packaging for pip and for colcon (ament_python)."""
+
+from collections import defaultdict
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "dvps_ros"
+HERE = Path(__file__).resolve().parent
+SHARE = f"share/{NAME}"
+
+#: Real ROS 2 Jazzy as wheels, for machines without a ROS installation; inside one, its own packages are used.
+ROS_MESSAGES = ("sensor-msgs", "std-msgs", "geometry-msgs", "diagnostic-msgs", "visualization-msgs", "std-srvs")
+
+
+def version() -> str:
+    """The version that ``dvps_ros/__init__.py`` states."""
+    for line in (HERE / NAME / "__init__.py").read_text(encoding="utf-8").splitlines():
+        if line.startswith("__version__"):
+            return line.split('"')[1]
+    raise RuntimeError("dvps_ros/__init__.py states no __version__")
+
+
+def shared_files() -> list[tuple[str, list[str]]]:
+    """What lands in share/dvps_ros: launch files, configurations and models, folder by folder."""
+    folders = defaultdict(list)
+    for top in ("launch", "config", "models"):
+        for path in sorted((HERE / top).rglob("*")):
+            relative = path.relative_to(HERE)
+            if path.is_file() and "__pycache__" not in relative.parts:
+                folders[f"{SHARE}/{relative.parent.as_posix()}"].append(relative.as_posix())
+    return [
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (SHARE, ["package.xml"]),
+        *folders.items(),
+    ]
+
+
+setup(
+    name=NAME,
+    version=version(),
+    description="Depth-aware panoptic perception for ROS 2: one camera in, labelled 3-D out",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    maintainer="dvps_ros contributors",
+    maintainer_email="dvps_ros@users.noreply.github.com",
+    packages=find_packages(exclude=["test*"]),
+    data_files=shared_files(),
+    zip_safe=False,
+    python_requires=">=3.10",
+    install_requires=[
+        "numpy>=1.26",
+        "torch>=2.4",
+        "transformers>=4.45",
+        "safetensors>=0.4.3",
+        "PyYAML>=6.0",
+        "opencv-python-headless>=4.8,<5",  # cv_bridge fails with 5
+        "tqdm>=4.60",
+    ],
+    extras_require={
+        "ros": [
+            "ros-rclpy[fastrtps]==7.1.6",
+            *(f"ros-{name}==5.3.6" for name in ROS_MESSAGES),
+            "mcap>=1.2",
+        ],
+        "train": ["lightning>=2.4", "scipy>=1.10", "tensorboard>=2.16"],
+        "sim": ["mujoco>=3.2"],
+        "test": [
+            "pytest>=7.4,<8.4",  # launch_pytest breaks with 8.4
+            "hypothesis>=6.100",
+            "mcap-ros2-support>=0.5",
+            "rosbags>=0.10",
+            "ruff>=0.12",
+            "torchmetrics>=1.4",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "dvps = dvps_ros.cli.main:main",
+            "perception_node = dvps_ros.nodes.perception_node:main",
+            "sim_camera_node = dvps_ros.nodes.sim_camera_node:main",
+            "observer_node = dvps_ros.nodes.observer_node:main",
+        ],
+    },
+)
