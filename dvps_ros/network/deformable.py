@@ -1,0 +1,108 @@
+"""Multi-scale deformable attention (Zhu et al., Deformable DETR, ICLR 2021) in plain PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dvps_ros.network.layers import FeedForward
+
+
+class DeformableAttention(nn.Module):
+    """Each token reads a few learned places around itself on every level (MSDeformAttn).
+
+    Parameters: ``width`` C, ``heads`` dividing it, ``levels`` L maps, ``points`` P per head and level.
+    """
+
+    def __init__(self, width: int, heads: int, levels: int, points: int):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        self.heads, self.levels, self.points = heads, levels, points
+        self.offsets = nn.Linear(width, heads * levels * points * 2)
+        self.weights = nn.Linear(width, heads * levels * points)
+        self.value = nn.Linear(width, width)
+        self.output = nn.Linear(width, width)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        # Every head starts looking in its own direction, point p at p pixels (on the square, not the circle).
+        angle = torch.arange(self.heads) * (2 * math.pi / self.heads)
+        direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
+        direction = direction / direction.abs().amax(dim=-1, keepdim=True)
+        distance = torch.arange(1, self.points + 1)
+        bias = direction[:, None, None, :] * distance[None, None, :, None]
+        nn.init.zeros_(self.offsets.weight)
+        with torch.no_grad():
+            self.offsets.bias.copy_(bias.expand(-1, self.levels, -1, -1).flatten())
+        nn.init.zeros_(self.weights.weight)
+        nn.init.zeros_(self.weights.bias)
+        for projection in (self.value, self.output):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
+
+    def forward(self, query: Tensor, value: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """Sample ``value`` around ``reference``.
+
+        Parameters
+        ----------
+        query : (B, Q, C), position code included.
+        value : (B, N, C), the levels' pixels one level after the other, rows first.
+        reference : (Q, 2) x, y in 0..1 of every query.
+        sizes : (height, width) of each level; the products sum to N.
+
+        Returns
+        -------
+        (B, Q, C). Outside a map the value is zero; inside it is bilinear with pixel centres at half integers.
+        """
+        batch, queries, _ = query.shape
+        shape = (batch, queries, self.heads, self.levels, self.points)
+        # Places on a map need float32: half precision moves them by up to half a pixel.
+        working = torch.promote_types(query.dtype, torch.float32)
+        offsets = self.offsets(query).to(working).view(*shape, 2)
+        weights = self.weights(query).to(working).view(batch, queries, self.heads, -1).softmax(-1)
+        weights = weights.permute(0, 2, 1, 3).flatten(0, 1)  # (B*heads, Q, L*P)
+        value = self.value(value)
+        maps = value.unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1).flatten(0, 1)  # (B*heads, C/heads, N)
+
+        sampled, start = [], 0
+        for level, (height, width) in enumerate(sizes):
+            size = torch.tensor((width, height), device=query.device, dtype=working)
+            place = reference.to(working)[:, None, None] + offsets[:, :, :, level] / size  # (B, Q, heads, P, 2)
+            grid = (2 * place - 1).transpose(1, 2).flatten(0, 1)  # (B*heads, Q, P, 2)
+            level_map = maps[:, :, start : start + height * width].unflatten(-1, (height, width)).to(working)
+            sampled.append(F.grid_sample(level_map, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
+            start += height * width
+        # (B*heads, C/heads, Q, L*P) * (B*heads, 1, Q, L*P) -> (B*heads, C/heads, Q)
+        read = (torch.cat(sampled, dim=-1) * weights[:, None]).sum(-1)
+        read = read.view(batch, -1, queries).transpose(1, 2)  # (B, Q, C)
+        return self.output(read.to(value.dtype))
+
+
+class DeformableLayer(nn.Module):
+    """One encoder layer: deformable self-attention over all levels, then feed-forward; post-norm."""
+
+    def __init__(self, width: int, heads: int, levels: int, points: int, hidden: int):
+        super().__init__()
+        self.attention = DeformableAttention(width, heads, levels, points)
+        self.norm = nn.LayerNorm(width)
+        self.feedforward = FeedForward(width, hidden)
+
+    def forward(self, tokens: Tensor, position: Tensor, reference: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """Tokens (B, N, C) of all levels -> (B, N, C); ``position`` (1, N, C), the rest as in the attention."""
+        tokens = self.norm(tokens + self.attention(tokens + position, tokens, reference, sizes))
+        return self.feedforward(tokens)
+
+
+def reference_points(sizes: Sequence[tuple[int, int]], device: torch.device | str, dtype: torch.dtype) -> Tensor:
+    """Pixel centres of all levels, one level after the other, rows first: (N, 2) x, y in 0..1."""
+    points = []
+    for height, width in sizes:
+        y = (torch.arange(height, device=device, dtype=dtype) + 0.5) / height
+        x = (torch.arange(width, device=device, dtype=dtype) + 0.5) / width
+        points.append(torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1).flatten(0, 1))
+    return torch.cat(points)

@@ -1,0 +1,148 @@
+"""DvpsNet: backbone, two pixel decoders, query decoder, geometry, heads (He et al., DeepDPS, ICCV 2023, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dvps_ros.config import NetworkConfig
+from dvps_ros.network.backbone import Backbone, build_backbone
+from dvps_ros.network.geometry import BackupQuery, DenseDepth, GeometricDepth, GeometryDecoder
+from dvps_ros.network.heads import DenseDepthHead, DepthHead, SegmentHead
+from dvps_ros.network.layers import sine_position
+from dvps_ros.network.pixel_decoder import PixelDecoder
+from dvps_ros.network.query_decoder import QueryDecoder, SegmentQueries
+from dvps_ros.structures import Features, Prediction
+
+#: Thousandths of ImageNet's RGB mean and deviation on the 0..255 scale. Whole numbers, so that casting the network
+#: to half precision leaves them exact.
+_MEAN = (123675, 116280, 103530)
+_DEVIATION = (58395, 57120, 57375)
+_STRIDE = 32
+
+
+class DvpsNet(nn.Module):
+    """Depth-aware panoptic segmentation of single images.
+
+    Attributes: ``config``, the ``NetworkConfig`` it was built from.
+    """
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        backbone: Backbone,
+        semantic_decoder: PixelDecoder,
+        depth_decoder: PixelDecoder,
+        query_decoder: QueryDecoder,
+        segment_head: SegmentHead,
+        geometry: GeometricDepth | DenseDepth,
+    ):
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
+        self.backbone = backbone
+        self.semantic_decoder = semantic_decoder
+        self.depth_decoder = depth_decoder
+        self.query_decoder = query_decoder
+        self.segment_head = segment_head
+        self.geometry = geometry
+
+    def forward(self, images: Tensor, layers: bool | None = None) -> Prediction:
+        """Predict (B, 3, H, W) RGB images, 0..255, uint8 or floating point.
+
+        Parameters
+        ----------
+        layers : also give the predictions of the initial queries and of all earlier layers; default: in training.
+
+        Returns
+        -------
+        ``Prediction`` whose maps are a quarter of the size padded (right and below) to multiples of 32.
+        """
+        return self.decode(self.backbone_features(images), self.training if layers is None else layers)
+
+    def backbone_features(self, images: Tensor) -> Features:
+        """Normalise, pad to multiples of 32 and run the backbone; ``images`` as in ``forward``."""
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
+        height, width = images.shape[-2:]
+        weights = next(self.backbone.parameters()).dtype
+        working = torch.promote_types(weights, torch.float32)
+        normalised = (images.to(working) * 1000 - self.mean) / self.deviation
+        padded = F.pad(normalised, (0, -width % _STRIDE, 0, -height % _STRIDE))
+        return self.backbone(padded.to(weights))
+
+    def decode(self, features: Features, layers: bool = False) -> Prediction:
+        """Everything after the backbone, in the weights' precision; ``layers`` as in ``forward``."""
+        sizes = [m.shape[-2:] for m in (features.stride32, features.stride16, features.stride8)]
+        like = {"device": features.stride4.device, "dtype": features.stride4.dtype}
+        positions = [sine_position(*size, self.config.width, **like) for size in sizes]
+
+        semantic = self.semantic_decoder(features, positions)
+        depth = self.depth_decoder(features, positions)
+        mask_levels = resized_levels(semantic.embedding, sizes)
+        initial, *segments = self.query_decoder(semantic.levels, positions, mask_levels, self.segment_head)
+        estimate = self.geometry(segments, self.query_decoder.position, depth, positions, mask_levels, every=layers)
+
+        def predict(state: SegmentQueries, embedding: Tensor, backup: Tensor) -> Prediction:
+            return Prediction(
+                class_logits=self.segment_head.class_logits(state.queries),
+                mask_embedding=state.mask_embedding,
+                mask_features=semantic.embedding,
+                depth_embedding=embedding,
+                backup_embedding=backup,
+                depth_features=estimate.features,
+                max_depth=self.config.max_depth,
+            )
+
+        last = predict(segments[-1], estimate.segments[-1], estimate.backups[-1])
+        if not layers:
+            return last
+        none = estimate.backups[-1][:, :0]  # the initial queries have met no geometry yet
+        earlier = [predict(initial, none, none)]
+        earlier += map(predict, segments[:-1], estimate.segments, estimate.backups)
+        return replace(last, layers=tuple(earlier))
+
+
+@torch.no_grad()
+def resized_levels(embedding: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """E_pixel (B, C, h, w) resized bilinearly to each (height, width): (B, C, height * width), without gradient."""
+    return [F.interpolate(embedding, size, mode="bilinear", align_corners=False).flatten(2) for size in sizes]
+
+
+def build(config: NetworkConfig) -> DvpsNet:
+    """A ``DvpsNet`` of the configured sizes, randomly initialised (its backbone as ``config.backbone`` says).
+
+    Raises ``ValueError`` naming a size that does not fit.
+    """
+    c = config
+    if c.width % 32 or c.width % c.heads:
+        raise ValueError(f"network.width is {c.width}, must be a multiple of 32 and of heads ({c.heads})")
+    backbone = build_backbone(c.backbone)
+
+    def pixel_decoder() -> PixelDecoder:
+        return PixelDecoder(backbone.channels, c.width, c.heads, c.points, c.encoder_layers, c.encoder_feedforward)
+
+    def geometry() -> GeometricDepth | DenseDepth:
+        if c.depth_head == "dense":
+            return DenseDepth(DenseDepthHead(c.width))
+        return GeometricDepth(
+            GeometryDecoder(c.queries, c.width, c.heads, c.decoder_layers, c.feedforward),
+            BackupQuery(c.width, c.heads, c.decoder_layers, c.feedforward),
+            DepthHead(c.width),
+            c.width,
+        )
+
+    return DvpsNet(
+        config,
+        backbone,
+        semantic_decoder=pixel_decoder(),
+        depth_decoder=pixel_decoder(),
+        query_decoder=QueryDecoder(c.queries, c.width, c.heads, c.decoder_layers, c.feedforward),
+        segment_head=SegmentHead(c.width, c.classes),
+        geometry=geometry(),
+    )
