@@ -103,6 +103,19 @@ class MergeConfig:
 
 
 @dataclass(frozen=True)
+class TrackConfig:
+    """How things keep their number from frame to frame."""
+
+    patience: int = option(10, "Frames for which a thing that is not seen keeps its number.", low=0)
+    min_overlap: float = option(
+        0.15, "Intersection over union with its predicted place from which a thing is the same.", low=0.0, high=1.0
+    )
+    min_proximity: float = option(
+        0.5, "Closeness in place and depth, 0..1, from which a thing is the same without overlap.", low=0.0, high=1.0
+    )
+
+
+@dataclass(frozen=True)
 class InputConfig:
     """The size at which the network sees an image."""
 
@@ -175,6 +188,10 @@ class TrainingConfig:
     validate_batches: int = option(0, "Validation images; 0: all.", low=0)
     checkpoint_every: int = option(500, "Steps between resumable checkpoints.", low=1)
     log_every: int = option(20, "Steps between logged values.", low=1)
+    ema_decay: float = option(
+        0.0, "Decay of the moving average of weights that is validated and exported; 0: none.", low=0.0, high=0.9999999
+    )
+    images: int = option(4, "Validation images drawn into TensorBoard.", low=0)
     seed: int = option(1, "Seed of weights, sampling and augmentation.", low=0)
 
 
@@ -202,6 +219,7 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     input: InputConfig = field(default_factory=InputConfig)
     merge: MergeConfig = field(default_factory=MergeConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -393,8 +411,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return from_dict(hint, {} if value is None else value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        if value in arguments and isinstance(value, str):
-            return value
+        if str(value) in arguments and isinstance(value, str | int):  # `precision: 16` reads as a number
+            return str(value)
         raise ValueError(f"{where} is {value!r}, must be one of {', '.join(map(str, arguments))}")
     if origin in (typing.Union, types.UnionType):
         return None if value is None else _convert(value, arguments[0], where)

@@ -1,0 +1,184 @@
+"""Bi-directional guidance (He et al., ICCV 2023, section 3.3): each task's labels shape the other task's features.
+
+Both compare every pixel with the other pixels of a K x K patch around it. A patch is walked offset by offset, so memory
+grows with the pixels only: nothing of size pixels x K^2 x channels is ever held.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+# --- semantic to depth --------------------------------------------------------------------------------------------
+
+
+def semantic_to_depth(
+    features: Tensor, ids: Tensor, void: int, patch: int = 5, margin: float = 0.3, min_negatives: int = 1
+) -> Tensor:
+    """Triplet loss on depth features around segment borders (Eqs. 3-5).
+
+    Each pixel is an anchor: the farthest pixel of its own segment in the patch should be nearer, by ``margin``, than
+    the nearest pixel of another segment. The released code multiplies distances by an indicator before taking the
+    minimum, so that its minimum is always 0; here the minimum runs over negatives only, as Eq. 4 says.
+
+    Parameters
+    ----------
+    features : (B, C, h, w), normalized to unit length inside.
+    ids : (B, h, w) integer panoptic ids.
+    void : the id of pixels that are neither anchor, positive nor negative; pixels outside the map are the same.
+    patch : K, odd.
+    margin : alpha of Eq. 5.
+    min_negatives : an anchor counts with at least this many negatives and as many positives, itself included.
+
+    Returns
+    -------
+    scalar: the mean over anchors, 0 without an anchor.
+    """
+    unit = F.normalize(features, dim=1)
+    farthest, nearest, anchors = _extreme_offsets(unit.detach(), ids, void, patch, min_negatives)
+    rows = anchors.nonzero()
+    if len(rows) == 0:
+        return features.sum() * 0
+    image, y, x = rows.unbind(1)
+    flat = unit.permute(0, 2, 3, 1)
+    anchor = flat[image, y, x]  # (A, C)
+    offsets = torch.tensor(_offsets(patch), device=ids.device)
+    reach = []
+    for chosen in (farthest[anchors], nearest[anchors]):  # (A,) index into the offsets
+        dy, dx = offsets[chosen].unbind(1)
+        reach.append(_length(anchor - flat[image, y + dy, x + dx], dim=1))
+    return (margin + reach[0] - reach[1]).clamp_min(0).mean()
+
+
+@torch.no_grad()
+def _extreme_offsets(
+    unit: Tensor, ids: Tensor, void: int, patch: int, min_negatives: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For every pixel the offsets of its farthest positive and nearest negative, and whether it is an anchor.
+
+    Unit vectors are the farther apart the smaller their cosine, so distances themselves are not needed here.
+    """
+    labelled = ids != void
+    smallest = unit.new_full(ids.shape, torch.inf)
+    largest = unit.new_full(ids.shape, -torch.inf)
+    farthest = torch.full(ids.shape, (patch * patch) // 2, device=ids.device)  # the center: distance 0
+    nearest = farthest.clone()
+    positives, negatives = torch.zeros_like(farthest), torch.zeros_like(farthest)
+    for index, (dy, dx) in enumerate(_offsets(patch)):
+        here, there = _overlap(dy, dx, *ids.shape[1:])
+        both = labelled[here] & labelled[there]
+        same = ids[here] == ids[there]
+        cosine = (unit[_channels(here)] * unit[_channels(there)]).sum(1)
+        positive, negative = both & same, both & ~same
+        positives[here] += positive
+        negatives[here] += negative
+        farther = positive & (cosine < smallest[here])
+        nearer = negative & (cosine > largest[here])
+        smallest[here] = torch.where(farther, cosine, smallest[here])
+        largest[here] = torch.where(nearer, cosine, largest[here])
+        farthest[here] = torch.where(farther, index, farthest[here])
+        nearest[here] = torch.where(nearer, index, nearest[here])
+    return farthest, nearest, labelled & (positives >= min_negatives) & (negatives >= min_negatives)
+
+
+# --- depth to semantic --------------------------------------------------------------------------------------------
+
+
+def depth_to_semantic(
+    features: Tensor,
+    depth: Tensor,
+    patch: int = 5,
+    tau: float = 10.0,
+    form: str = "equation",
+    sigma_semantic: Tensor | float = 1.0,
+    sigma_depth: Tensor | float = 1.0,
+) -> Tensor:
+    """Neighbors of similar depth should have similar semantic features (Eq. 6).
+
+    Parameters
+    ----------
+    features : (B, C, h, w).
+    depth : (B, h, w) metres, 0 = no label; such pixels take no part.
+    patch : K, odd; only for ``equation``.
+    tau : depth scale in metres; only for ``equation``.
+    form : ``equation``: -exp(-|d_i - d_j| / tau) * exp(-||F_i - F_j||), summed over the patch, averaged over anchors
+        (every pixel with depth). ``similarity``, the released code: |s - t| averaged over horizontal and vertical
+        neighbors, s the mean over channels of exp(-sigma_semantic dF^2 / 2), t = exp(-sigma_depth dd^2 / 2).
+    sigma_semantic, sigma_depth : learned scalars of ``similarity``.
+
+    Returns
+    -------
+    scalar, 0 where no pixel (``equation``) or no pair of neighbors (``similarity``) has depth.
+
+    Raises ``ValueError`` for another ``form``.
+    """
+    if form == "equation":
+        return _depth_affinity(features, depth, patch, tau)
+    if form == "similarity":
+        return _similarity_difference(features, depth, sigma_semantic, sigma_depth)
+    raise ValueError(f"form is {form!r}, must be 'equation' or 'similarity'")
+
+
+def _depth_affinity(features: Tensor, depth: Tensor, patch: int, tau: float) -> Tensor:
+    total = features.sum() * 0
+    # A pair is seen from both its ends with the same value: half of the offsets, twice
+    for dy, dx in _offsets(patch)[patch * patch // 2 + 1 :]:
+        # Recomputed in the backward pass, so that one offset's differences are held at a time
+        total = total + 2 * checkpoint(_pair_affinity, features, depth, dy, dx, tau, use_reentrant=False)
+    return -total / (depth > 0).sum().clamp_min(1)
+
+
+def _pair_affinity(features: Tensor, depth: Tensor, dy: int, dx: int, tau: float) -> Tensor:
+    here, there = _overlap(dy, dx, *depth.shape[1:])
+    both = (depth[here] > 0) & (depth[there] > 0)
+    distance = _length(features[_channels(here)] - features[_channels(there)], dim=1)
+    closeness = torch.exp(-(depth[here] - depth[there]).abs() / tau - distance)
+    return torch.where(both, closeness, 0.0).sum()
+
+
+def _similarity_difference(
+    features: Tensor, depth: Tensor, sigma_semantic: Tensor | float, sigma_depth: Tensor | float
+) -> Tensor:
+    total, count = features.sum() * 0, 0
+    for dy, dx in ((0, 1), (1, 0)):
+        here, there = _overlap(dy, dx, *depth.shape[1:])
+        both = (depth[here] > 0) & (depth[there] > 0)
+        change = features[_channels(here)] - features[_channels(there)]
+        semantic = torch.exp(-sigma_semantic * change.square() / 2).mean(1)
+        spatial = torch.exp(-sigma_depth * (depth[here] - depth[there]).square() / 2)
+        total = total + torch.where(both, (semantic - spatial).abs(), 0.0).sum()
+        count = count + both.sum()
+    return total / count.clamp_min(1)
+
+
+# --- patches ------------------------------------------------------------------------------------------------------
+
+
+def _offsets(patch: int) -> list[tuple[int, int]]:
+    """All (dy, dx) of a patch in reading order; the center is in the middle of the list."""
+    reach = patch // 2
+    return [(dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
+
+
+def _overlap(dy: int, dx: int, height: int, width: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Index of the pixels whose partner at (dy, dx) lies inside the map, and of those partners, for (B, h, w)."""
+    here = (slice(None), _span(-dy, height), _span(-dx, width))
+    there = (slice(None), _span(dy, height), _span(dx, width))
+    return here, there
+
+
+def _span(shift: int, size: int) -> slice:
+    return slice(min(max(shift, 0), size), max(size + min(shift, 0), 0))
+
+
+def _channels(index: tuple[slice, ...]) -> tuple[slice, ...]:
+    """The same index for a (B, C, h, w) map."""
+    return (index[0], slice(None), *index[1:])
+
+
+def _length(difference: Tensor, dim: int) -> Tensor:
+    """Euclidean length; its gradient at 0 is 0 instead of infinite."""
+    squared = difference.square().sum(dim)
+    return squared.clamp_min(torch.finfo(squared.dtype).tiny).sqrt()

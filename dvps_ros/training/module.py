@@ -1,0 +1,68 @@
+"""The LightningModule: steps, optimizer, logging."""
+
+from __future__ import annotations
+
+import lightning.pytorch as lightning
+import torch
+from torch import Tensor
+
+from dvps_ros import network
+from dvps_ros.config import Config
+from dvps_ros.structures import Scene, Target
+from dvps_ros.training.criterion import Criterion
+from dvps_ros.training.optimizer import build_optimizer
+from dvps_ros.training.validation import Scores
+
+Batch = tuple[Tensor, list[Target]]
+
+
+class DvpsModule(lightning.LightningModule):
+    """Trains ``net`` by ``config``; a batch is (images (B, 3, H, W) uint8 RGB, one ``Target`` an image).
+
+    Every step seeds its own random numbers, so a resumed run repeats what an uninterrupted one would have done.
+
+    Attributes: ``net`` the DvpsNet, ``criterion``, ``config``, ``scores`` of the running validation.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.net = network.build(config.network)
+        self.criterion = Criterion(config.loss, config.network.classes)
+        self.scores = Scores(config)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """One batch's loss."""
+        self._seed(index)
+        images, targets = batch
+        losses = self.criterion(self.net(images, layers=True), targets)
+        total = torch.stack(list(losses.values())).sum()
+        self.log("train/loss", total, prog_bar=True)
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()})
+        return total
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        self.scores = Scores(self.config)
+
+    def validation_step(self, batch: Batch, index: int) -> list[Scene]:
+        """Count one batch; returns its scenes, for callbacks that draw them."""
+        images, targets = batch
+        return self.scores.update(self.net(images, layers=False), targets)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log PQ, DPQ (percent) and absRel."""
+        self.log_dict(self.scores.compute(), prog_bar=True)
+
+    def configure_optimizers(self) -> dict:
+        """AdamW and its schedule."""
+        optimizer, schedule = build_optimizer(self, self.config.optimizer, self.config.training.max_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
+        """Images and targets onto ``device``."""
+        images, targets = batch
+        return images.to(device, non_blocking=True), [target.to(device) for target in targets]
+
+    def _seed(self, index: int) -> None:
+        torch.manual_seed((self.config.training.seed * 1_000_003 + index) * 4096 + self.global_rank)

@@ -1,0 +1,92 @@
+"""Random points at which masks are compared (PointRend, Kirillov et al., CVPR 2020; Cheng et al., CVPR 2022).
+
+Points are image pixels in continuous coordinates: (x, y), pixel (u, v) covers u <= x < u + 1, v <= y < v + 1.
+They are drawn from labelled pixels only, so every later mean is a mean over labelled pixels, dense or sparse.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: The network's maps are this many times smaller than its padded input.
+STRIDE = 4
+
+
+def draw(labelled: Tensor, count: int) -> Tensor:
+    """Random points, uniform over the labelled area.
+
+    Parameters
+    ----------
+    labelled : (H, W) bool with at least one True.
+    count : number of points.
+
+    Returns
+    -------
+    (count, 2) float32, (x, y) in pixels.
+
+    Raises ``ValueError`` where nothing is labelled.
+    """
+    pixels = labelled.flatten().nonzero()[:, 0]
+    if len(pixels) == 0:
+        raise ValueError("no labelled pixel to draw points from")
+    chosen = pixels[torch.randint(len(pixels), (count,), device=labelled.device)]
+    width = labelled.shape[1]
+    corner = torch.stack((chosen % width, chosen // width), dim=1)
+    # torch.rand can round up to 1.0 once added to a large float32: keep the point inside its pixel
+    return corner + torch.rand(count, 2, device=labelled.device).clamp(max=0.999)
+
+
+def sample_features(features: Tensor, points: Tensor) -> Tensor:
+    """Bilinear samples of a stride-4 map. Linear, so a dot product with an embedding afterwards samples the logits.
+
+    Parameters
+    ----------
+    features : (C, h, w), of the padded image (padding lies right and below).
+    points : (P, 2) image pixels.
+
+    Returns
+    -------
+    (C, P), the dtype of ``features``.
+    """
+    height, width = features.shape[-2:]
+    size = torch.tensor([width * STRIDE, height * STRIDE], dtype=features.dtype, device=features.device)
+    grid = (2 * points.to(features.dtype) / size - 1)[None, None]  # (1, 1, P, 2)
+    return F.grid_sample(features[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0, :, 0]
+
+
+def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
+    """The label of the pixel under each point: (N, H, W) bool masks, (P, 2) points -> (N, P) bool."""
+    columns, rows = points.long().unbind(1)
+    return masks[:, rows, columns]
+
+
+def uncertain(logits: Tensor, count: int) -> Tensor:
+    """Indices of the ``count`` least certain points of each mask, those nearest to logit 0.
+
+    Parameters
+    ----------
+    logits : (..., P).
+
+    Returns
+    -------
+    (..., count) int64.
+    """
+    return logits.detach().abs().topk(count, dim=-1, largest=False, sorted=False).indices
+
+
+def at_stride(labels: Tensor, size: tuple[int, int], fill: float) -> Tensor:
+    """Labels of an image, resized by nearest to its stride-4 map.
+
+    Parameters
+    ----------
+    labels : (..., H, W), any dtype.
+    size : (h, w) of the map, h >= H / 4; what lies beyond the image is ``fill``.
+
+    Returns
+    -------
+    (..., h, w): of each 4 x 4 cell the pixel right below its center (the nearest, the center being a corner).
+    """
+    height, width = size[0] * STRIDE - labels.shape[-2], size[1] * STRIDE - labels.shape[-1]
+    return F.pad(labels, (0, width, 0, height), value=fill)[..., STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
