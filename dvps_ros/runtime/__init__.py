@@ -1,0 +1,5 @@
+"""The network at work: images in, scenes out, on whichever device there is."""
+
+from dvps_ros.runtime.perceive import DeviceMemoryError, NonFiniteOutputError, Perceiver
+
+__all__ = ["DeviceMemoryError", "NonFiniteOutputError", "Perceiver"]

@@ -1,0 +1,1 @@
+"""Plain functions on results: queries to labels and depth, stable ids, clouds and pictures."""

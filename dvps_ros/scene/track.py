@@ -1,0 +1,201 @@
+"""Stable instance numbers: the things of each frame matched to those of earlier ones by where their pixels lie."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from dvps_ros.config import TrackConfig
+from dvps_ros.labels import DIVISOR, LabelSet
+from dvps_ros.structures import Scene, Segment
+
+#: Things are compared on a grid of at most this many samples of the label map.
+_GRID_SAMPLES = 32768
+#: How much less a candidate of another class is worth: the network may change its mind about a thing's class.
+_OTHER_CLASS = 0.6
+#: Spread of the depth ratio (in ln) and of the place (in object sizes) inside which things count as close.
+_DEPTH_SPREAD, _PLACE_SPREAD = 0.25, 0.7
+
+
+@dataclass(frozen=True)
+class _Thing:
+    """A thing of one frame on the sampling grid: its pixels (P, 2) int row, column; centre (2,); depth or NaN."""
+
+    class_id: int
+    pixels: np.ndarray
+    center: np.ndarray
+    depth: float
+
+    @property
+    def extent(self) -> float:
+        return math.sqrt(len(self.pixels))
+
+
+@dataclass(frozen=True)
+class _Track:
+    """What is remembered of a thing: as last seen, its motion per frame on the grid, and how long it is missing."""
+
+    number: int
+    thing: _Thing
+    velocity: np.ndarray
+    missed: int = 0
+
+    @property
+    def shift(self) -> np.ndarray:
+        return self.velocity * (self.missed + 1)
+
+
+class Tracker:
+    """Gives every thing a number 1..999 that it keeps while it is seen, and for a few frames in which it is not.
+
+    Numbers are unique among all things of a frame, whatever their class, so that a thing keeps its own when the network
+    changes its mind about the class. A number whose thing is gone is used again as late as possible.
+    """
+
+    def __init__(self, labels: LabelSet, config: TrackConfig | None = None) -> None:
+        self.labels = labels
+        self.config = config or TrackConfig()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all things: the next frame's are numbered from 1."""
+        self._tracks: list[_Track] = []
+        self._last_number = 0
+        self._size: tuple[int, int] | None = None
+
+    def update(self, scene: Scene) -> Scene:
+        """The next frame's scene with stable instance numbers in its label map and segments (depth is untouched)."""
+        size = (scene.panoptic.shape[0], scene.panoptic.shape[1])
+        if size != self._size:  # another camera, or another resolution: places do not compare
+            self.reset()
+            self._size = size
+        segments = [s for s in scene.segments if self.labels.is_thing[s.class_id]]
+        things = _things(scene, segments)
+        numbers = self._numbers(things)
+        self._remember(things, numbers)
+        return _renumbered(scene, {s.id: n for s, n in zip(segments, numbers, strict=True)})
+
+    def _numbers(self, things: list[_Thing]) -> list[int]:
+        """The number of each thing: its track's, or a fresh one."""
+        affinity = _affinity(self._tracks, things, self.config)  # (T, N), 0: cannot be the same
+        rows, columns = linear_sum_assignment(affinity, maximize=True)
+        matched = {int(n): self._tracks[t].number for t, n in zip(rows, columns, strict=True) if affinity[t, n] > 0}
+        taken = set(matched.values())
+        return [matched[n] if n in matched else self._fresh_number(taken) for n in range(len(things))]
+
+    def _fresh_number(self, taken: set[int]) -> int:
+        remembered = {track.number for track in self._tracks} | taken
+        # All in use only when hundreds of things went missing at once: then the remembered ones give way.
+        blocked = remembered if len(remembered) < DIVISOR - 1 else taken
+        number = self._last_number % (DIVISOR - 1) + 1
+        while number in blocked:
+            number = number % (DIVISOR - 1) + 1
+        self._last_number = number
+        taken.add(number)
+        return number
+
+    def _remember(self, things: list[_Thing], numbers: list[int]) -> None:
+        before = {track.number: track for track in self._tracks}
+        seen = [_seen(before.get(number), number, thing) for number, thing in zip(numbers, things, strict=True)]
+        missing = [replace(t, missed=t.missed + 1) for t in self._tracks if t.number not in set(numbers)]
+        self._tracks = seen + [track for track in missing if track.missed <= self.config.patience]
+
+
+def _seen(before: _Track | None, number: int, thing: _Thing) -> _Track:
+    if before is None:
+        return _Track(number, thing, np.zeros(2))
+    moved = (thing.center - before.thing.center) / (before.missed + 1)
+    # Half of the newest motion: a centre also jumps when a part of the thing comes into view.
+    return _Track(number, thing, 0.5 * before.velocity + 0.5 * moved)
+
+
+def _things(scene: Scene, segments: list[Segment]) -> list[_Thing]:
+    """The given segments on the sampling grid, in their order."""
+    if not segments:
+        return []
+    height, width = scene.panoptic.shape
+    stride = max(1, math.ceil(math.sqrt(height * width / _GRID_SAMPLES)))
+    grid = scene.panoptic[stride // 2 :: stride, stride // 2 :: stride].cpu().numpy()
+    ids = np.array([s.id for s in segments])
+    order = np.argsort(ids)
+    place = np.minimum(np.searchsorted(ids, grid, sorter=order), len(ids) - 1)
+    index = np.where(ids[order[place]] == grid, order[place], -1)
+    pixels = np.argwhere(index >= 0)
+    owner = index[index >= 0]
+    grouped = pixels[np.argsort(owner, kind="stable")]
+    starts = np.cumsum(np.bincount(owner, minlength=len(ids)))[:-1]
+    parts = np.split(grouped, starts)
+    return [_thing(s, part, scene.panoptic, stride) for s, part in zip(segments, parts, strict=True)]
+
+
+def _thing(segment: Segment, pixels: np.ndarray, panoptic: Tensor, stride: int) -> _Thing:
+    if len(pixels) == 0:  # so small that it slipped through the grid
+        center = (panoptic == segment.id).nonzero().float().mean(0).cpu().numpy()
+        pixels = (center[None] / stride).astype(np.int64)
+    return _Thing(segment.class_id, pixels, pixels.mean(0), segment.median_depth)
+
+
+def _affinity(tracks: list[_Track], things: list[_Thing], config: TrackConfig) -> np.ndarray:
+    """(T, N) how well each track and thing go together, 0 where they cannot be the same."""
+    if not tracks or not things:
+        return np.zeros((len(tracks), len(things)))
+    predicted = _overlap(tracks, things, moved=True)
+    overlap = np.maximum(predicted, _overlap(tracks, things, moved=False) * 0.9)
+    proximity = _proximity(tracks, things)
+    possible = (overlap >= max(config.min_overlap, 1e-6)) | (proximity >= max(config.min_proximity, 1e-6))
+    same = np.array([t.thing.class_id for t in tracks])[:, None] == np.array([n.class_id for n in things])[None]
+    return np.where(possible, overlap + 0.5 * proximity, 0) * np.where(same, 1, _OTHER_CLASS)
+
+
+def _overlap(tracks: list[_Track], things: list[_Thing], moved: bool) -> np.ndarray:
+    """(T, N) intersection over union of remembered (moved by their motion, or not) and seen pixels."""
+    shifts = [np.rint(t.shift).astype(np.int64) if moved else np.zeros(2, np.int64) for t in tracks]
+    remembered = [t.thing.pixels + shift for t, shift in zip(tracks, shifts, strict=True)]
+    everything = np.concatenate([*remembered, *(n.pixels for n in things)])
+    low = everything.min(0)
+    height, width = everything.max(0) - low + 1
+    canvas = np.full(height * width, len(things))  # things do not overlap: one map holds them all
+    for number, thing in enumerate(things):
+        canvas[_flat(thing.pixels - low, width)] = number
+    track_of = np.repeat(np.arange(len(tracks)), [len(p) for p in remembered])
+    thing_at = canvas[_flat(np.concatenate(remembered) - low, width)]
+    bins = len(tracks) * (len(things) + 1)
+    joint = np.bincount(track_of * (len(things) + 1) + thing_at, minlength=bins).reshape(len(tracks), -1)[:, :-1]
+    sizes = np.array([len(p) for p in remembered])[:, None] + np.array([len(n.pixels) for n in things])[None]
+    return joint / (sizes - joint)
+
+
+def _flat(pixels: np.ndarray, width: int) -> np.ndarray:
+    return pixels[:, 0] * width + pixels[:, 1]
+
+
+def _proximity(tracks: list[_Track], things: list[_Thing]) -> np.ndarray:
+    """(T, N) closeness 0..1 of places, sizes and (where known) depths; for small things that outrun their own size."""
+    before = np.array([t.thing.center + t.shift for t in tracks])[:, None]
+    now = np.array([n.center for n in things])[None]
+    extents = np.array([t.thing.extent for t in tracks])[:, None], np.array([n.extent for n in things])[None]
+    distance = np.linalg.norm(before - now, axis=-1) / (_PLACE_SPREAD * np.maximum(*extents) + 1)
+    growth = 2 * np.log(extents[0] / extents[1])  # ln of the ratio of areas
+    depths = np.array([t.thing.depth for t in tracks])[:, None], np.array([n.depth for n in things])[None]
+    with np.errstate(all="ignore"):
+        ratio = np.nan_to_num(np.log(depths[0] / depths[1]), nan=0.0, posinf=0.0, neginf=0.0)
+    return np.exp(-0.5 * (distance**2 + growth**2 + (ratio / _DEPTH_SPREAD) ** 2))
+
+
+def _renumbered(scene: Scene, numbers: dict[int, int]) -> Scene:
+    if not numbers:
+        return scene
+    segments = tuple(
+        replace(s, id=s.class_id * DIVISOR + numbers[s.id], instance=numbers[s.id]) if s.id in numbers else s
+        for s in scene.segments
+    )
+    old = torch.tensor([s.id for s in scene.segments], dtype=torch.int32, device=scene.panoptic.device)
+    new = torch.tensor([s.id for s in segments], dtype=torch.int32, device=scene.panoptic.device)
+    at = torch.searchsorted(old, scene.panoptic).clamp(max=len(old) - 1)
+    panoptic = new[at].where(old[at] == scene.panoptic, scene.panoptic)
+    return replace(scene, panoptic=panoptic, segments=tuple(sorted(segments, key=lambda s: s.id)))

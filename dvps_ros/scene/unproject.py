@@ -1,0 +1,349 @@
+"""Depth and a camera to points: rays of pinhole and distorted cameras, segment clouds, obstacles, boxes.
+
+Camera models are OpenCV's, under sensor_msgs/CameraInfo's names: ``plumb_bob`` (k1 k2 p1 p2 k3),
+``rational_polynomial`` (k1 k2 p1 p2 k3 k4 k5 k6) and ``equidistant`` (k1 k2 k3 k4; Kannala and Brandt, PAMI 2006).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dvps_ros.labels import DIVISOR, VOID_CLASS, LabelSet
+from dvps_ros.structures import Intrinsics, Scene, SegmentCloud
+
+_COEFFICIENTS = {"": 0, "plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
+#: Newton steps of the inverse lens model; five suffice for ordinary lenses, strong ones take more.
+_NEWTON_STEPS = 20
+
+# --- cameras ---------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def rays(intrinsics: Intrinsics, device: str = "cpu") -> Tensor:
+    """(H, W, 3) float32 directions with z = 1 through the centre of every pixel; NaN where the lens shows none.
+
+    A direction is missing where the pixel lies beyond the lens model's valid field or 90 degrees off the axis. Cached
+    for each camera: treat as read-only. Raises ``ValueError`` for unusable intrinsics or an unknown distortion model.
+    """
+    _check(intrinsics)
+    u = (np.arange(intrinsics.width) - intrinsics.cx) / intrinsics.fx
+    v = (np.arange(intrinsics.height) - intrinsics.cy) / intrinsics.fy
+    x, y = _undistort(*np.meshgrid(u, v), intrinsics)
+    with torch.inference_mode(False):  # a cached tensor must be usable everywhere, wherever it was first asked for
+        return torch.from_numpy(np.stack([x, y, np.ones_like(x)], -1).astype(np.float32)).to(device)
+
+
+def unproject(depth: Tensor, intrinsics: Intrinsics) -> Tensor:
+    """Points (H, W, 3) float32 in metres, optical frame (x right, y down, z forward), of a depth map (H, W) along z.
+
+    Where depth is not positive and finite, or the lens shows nothing, the point is NaN. Raises ``ValueError`` when the
+    map's size is not the camera's.
+    """
+    depth = torch.as_tensor(depth)
+    if tuple(depth.shape) != (intrinsics.height, intrinsics.width):
+        height, width = depth.shape
+        raise ValueError(f"depth is {width}x{height}, the camera {intrinsics.width}x{intrinsics.height}")
+    depth = depth.float()
+    depth = depth.where((depth > 0) & depth.isfinite(), math.nan)
+    return rays(intrinsics, str(depth.device)) * depth[..., None]
+
+
+def project(points: Tensor, intrinsics: Intrinsics) -> Tensor:
+    """Pixel coordinates (..., 2) of points (..., 3) in the optical frame; NaN behind the camera.
+
+    (0, 0) is the centre of the top left pixel. Raises ``ValueError`` as ``rays`` does.
+    """
+    _check(intrinsics)
+    points = torch.as_tensor(points)
+    xyz = points.double().cpu().numpy()
+    z = np.where(xyz[..., 2] > 0, xyz[..., 2], np.nan)
+    x, y = _distort(xyz[..., 0] / z, xyz[..., 1] / z, intrinsics)
+    pixels = np.stack([x * intrinsics.fx + intrinsics.cx, y * intrinsics.fy + intrinsics.cy], -1)
+    return torch.from_numpy(pixels).to(points.device, points.dtype if points.is_floating_point() else torch.float32)
+
+
+def _check(intrinsics: Intrinsics) -> None:
+    if not intrinsics.valid:
+        raise ValueError("the camera is not calibrated: fx or fy is 0 or not a number")
+    if intrinsics.distortion_model not in _COEFFICIENTS:
+        known = ", ".join(name for name in _COEFFICIENTS if name)
+        raise ValueError(f"unknown distortion model {intrinsics.distortion_model!r}; known are {known}")
+    most = _COEFFICIENTS[intrinsics.distortion_model]
+    if len(intrinsics.distortion) > most and any(intrinsics.distortion[most:]):
+        name = intrinsics.distortion_model or "an undistorted camera"
+        raise ValueError(f"{name} takes at most {most} distortion coefficients, got {len(intrinsics.distortion)}")
+
+
+def _coefficients(intrinsics: Intrinsics) -> np.ndarray:
+    count = _COEFFICIENTS[intrinsics.distortion_model]
+    return np.resize(np.append(intrinsics.distortion[:count], np.zeros(count)), count)
+
+
+def _distort(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
+    """Where the lens puts the ray (x, y, 1), in units of the focal length."""
+    k = _coefficients(intrinsics)
+    if not k.any() and intrinsics.distortion_model != "equidistant":
+        return x, y
+    if intrinsics.distortion_model == "equidistant":
+        r = np.hypot(x, y)
+        factor = _fisheye_radius(np.arctan(r), k) / np.maximum(r, 1e-12)
+        factor = np.where(r > 1e-12, factor, 1.0)
+        return x * factor, y * factor
+    k1, k2, p1, p2, k3, k4, k5, k6 = np.append(k, np.zeros(8 - len(k)))
+    r2 = x * x + y * y
+    radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    return (
+        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+    )
+
+
+def _fisheye_radius(theta: np.ndarray, k: np.ndarray) -> np.ndarray:
+    square = theta * theta
+    return theta * (1 + square * (k[0] + square * (k[1] + square * (k[2] + square * k[3]))))
+
+
+def _undistort(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
+    """The ray (x, y, 1) that the lens puts at the given place: ``_distort`` solved by Newton's method; NaN: none."""
+    k = _coefficients(intrinsics)
+    if intrinsics.distortion_model == "equidistant":
+        return _undistort_fisheye(x, y, k)
+    if not k.any():
+        return x, y
+    with np.errstate(all="ignore"):
+        step = 1e-6
+        rx, ry = x.copy(), y.copy()
+        for _ in range(_NEWTON_STEPS):
+            fx, fy = _distort(rx, ry, intrinsics)
+            (xa, ya), (xb, yb) = _distort(rx + step, ry, intrinsics), _distort(rx - step, ry, intrinsics)
+            (xc, yc), (xd, yd) = _distort(rx, ry + step, intrinsics), _distort(rx, ry - step, intrinsics)
+            a, c, b, d = (m / (2 * step) for m in (xa - xb, ya - yb, xc - xd, yc - yd))
+            det = a * d - b * c
+            ex, ey = x - fx, y - fy
+            rx, ry = rx + (d * ex - b * ey) / det, ry + (a * ey - c * ex) / det
+            if np.nanmax(np.hypot(ex, ey), initial=0) < 1e-12:
+                break
+        # A solution past the fold, where the image turns back on itself, is not what the lens shows.
+        good = (np.hypot(*(m - n for m, n in zip(_distort(rx, ry, intrinsics), (x, y), strict=True))) < 1e-9) & (
+            det > 0
+        )
+    return np.where(good, rx, np.nan), np.where(good, ry, np.nan)
+
+
+def _undistort_fisheye(x: np.ndarray, y: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    radius = np.hypot(x, y)
+    derivative_of = np.array([1, 3, 5, 7, 9]) * np.append(1.0, k)
+    with np.errstate(all="ignore"):
+        theta = np.minimum(radius, 1.5)
+        for _ in range(_NEWTON_STEPS):
+            square = theta * theta
+            slope = np.polyval(derivative_of[::-1], square)
+            theta = theta - (_fisheye_radius(theta, k) - radius) / slope
+        good = (
+            (abs(_fisheye_radius(theta, k) - radius) < 1e-9) & (slope > 0) & (theta < math.pi / 2 - 1e-3) & (theta >= 0)
+        )
+        factor = np.where(radius > 1e-12, np.tan(theta) / np.maximum(radius, 1e-12), 1.0)
+    factor = np.where(good | (radius <= 1e-12), factor, np.nan)
+    return x * factor, y * factor
+
+
+# --- clouds ----------------------------------------------------------------------------------------------------------
+
+
+def organized_cloud(
+    scene: Scene,
+    image: Tensor | np.ndarray,
+    intrinsics: Intrinsics,
+    labels: LabelSet,
+    *,
+    max_depth: float = math.inf,
+    edge_threshold: float = math.inf,
+) -> SegmentCloud:
+    """One point per pixel in row order, N = H * W, xyz NaN where there is none.
+
+    There is none in the sky, beyond ``max_depth`` metres, at ``depth_edges`` of ``edge_threshold`` and where the lens
+    shows nothing. Unlabelled pixels are points of class 255.
+
+    Parameters
+    ----------
+    scene : labels and metric depth; the cloud is made on its device.
+    image : (H, W, 3) uint8 RGB.
+    intrinsics : the camera at the scene's size.
+    labels : class table, tells what is sky.
+
+    Raises ``ValueError`` when depth is not in metres or a size differs.
+    """
+    if not scene.metric:
+        raise ValueError("a scene without metric depth has no points: the camera's intrinsics are unknown")
+    device = scene.depth.device
+    image = torch.as_tensor(image)
+    if tuple(image.shape) != (*scene.panoptic.shape, 3):
+        raise ValueError(f"the image has shape {tuple(image.shape)}, the scene {tuple(scene.panoptic.shape)}")
+    label = scene.panoptic // DIVISOR
+    hole = torch.isin(label, _classes(labels.sky, device)) | (scene.depth > max_depth)
+    if edge_threshold < math.inf:
+        hole |= depth_edges(scene.depth, edge_threshold)
+    xyz = unproject(scene.depth.where(~hole, math.nan), intrinsics)
+    instance = (scene.panoptic % DIVISOR).where(label != VOID_CLASS, 0)
+    score = _scores(scene, device)
+    flat = (x.reshape(-1) for x in (label.int(), instance.int(), score))
+    return SegmentCloud(xyz.reshape(-1, 3), image.to(device).reshape(-1, 3), *flat)
+
+
+def scene_cloud(
+    scene: Scene,
+    image: Tensor | np.ndarray,
+    intrinsics: Intrinsics,
+    labels: LabelSet,
+    *,
+    max_depth: float = math.inf,
+    stride: int = 1,
+    edge_threshold: float = math.inf,
+) -> SegmentCloud:
+    """The points of ``organized_cloud`` without its holes, of every ``stride``-th row and column.
+
+    Arguments and errors are those of ``organized_cloud``.
+    """
+    cloud = organized_cloud(scene, image, intrinsics, labels, max_depth=max_depth, edge_threshold=edge_threshold)
+    valid = cloud.xyz[:, 2].isfinite()
+    if stride > 1:
+        grid = torch.zeros_like(valid).view(scene.panoptic.shape)
+        grid[::stride, ::stride] = True
+        valid &= grid.flatten()
+    return cloud[valid.nonzero()[:, 0]]
+
+
+def depth_edges(depth: Tensor, threshold: float) -> Tensor:
+    """(H, W) bool: pixels at a jump of a depth map (H, W), where interpolation makes points that float in the air.
+
+    The reciprocal of depth is linear in the image on every plane, however steep, so its second difference, relative to
+    itself, tells jumps (and their blurred pixels) from slanted surfaces. ``threshold`` is relative, e.g. 0.1.
+    """
+    inverse = 1 / depth.clamp(min=1e-3)
+    edge = torch.zeros_like(depth, dtype=torch.bool)
+    for along in (0, 1):
+        low, middle, high = (inverse.narrow(along, i, max(inverse.shape[along] - 2, 0)) for i in (0, 1, 2))
+        bent = (low + high - 2 * middle).abs() > threshold * middle
+        edge.narrow(along, 1, bent.shape[along]).logical_or_(bent)
+    return edge
+
+
+def obstacles(cloud: SegmentCloud, labels: LabelSet, voxel: float = 0.0) -> SegmentCloud:
+    """The points a planner must stay clear of, at most one in each cube of ``voxel`` metres (0: all of them).
+
+    Drivable ground and sky are left out; unlabelled points stay in, for nothing says that they are free.
+    """
+    free = _classes(labels.drivable | labels.sky, cloud.label.device)
+    kept = cloud[(~torch.isin(cloud.label, free) & cloud.xyz[:, 2].isfinite()).nonzero()[:, 0]]
+    return voxel_thinned(kept, voxel) if voxel > 0 else kept
+
+
+def voxel_thinned(cloud: SegmentCloud, voxel: float) -> SegmentCloud:
+    """One point for each occupied cube of ``voxel`` metres: the mean position, and the rest of its first point."""
+    if len(cloud) == 0:
+        return cloud
+    cell = (cloud.xyz / voxel).floor().long()
+    cell -= cell.amin(0)
+    extent = cell.amax(0) + 1
+    key = (cell[:, 2] * extent[1] + cell[:, 1]) * extent[0] + cell[:, 0]
+    cells, member, count = key.unique(return_inverse=True, return_counts=True)
+    mean = cloud.xyz.new_zeros(len(cells), 3).index_add_(0, member, cloud.xyz) / count[:, None]
+    rows = torch.arange(len(cloud), device=key.device)
+    first = rows.new_full((len(cells),), len(cloud)).scatter_reduce_(0, member, rows, "amin")
+    thinned = cloud[first]
+    return SegmentCloud(mean, thinned.rgb, thinned.label, thinned.instance, thinned.score)
+
+
+# --- instances -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class InstanceBox:
+    """One thing in a cloud of instances.
+
+    Attributes
+    ----------
+    id : class * 1000 + instance, as in ``Scene.panoptic``.
+    class_id, instance : its two parts.
+    score : class probability, 0..1.
+    start, stop : its points are rows ``start`` to ``stop`` - 1 of the cloud.
+    center, size : axis-aligned box in the optical frame, metres, (x, y, z) each.
+    """
+
+    id: int
+    class_id: int
+    instance: int
+    score: float
+    start: int
+    stop: int
+    center: tuple[float, float, float]
+    size: tuple[float, float, float]
+
+
+def instances(cloud: SegmentCloud, percentile: float = 0.0) -> tuple[SegmentCloud, tuple[InstanceBox, ...]]:
+    """Things only, their points grouped by instance in order of id, and one box each.
+
+    A box spans the ``percentile``-th to the (100 - ``percentile``)-th percentile along each axis, so that stray points
+    do not stretch it; 0 spans them all.
+    """
+    rows = ((cloud.instance > 0) & cloud.xyz[:, 2].isfinite()).nonzero()[:, 0]
+    ids = cloud.label[rows].long() * DIVISOR + cloud.instance[rows]
+    ids, order = ids.sort(stable=True)
+    things = cloud[rows[order]]
+    values, counts = ids.unique_consecutive(return_counts=True)
+    if len(values) == 0:
+        return things, ()
+    group = torch.arange(len(values), device=ids.device).repeat_interleave(counts)
+    start = counts.cumsum(0) - counts
+    share = percentile / 100
+    bounds = []
+    for axis in range(3):
+        ordered = _sorted_in_groups(things.xyz[:, axis], group)
+        low = start + ((counts - 1) * share).round().long()
+        high = start + ((counts - 1) * (1 - share)).round().long()
+        bounds += [ordered[low], ordered[high]]
+    table = torch.stack([values, start, start + counts, things.score[start], *bounds]).double().cpu()
+    return things, tuple(_box(*row) for row in table.T.tolist())
+
+
+def _box(
+    identity: float,
+    start: float,
+    stop: float,
+    score: float,
+    x0: float,
+    x1: float,
+    y0: float,
+    y1: float,
+    z0: float,
+    z1: float,
+) -> InstanceBox:
+    number = int(identity)
+    center, size = ((x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2), (x1 - x0, y1 - y0, z1 - z0)
+    return InstanceBox(number, number // DIVISOR, number % DIVISOR, score, int(start), int(stop), center, size)
+
+
+def _sorted_in_groups(values: Tensor, group: Tensor) -> Tensor:
+    """``values`` (N,) sorted inside each of the consecutive groups (N,)."""
+    by_value = values.argsort(stable=True)
+    return values[by_value][group[by_value].argsort(stable=True)]
+
+
+def _classes(ids: frozenset[int], device: torch.device) -> Tensor:
+    return torch.tensor(sorted(ids), dtype=torch.int32, device=device)
+
+
+def _scores(scene: Scene, device: torch.device) -> Tensor:
+    """(H, W) float32 class score of each pixel's segment, 0 where unlabelled."""
+    ids = torch.tensor([s.id for s in scene.segments], dtype=torch.int32, device=device)
+    if len(ids) == 0:
+        return torch.zeros_like(scene.depth)
+    at = torch.searchsorted(ids, scene.panoptic).clamp(max=len(ids) - 1)
+    score = torch.tensor([s.score for s in scene.segments], dtype=torch.float32, device=device)[at]
+    return score.where(ids[at] == scene.panoptic, 0)
