@@ -1,0 +1,94 @@
+"""Errors of metric depth over all pixels with a label (Eigen et al., NIPS 2014; Uhrig et al., 3DV 2017 for SILog)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+_SUMS = ("abs_rel", "sq_rel", "sq", "log", "sq_log")
+_COUNTS = ("pixels", "invalid", "delta1", "delta2", "delta3")
+#: Sums are kept as whole multiples of 1 / _STEPS in Python's unbounded integers: any order of adding gives the same.
+_STEPS = 2**32
+#: Predictions are raised to this many metres before their logarithm is taken.
+_NEAREST = 1e-3
+
+
+class DepthErrors:
+    """absRel, sqRel, RMSE, RMSElog, SILog and the three delta accuracies; each labelled pixel weighs the same."""
+
+    def __init__(self) -> None:
+        self._state = dict.fromkeys((*_SUMS, *_COUNTS), 0)
+
+    def update(self, pred: np.ndarray, true: np.ndarray) -> None:
+        """Count one image, or any stack of them.
+
+        Parameters
+        ----------
+        pred, true : metres, one shape; true depth 0 = no label. A prediction that is not finite is counted as
+            ``invalid`` and cannot enter the averages.
+
+        Raises
+        ------
+        ValueError : shapes differ.
+        """
+        pred, true = np.asarray(pred, np.float64), np.asarray(true, np.float64)
+        if pred.shape != true.shape:
+            raise ValueError(f"predicted depth of shape {pred.shape}, true depth of shape {true.shape}")
+        labelled = (true > 0) & np.isfinite(true)
+        pred, true = pred[labelled], true[labelled]
+        finite = np.isfinite(pred)
+        self._state["invalid"] += int(finite.size - np.count_nonzero(finite))
+        pred, true = np.maximum(pred[finite], _NEAREST), true[finite]
+
+        difference = pred - true
+        log = np.log(pred) - np.log(true)
+        ratio = np.exp(np.abs(log))
+        for name, values in (
+            ("abs_rel", np.abs(difference) / true),
+            ("sq_rel", difference**2 / true),
+            ("sq", difference**2),
+            ("log", log),
+            ("sq_log", log**2),
+        ):
+            self._state[name] += round(float(values.sum()) * _STEPS)
+        self._state["pixels"] += true.size
+        for power in (1, 2, 3):
+            self._state[f"delta{power}"] += int(np.count_nonzero(ratio < 1.25**power))
+
+    def compute(self) -> dict[str, float]:
+        """The errors so far; NaN before the first labelled pixel.
+
+        Returns
+        -------
+        ``absRel``, ``sqRel`` (m), ``RMSE`` (m), ``RMSElog``, ``SILog`` (100 * the standard deviation of the log error
+        over all pixels, KITTI's scale), ``delta1``, ``delta2``, ``delta3`` (shares 0..1 with ratio below 1.25, 1.25²,
+        1.25³), ``pixels`` and ``invalid``.
+        """
+        count = self._state["pixels"]
+        mean = {name: self._state[name] / _STEPS / count if count else math.nan for name in _SUMS}
+        variance = mean["sq_log"] - mean["log"] ** 2
+        return {
+            "absRel": mean["abs_rel"],
+            "sqRel": mean["sq_rel"],
+            "RMSE": math.sqrt(mean["sq"]),
+            "RMSElog": math.sqrt(mean["sq_log"]),
+            "SILog": 100.0 * math.sqrt(max(variance, 0.0)) if count else math.nan,
+            **{f"delta{n}": self._state[f"delta{n}"] / count if count else math.nan for n in (1, 2, 3)},
+            "pixels": count,
+            "invalid": self._state["invalid"],
+        }
+
+    def state(self) -> dict[str, int]:
+        """Exact whole-number sums; states of parts add up, in any order, to the state of the whole."""
+        return dict(self._state)
+
+    def load_state(self, state: dict[str, int]) -> None:
+        """Replace the sums; ``ValueError`` when they have other names."""
+        if set(state) != set(self._state):
+            raise ValueError(f"state with entries {sorted(state)}, expected {sorted(self._state)}")
+        self._state = {name: int(value) for name, value in state.items()}
+
+    def merge(self, other: DepthErrors) -> None:
+        """Add what ``other`` has counted."""
+        self.load_state({name: value + other._state[name] for name, value in self._state.items()})

@@ -1,0 +1,191 @@
+"""Depth-aware (video) panoptic quality: DPQ and DVPQ (Qiao et al., ViP-DeepLab, CVPR 2021)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dvps_ros.labels import VOID, LabelSet
+from dvps_ros.metrics.panoptic import JointCounts, PanopticQuality, add_pairs, count_pairs
+
+GROUPS = ("all", "thing", "stuff")
+
+
+class DepthAwareVideoPanopticQuality:
+    """PQ of tubes of k frames, from which predicted pixels with a wrong depth are taken away.
+
+    Where the true depth is positive and |predicted - true| / true exceeds the threshold, the predicted label becomes
+    one that is not scored: it causes no false positive of its own, but its segment loses the overlap. The truth stays
+    untouched. For k > 1 the maps of k consecutive frames are joined, equal ids being one segment; counts are summed
+    over all windows inside each sequence. k = 1 gives DPQ, and PQ where the threshold is None.
+
+    Parameters
+    ----------
+    labels : the class table.
+    frames : window lengths k.
+    thresholds : relative depth errors lambda; None = no depth test.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSet,
+        frames: Sequence[int] = (1, 2, 3, 4),
+        thresholds: Sequence[float | None] = (None, 0.5, 0.25, 0.1),
+    ) -> None:
+        if not frames or min(frames) < 1:
+            raise ValueError(f"window lengths must be 1 or more, got {tuple(frames)}")
+        self.labels = labels
+        self.frames = tuple(frames)
+        self.thresholds = tuple(thresholds)
+        self.windows = dict.fromkeys(self.frames, 0)
+        self._quality = {(k, limit): PanopticQuality(labels) for k in self.frames for limit in self.thresholds}
+        self.begin_sequence()
+
+    def begin_sequence(self) -> None:
+        """Frames that follow belong to another sequence: no window reaches back over this call."""
+        self._recent: dict[float | None, deque[JointCounts]] = {
+            limit: deque(maxlen=max(self.frames)) for limit in self.thresholds
+        }
+
+    def update(
+        self,
+        panoptic_pred: np.ndarray,
+        panoptic_true: np.ndarray,
+        depth_pred: np.ndarray | None = None,
+        depth_true: np.ndarray | None = None,
+    ) -> None:
+        """Count one whole sequence.
+
+        Parameters
+        ----------
+        panoptic_pred, panoptic_true : (T, H, W) integers, class * 1000 + instance, 255000 void.
+        depth_pred, depth_true : (T, H, W) metres; true depth 0 = no label. Needed unless every threshold is None.
+
+        Raises
+        ------
+        ValueError : shapes differ, ids are no integers, or depth is missing.
+        """
+        pred, true = np.asarray(panoptic_pred), np.asarray(panoptic_true)
+        shapes = {np.shape(a) for a in (pred, true, depth_pred, depth_true) if a is not None}
+        if len(shapes) != 1 or pred.ndim != 3:
+            raise ValueError(f"a sequence needs maps of one shape (T, H, W), got {sorted(shapes)}")
+        self.begin_sequence()
+        for t in range(len(pred)):
+            self.update_frame(
+                pred[t],
+                true[t],
+                None if depth_pred is None else depth_pred[t],
+                None if depth_true is None else depth_true[t],
+            )
+        self.begin_sequence()
+
+    def update_frame(
+        self,
+        panoptic_pred: np.ndarray,
+        panoptic_true: np.ndarray,
+        depth_pred: np.ndarray | None = None,
+        depth_true: np.ndarray | None = None,
+    ) -> None:
+        """Count the next frame (H, W) of the sequence begun last, with all windows that end at it."""
+        error = None
+        if any(limit is not None for limit in self.thresholds):
+            if depth_pred is None or depth_true is None:
+                raise ValueError("a depth threshold needs predicted and true depth")
+            error = relative_error(depth_pred, depth_true)
+            if error.shape != np.shape(panoptic_pred):
+                raise ValueError(f"depth of shape {error.shape}, labels of shape {np.shape(panoptic_pred)}")
+        for limit in self.thresholds:
+            kept = panoptic_pred if limit is None else without_wrong_depth(panoptic_pred, error, limit)
+            self._recent[limit].append(count_pairs(kept, panoptic_true))
+        for k in self.frames:
+            if len(self._recent[self.thresholds[0]]) < k:
+                continue
+            self.windows[k] += 1
+            for limit in self.thresholds:
+                self._quality[k, limit].update_pairs(add_pairs(list(self._recent[limit])[-k:]))
+
+    def quality(self, k: int, threshold: float | None) -> PanopticQuality:
+        """The counts behind one entry of ``compute``, with SQ and RQ."""
+        return self._quality[k, threshold]
+
+    def compute(self) -> dict[str, dict[str, Any]]:
+        """All measures so far, 0..100.
+
+        Returns
+        -------
+        ``{"k1/none": {"all", "thing", "stuff", "per_class": {name: PQ}, "absent": [names]}, "k1/0.5": ..}``. Absent
+        classes (in neither truth nor prediction) are left out of ``per_class`` and the means; a mean over nothing,
+        as when no sequence is k frames long, is NaN.
+        """
+        result = {}
+        for (k, limit), quality in self._quality.items():
+            parts = quality.compute()
+            result[entry(k, limit)] = {
+                **{group: parts[group]["PQ"] for group in GROUPS},
+                "per_class": {name: row["PQ"] for name, row in parts["per_class"].items()},
+                "absent": parts["absent"],
+            }
+        return result
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """``{"DPQ": {"all", "thing", "stuff"}, "DVPQ": ..}``: means over the thresholds at k = 1, and over k as well.
+
+        Thresholds None and window lengths without a window are left out; what has nothing to average is left out too.
+        """
+        limits = [limit for limit in self.thresholds if limit is not None]
+        seen = [k for k in self.frames if self.windows[k]]
+        values = self.compute()
+        return {
+            name: {
+                group: float(np.mean([values[entry(k, limit)][group] for k in lengths for limit in limits]))
+                for group in GROUPS
+            }
+            for name, lengths in (("DPQ", [k for k in seen if k == 1]), ("DVPQ", seen))
+            if lengths and limits and (name == "DPQ" or max(lengths) > 1)
+        }
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Counts by entry, and the windows by length; states of disjoint sequences add up to that of all of them."""
+        return {
+            "windows": np.array([self.windows[k] for k in self.frames], np.int64),
+            **{entry(k, limit): quality.state() for (k, limit), quality in self._quality.items()},
+        }
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Replace all counts; ``ValueError`` when the state has other entries."""
+        entries = {entry(k, limit): quality for (k, limit), quality in self._quality.items()}
+        if set(state) != {"windows", *entries}:
+            raise ValueError(f"state with entries {sorted(state)}, expected windows and {sorted(entries)}")
+        self.windows = {k: int(n) for k, n in zip(self.frames, state["windows"], strict=True)}
+        for name, quality in entries.items():
+            quality.load_state(state[name])
+
+    def merge(self, other: DepthAwareVideoPanopticQuality) -> None:
+        """Add what ``other``, of the same frames and thresholds, has counted on other sequences."""
+        mine, theirs = self.state(), other.state()
+        if set(mine) != set(theirs):
+            raise ValueError(f"cannot merge entries {sorted(theirs)} into {sorted(mine)}")
+        self.load_state({name: mine[name] + theirs[name] for name in mine})
+
+
+def entry(k: int, threshold: float | None) -> str:
+    """The name of one measure: ``"k1/0.5"``, ``"k4/none"``."""
+    return f"k{k}/{'none' if threshold is None else f'{threshold:g}'}"
+
+
+def relative_error(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """|pred - true| / true in float64 where the true depth is positive, else 0; NaN where the prediction is NaN."""
+    # float64 first: the difference of two unsigned maps, as PNG readers give them, would wrap around
+    pred, true = np.asarray(pred, np.float64), np.asarray(true, np.float64)
+    if pred.shape != true.shape:
+        raise ValueError(f"predicted depth of shape {pred.shape}, true depth of shape {true.shape}")
+    labelled = true > 0
+    return np.where(labelled, np.abs(pred - true) / np.where(labelled, true, 1.0), 0.0)
+
+
+def without_wrong_depth(panoptic: np.ndarray, error: np.ndarray, threshold: float) -> np.ndarray:
+    """The predicted map with void where the relative depth error exceeds ``threshold`` or is NaN."""
+    return np.where(error <= threshold, np.asarray(panoptic).astype(np.int64), VOID)
