@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 #: A shape: (H, W), (B, Q, H/4, W/4), (..., 3), HxWx3, or the words that name one.
 SHAPE = re.compile(
-    r"\((?:\.\.\.|[A-Za-z0-9'_+*/ ]+),[^()]*\)|\b[A-Z] ?[x×] ?[A-Z]\b|\bscalars?\b|\bany shape\b|\bshaped?\b"
+    r"\((?:\.\.\.|[A-Za-z0-9'_+*/ ]+),[^()]*\)|\b[A-Z] ?x ?[A-Z]\b|\bscalars?\b|\bany shape\b|\bshaped?\b"
 )
 ARRAYS = re.compile(r"\b(Tensor|ndarray|NDArray)\b")
 #: Errors a caller should expect; what guards against misuse by the programmer is not meant.
