@@ -7,30 +7,26 @@ this project's addition ``cameras.json``: ``{"SSSSSS": {"fx", "fy", "cx", "cy", 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from dvps_ros.datasets import png
-from dvps_ros.datasets.frames import FrameFiles, LabelledFrame
+from dvps_ros.datasets.frames import FrameFiles, FrameReader, centered, split_folder
 from dvps_ros.labels import CITYSCAPES, DIVISOR, VOID
 from dvps_ros.structures import Intrinsics
 
 IMAGE, PANOPTIC, DEPTH = "leftImg8bit", "gtFine_instanceTrainIds", "depth"
 #: Void of the class * 1000 + instance encoding; the other encoding's is 255.
 FILE_VOID = 32 * DIVISOR
-#: Depth steps per metre.
-DEPTH_SCALE = 256.0
 
 _NAME = re.compile(r"(?P<name>(?P<sequence>\d{6})_(?P<frame>\d{6})_.+)_" + IMAGE + r"\.png")
-
-
-def split_folder(root: Path, split: str) -> Path:
-    """The folder of one split (``"train"`` or ``"val"``)."""
-    return Path(root) / "video_sequence" / split
 
 
 def index(root: Path, split: str) -> list[FrameFiles]:
@@ -60,22 +56,10 @@ def index(root: Path, split: str) -> list[FrameFiles]:
     return frames
 
 
-def read_panoptic(files: FrameFiles) -> np.ndarray | None:
-    """(H, W) int32 class * 1000 + instance, void 255000, from either encoding; None without a label file."""
-    return decode_panoptic(png.read_values(files.panoptic[0])) if files.panoptic else None
-
-
-def read_depth(files: FrameFiles) -> np.ndarray | None:
-    """(H, W) float32 metres, 0 = no label; None without a label file."""
-    if files.depth is None:
-        return None
-    return png.read_values(files.depth).astype(np.float32) / np.float32(DEPTH_SCALE)
-
-
 def decode_panoptic(values: np.ndarray) -> np.ndarray:
     """Both encodings in circulation to class * 1000 + instance (int32).
 
-    v < 1000 is a class by itself (stuff, or 255 void), anything else class * 1000 + instance; classes above 18 are void.
+    v < 1000 is a class by itself (stuff, or 255 void), all else class * 1000 + instance; classes above 18 are void.
     """
     values = values.astype(np.int32)
     panoptic = np.where(values < DIVISOR, values * DIVISOR, values)
@@ -93,15 +77,6 @@ def encode_panoptic(panoptic: np.ndarray) -> np.ndarray:
     if bad.any():
         raise ValueError(f"panoptic id {int(panoptic[bad][0])} is of no Cityscapes class")
     return np.where(void, FILE_VOID, panoptic).astype(np.uint16)
-
-
-def encode_depth(depth: np.ndarray) -> np.ndarray:
-    """Metres to the 16-bit file values; what is not finite, not positive or beyond the format (256 m) becomes 0."""
-    depth = np.asarray(depth, np.float64)
-    valid = np.isfinite(depth) & (depth > 0)
-    steps = np.rint(np.where(valid, depth, 0.0) * DEPTH_SCALE)
-    valid &= steps < np.iinfo(np.uint16).max
-    return np.where(valid, np.maximum(steps, 1), 0).astype(np.uint16)
 
 
 def write_frame(
@@ -136,20 +111,26 @@ def write_frame(
     if panoptic is not None:
         png.write(stem.with_name(f"{stem.name}_{PANOPTIC}.png"), encode_panoptic(panoptic))
     if depth is not None:
-        png.write(stem.with_name(f"{stem.name}_{DEPTH}.png"), encode_depth(depth))
+        png.write(stem.with_name(f"{stem.name}_{DEPTH}.png"), png.encode_depth(depth))
     # a frame is found by its image: once that is there, its labels are
     png.write(stem.with_name(f"{stem.name}_{IMAGE}.png"), rgb)
 
 
 def write_cameras(folder: Path, cameras: Mapping[int, Intrinsics]) -> None:
-    """Add cameras (by sequence number) to a split's ``cameras.json``, keeping those of other sequences."""
+    """Add cameras (by sequence number) to a split's ``cameras.json``, keeping those of other sequences.
+
+    Safe when several processes write the sequences of one split.
+    """
     path = Path(folder) / "cameras.json"
-    merged = {**(_read_json(path) if path.is_file() else {}), **{f"{s:06d}": _row(c) for s, c in cameras.items()}}
-    png.write_bytes(path, (json.dumps(dict(sorted(merged.items())), indent=1) + "\n").encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.parent):
+        rows = _read_json(path) if path.is_file() else {}
+        rows.update({f"{sequence:06d}": _row(camera) for sequence, camera in cameras.items()})
+        png.write_bytes(path, (json.dumps(dict(sorted(rows.items())), indent=1) + "\n").encode())
 
 
 def read_cameras(folder: Path) -> dict[int, Intrinsics]:
-    """Cameras by sequence number from a split's ``cameras.json``; empty without one; ``ValueError`` naming a broken one."""
+    """Cameras by sequence number from ``cameras.json``; empty without one; ``ValueError`` naming a broken one."""
     path = Path(folder) / "cameras.json"
     if not path.is_file():
         return {}
@@ -164,8 +145,8 @@ def read_cameras(folder: Path) -> dict[int, Intrinsics]:
         raise ValueError(f"{path}: a camera needs numbers fx, fy, cx, cy, width, height") from error
 
 
-class CityscapesDvps:
-    """A split as a sequence of labelled frames, in order.
+class CityscapesDvps(FrameReader):
+    """A split of this format; one camera per sequence, see ``intrinsics``.
 
     Parameters
     ----------
@@ -173,49 +154,39 @@ class CityscapesDvps:
     split : ``"train"`` or ``"val"``.
     focal : fx in pixels for sequences that ``cameras.json`` does not name.
 
-    Raises ``FileNotFoundError`` naming a folder that is missing or empty.
+    Raises
+    ------
+    FileNotFoundError : naming a folder that is missing or holds no image.
+    ValueError : naming a broken ``cameras.json``.
     """
 
     labels = CITYSCAPES
 
     def __init__(self, root: Path, split: str, focal: float) -> None:
-        self.files = index(root, split)
+        super().__init__(index(root, split))
         self.cameras = read_cameras(split_folder(root, split))
         self.focal = focal
 
-    def __len__(self) -> int:
-        return len(self.files)
+    def panoptic(self, files: FrameFiles) -> np.ndarray:
+        """(H, W) int32 from either encoding, see ``decode_panoptic``."""
+        return decode_panoptic(png.read_values(files.panoptic[0]))
 
-    def __getitem__(self, position: int) -> LabelledFrame:
-        """Read one frame; ``ValueError`` naming a broken file or labels of another size than the image."""
-        files = self.files[position]
-        image = png.read_rgb(files.image)
-        panoptic, depth = read_panoptic(files), read_depth(files)
-        for label, path in ((panoptic, files.panoptic[0] if files.panoptic else None), (depth, files.depth)):
-            if label is not None and label.shape != image.shape[:2]:
-                raise ValueError(f"{path}: size {label.shape} differs from the image's {image.shape[:2]}")
-        return LabelledFrame(image, panoptic, depth, self.intrinsics(files.sequence, image.shape[:2]), files.name)
-
-    def intrinsics(self, sequence: int, size: tuple[int, int]) -> Intrinsics:
-        """The camera of a sequence for images of ``size`` (H, W): from ``cameras.json``, else focal and image centre."""
-        height, width = size
-        camera = self.cameras.get(sequence)
+    def intrinsics(self, files: FrameFiles, height: int, width: int) -> Intrinsics:
+        """From ``cameras.json``, resized to the image when that differs; else the focal length given, centered."""
+        camera = self.cameras.get(files.sequence)
         if camera is None:
-            return centered(self.focal, width, height)
+            return centered(self.focal, height, width)
         return camera if (camera.width, camera.height) == (width, height) else camera.resized(width, height)
 
 
-def centered(focal: float, width: int, height: int) -> Intrinsics:
-    """A camera of which only the focal length in pixels is known: square pixels, principal point in the middle."""
-    return Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
-
-
-def sequences(files: Iterable[FrameFiles]) -> dict[int, list[int]]:
-    """Positions of the frames of each sequence, in order."""
-    result: dict[int, list[int]] = {}
-    for position, entry in enumerate(files):
-        result.setdefault(entry.sequence, []).append(position)
-    return result
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # gives the lock back
 
 
 def _row(camera: Intrinsics) -> dict[str, float]:

@@ -11,6 +11,8 @@ import numpy as np
 
 #: A PNG ends with the empty IEND chunk and its checksum (PNG specification, section 11.2.5).
 _END = b"IEND\xaeB`\x82"
+#: Depth steps per metre in the 16-bit depth files of both data sets.
+DEPTH_SCALE = 256.0
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -27,6 +29,20 @@ def read_values(path: Path) -> np.ndarray:
     if values.ndim != 2:
         raise ValueError(f"{path}: {values.shape[2]} channels where one was expected")
     return values.astype(np.int32)
+
+
+def read_depth(path: Path) -> np.ndarray:
+    """(H, W) float32 metres of a 16-bit depth file, 0 = no label; errors as in ``read_rgb``."""
+    return read_values(path).astype(np.float32) / np.float32(DEPTH_SCALE)
+
+
+def encode_depth(depth: np.ndarray) -> np.ndarray:
+    """Metres to the 16-bit file values; what is not finite, not positive or beyond the format (256 m) becomes 0."""
+    depth = np.asarray(depth, np.float64)
+    valid = np.isfinite(depth) & (depth > 0)
+    steps = np.rint(np.where(valid, depth, 0.0) * DEPTH_SCALE)
+    valid &= steps < np.iinfo(np.uint16).max
+    return np.where(valid, np.maximum(steps, 1), 0).astype(np.uint16)
 
 
 def write(path: Path, pixels: np.ndarray) -> None:

@@ -1,0 +1,171 @@
+"""A look at every file of a split before training trusts it: what is there, and what is broken, by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dvps_ros.config import DataConfig
+from dvps_ros.datasets import cityscapes_dvps, png, semkitti_dvps
+from dvps_ros.datasets.formats import open_split
+from dvps_ros.datasets.frames import FrameFiles, FrameReader, split_folder
+from dvps_ros.labels import VOID_CLASS
+
+#: The largest 16-bit value: no distance, but a measurement that was cut off or a foreign "no label".
+_DEPTH_LIMIT = np.iinfo(np.uint16).max
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with one file.
+
+    Attributes
+    ----------
+    path : the file or folder.
+    message : what is wrong with it.
+    fatal : False where training can go on without it (a frame that has only one of its two labels).
+    """
+
+    path: Path
+    message: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return f"{'error' if self.fatal else 'warning'}: {self.path}: {self.message}"
+
+
+@dataclass
+class CheckReport:
+    """What was found in one split.
+
+    Attributes
+    ----------
+    split : its name.
+    frames, sequences : how many there are.
+    with_panoptic, with_depth : frames that have the label.
+    sizes : frames by image size (H, W).
+    class_frames : frames by class name, of the classes seen in them.
+    problems : everything wrong, in order of the frames.
+    """
+
+    split: str
+    frames: int = 0
+    sequences: int = 0
+    with_panoptic: int = 0
+    with_depth: int = 0
+    sizes: Counter = field(default_factory=Counter)
+    class_frames: Counter = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing fatal was found."""
+        return not any(problem.fatal for problem in self.problems)
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{w}x{h}: {n}" for (h, w), n in sorted(self.sizes.items()))
+        lines = [
+            f"{self.split}: {self.frames} frames in {self.sequences} sequences; with panoptic labels "
+            f"{self.with_panoptic}, with depth {self.with_depth}; sizes {sizes or 'none'}",
+            "  frames by class: " + (", ".join(f"{n} {c}" for n, c in self.class_frames.most_common()) or "none"),
+            *(f"  {problem}" for problem in self.problems),
+        ]
+        return "\n".join(lines)
+
+
+def check(config: DataConfig, split: str) -> CheckReport:
+    """Read every file of a split and report counts and each broken file by name.
+
+    Raises ``FileNotFoundError`` when the root folder itself does not exist; a missing or empty split is a problem in
+    the report.
+    """
+    if not Path(config.root).is_dir():
+        raise FileNotFoundError(f"no data set folder {config.root}")
+    report = CheckReport(split)
+    folder = split_folder(Path(config.root), split)
+    try:
+        reader = open_split(config, split)
+    except (FileNotFoundError, ValueError) as error:
+        report.problems.append(Problem(folder, str(error)))
+        return report
+    report.frames = len(reader)
+    report.sequences = len(reader.sequences())
+    for files in reader.files:
+        _check_frame(reader, files, report)
+    report.problems += _labels_without_image(config.format, folder, reader)
+    return report
+
+
+def _check_frame(reader: FrameReader, files: FrameFiles, report: CheckReport) -> None:
+    report.with_panoptic += bool(files.panoptic)
+    report.with_depth += files.depth is not None
+    if not files.panoptic and files.depth is None:
+        report.problems.append(Problem(files.image, "has neither a panoptic nor a depth label"))
+    elif not files.panoptic:
+        report.problems.append(Problem(files.image, "has no panoptic label", fatal=False))
+    elif files.depth is None:
+        report.problems.append(Problem(files.image, "has no depth label", fatal=False))
+    try:
+        size = png.read_rgb(files.image).shape[:2]
+        report.sizes[size] += 1
+    except (ValueError, OSError) as error:
+        report.problems.append(_problem(files.image, error))
+        size = None
+    maps = [(path, _check_values) for path in files.panoptic]
+    maps += [] if files.depth is None else [(files.depth, _check_depth)]
+    whole = True
+    for path, look in maps:
+        try:
+            values = png.read_values(path)
+        except (ValueError, OSError) as error:
+            report.problems.append(_problem(path, error))
+            whole = False
+            continue
+        if size is not None and values.shape != size:
+            report.problems.append(Problem(path, f"size {values.shape} differs from the image's {size}"))
+            whole = False
+        report.problems += look(path, values)
+    if files.panoptic and whole:
+        classes = np.bincount(reader.panoptic(files).reshape(-1) // 1000, minlength=VOID_CLASS + 1)
+        report.class_frames.update(name for name, count in zip(reader.labels.names, classes, strict=False) if count)
+
+
+def _check_values(path: Path, values: np.ndarray) -> list[Problem]:
+    if path.name.endswith(f"{cityscapes_dvps.PANOPTIC}.png"):
+        classes = np.where(values < 1000, values, values // 1000)
+        allowed = (classes < 19) | (values == VOID_CLASS) | (values // 1000 == 32)
+        what = "class"
+    elif path.name.endswith(f"{semkitti_dvps.CLASS}.png"):
+        classes, allowed, what = values, (values < 19) | (values == VOID_CLASS), "class"
+    else:
+        classes, allowed, what = values, values < 1000, "instance"
+    bad = np.unique(classes[~allowed])
+    if not bad.size:
+        return []
+    some = ", ".join(map(str, bad[:5])) + (", ..." if bad.size > 5 else "")
+    return [Problem(path, f"{what} ids out of range: {some} ({np.count_nonzero(~allowed)} pixels)")]
+
+
+def _check_depth(path: Path, values: np.ndarray) -> list[Problem]:
+    cut = np.count_nonzero(values == _DEPTH_LIMIT)
+    return [Problem(path, f"depth {_DEPTH_LIMIT}, the format's limit, at {cut} pixels")] if cut else []
+
+
+def _labels_without_image(format_name: str, folder: Path, reader: FrameReader) -> list[Problem]:
+    used = {path for files in reader.files for path in (files.image, *files.panoptic, files.depth)}
+    if format_name == "cityscapes_dvps":
+        kinds = (cityscapes_dvps.PANOPTIC, cityscapes_dvps.DEPTH)
+    else:
+        kinds = (semkitti_dvps.CLASS, semkitti_dvps.INSTANCE, "depth")
+    return [
+        Problem(path, "belongs to no image or lacks its counterpart", fatal=False)
+        for path in sorted(folder.glob("*.png"))
+        if path not in used and any(f"_{kind}" in path.name for kind in kinds)
+    ]
+
+
+def _problem(path: Path, error: Exception) -> Problem:
+    return Problem(path, str(error).removeprefix(f"{path}: "))

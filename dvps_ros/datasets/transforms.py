@@ -1,0 +1,165 @@
+"""Augmentation of labelled frames: geometry (resize, crop, mirror) that keeps depth and camera true, and color."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from dvps_ros.config import DataConfig
+from dvps_ros.datasets.frames import LabelledFrame
+from dvps_ros.labels import VOID
+
+#: Padding of images: the mean color that the network subtracts, so that padding becomes zeros there.
+PADDING = (124, 116, 104)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which part of a frame becomes the new frame.
+
+    The frame is resized by ``scale_x`` and ``scale_y``, of that the window with the top left pixel (``left``, ``top``)
+    and of size ``height`` x ``width`` is taken (it may reach beyond the frame), and mirrored last if ``flip``.
+    """
+
+    scale_x: float
+    scale_y: float
+    left: int
+    top: int
+    height: int
+    width: int
+    flip: bool = False
+
+
+def random_window(height: int, width: int, config: DataConfig, rng: np.random.Generator) -> Window:
+    """A random training window for a frame of ``height`` x ``width``: scale, place and mirroring drawn from ``rng``.
+
+    The scale is a factor on the frame's own size. A frame smaller than the crop is padded on its right and below, as
+    at run time.
+    """
+    scale = rng.uniform(config.min_scale, config.max_scale)
+    left, top = (
+        int(rng.integers(0, max(round(size * scale) - crop, 0) + 1))
+        for size, crop in ((width, config.crop_width), (height, config.crop_height))
+    )
+    return Window(scale, scale, left, top, config.crop_height, config.crop_width, bool(rng.random() < config.flip))
+
+
+def whole_window(height: int, width: int, new_height: int, new_width: int) -> Window:
+    """The whole frame resized to ``new_height`` x ``new_width``."""
+    return Window(new_width / width, new_height / height, 0, 0, new_height, new_width)
+
+
+def apply_window(frame: LabelledFrame, window: Window) -> LabelledFrame:
+    """The frame seen through ``window``: image linear, labels nearest, outside void / no depth, camera to match.
+
+    Depth values stay as they are: a resized image is that of a camera with another focal length at the same place.
+    """
+    height, width = frame.image.shape[:2]
+    rows = _source(window.height, window.top, window.scale_y)
+    columns = _source(window.width, window.left, window.scale_x)
+    if window.flip:
+        columns = columns[::-1]
+    return replace(
+        frame,
+        image=_sample_linear(frame.image, rows, columns),
+        panoptic=_sample_nearest(frame.panoptic, rows, columns, VOID),
+        depth=_sample_nearest(frame.depth, rows, columns, 0),
+        intrinsics=_camera(frame, window, height, width),
+    )
+
+
+def jitter_color(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Vary brightness, contrast, saturation and hue, each with probability 0.5 (Liu et al., SSD, ECCV 2016).
+
+    ``image`` is (H, W, 3) uint8 RGB; so is the result. Ranges are SSD's: brightness ±32, contrast and saturation
+    0.5-1.5, hue ±18°; contrast comes before or after saturation and hue with equal odds.
+    """
+    brightness = rng.uniform(-32, 32) if rng.random() < 0.5 else 0.0
+    contrast = rng.uniform(0.5, 1.5) if rng.random() < 0.5 else 1.0
+    saturation = rng.uniform(0.5, 1.5) if rng.random() < 0.5 else 1.0
+    hue = rng.uniform(-18, 18) if rng.random() < 0.5 else 0.0
+    contrast_first = rng.random() < 0.5
+
+    levels = np.clip(np.arange(256) + brightness, 0, 255)
+    if contrast_first:
+        levels *= contrast
+    image = cv2.LUT(image, _table(levels))
+    if saturation != 1.0 or hue != 0.0:
+        image = _shift_hsv(image, saturation, hue)
+    return image if contrast_first else cv2.LUT(image, _table(np.arange(256) * contrast))
+
+
+def _source(size: int, start: int, scale: float) -> np.ndarray:
+    """(size,) source coordinates of output pixels; pixel centers lie at whole numbers."""
+    return (np.arange(start, start + size) + 0.5) / scale - 0.5
+
+
+def _camera(frame: LabelledFrame, window: Window, height: int, width: int):
+    # the scale factors exactly, not those of a rounded size
+    camera = frame.intrinsics
+    if (camera.width, camera.height) != (width, height):
+        camera = camera.resized(width, height)
+    camera = replace(
+        camera,
+        fx=camera.fx * window.scale_x,
+        fy=camera.fy * window.scale_y,
+        cx=(camera.cx + 0.5) * window.scale_x - 0.5,
+        cy=(camera.cy + 0.5) * window.scale_y - 0.5,
+    ).cropped(window.left, window.top, window.width, window.height)
+    return camera.flipped() if window.flip else camera
+
+
+def _sample_linear(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    step_x, step_y = (float(c[1] - c[0]) if c.size > 1 else 1.0 for c in (columns, rows))
+    matrix = np.array([[step_x, 0.0, columns[0]], [0.0, step_y, rows[0]]])
+    size = (columns.size, rows.size)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    # the border is repeated while sampling, so that the frame's edge is not blended with the padding
+    sampled = cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    inside_y, inside_x = _inside(rows, image.shape[0]), _inside(columns, image.shape[1])
+    if not inside_y.all():
+        sampled[~inside_y] = PADDING
+    if not inside_x.all():
+        sampled[:, ~inside_x] = PADDING
+    return sampled
+
+
+def _sample_nearest(
+    values: np.ndarray | None, rows: np.ndarray, columns: np.ndarray, outside: float
+) -> np.ndarray | None:
+    if values is None:
+        return None
+    inside_y, inside_x = _inside(rows, values.shape[0]), _inside(columns, values.shape[1])
+    # half rounds up, as the pixel areas do; np.rint would round to even
+    y = np.clip(np.floor(rows + 0.5).astype(np.intp), 0, values.shape[0] - 1)
+    x = np.clip(np.floor(columns + 0.5).astype(np.intp), 0, values.shape[1] - 1)
+    sampled = values.take(y, axis=0).take(x, axis=1)
+    if not inside_y.all():
+        sampled[~inside_y] = outside
+    if not inside_x.all():
+        sampled[:, ~inside_x] = outside
+    return sampled
+
+
+def _inside(coordinates: np.ndarray, size: int) -> np.ndarray:
+    """True where a source coordinate lies on one of ``size`` pixels (each reaches half a pixel around its center)."""
+    return (coordinates >= -0.5) & (coordinates < size - 0.5)
+
+
+def _shift_hsv(image: np.ndarray, saturation: float, hue: float) -> np.ndarray:
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)  # hue in 2 degree steps, 0..179
+    tables = np.stack(
+        [
+            (np.arange(256) + round(hue / 2)) % 180,
+            _table(np.arange(256) * saturation),
+            np.arange(256),
+        ],
+        axis=-1,
+    ).astype(np.uint8)
+    return cv2.cvtColor(cv2.LUT(hsv, tables[None]), cv2.COLOR_HSV2RGB)
+
+
+def _table(levels: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
