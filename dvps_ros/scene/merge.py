@@ -53,8 +53,8 @@ def merge(
     kept = prediction.select(index, queries)
 
     winner, probability = _win_pixels(kept, scores, size, config)  # (H, W) index into the kept queries or -1; (H, W)
-    ids = _segment_ids(classes, labels)  # (N,)
     winner, probability = (_resize_nearest(x, output_size) for x in (winner, probability))
+    ids = _segment_ids(classes, winner, labels)  # (N,)
 
     depth = _own_depth(kept, winner, size).clamp(0, prediction.max_depth) * depth_scale
     panoptic = torch.cat([ids, ids.new_tensor([VOID])])[winner].int()  # -1 reads the last entry: void
@@ -92,12 +92,12 @@ def _win_pixels(kept: Prediction, scores: Tensor, size: tuple[int, int], config:
     return winner.where(inside, -1), probability.where(inside, 0)
 
 
-def _segment_ids(classes: Tensor, labels: LabelSet) -> Tensor:
-    """Panoptic ids (N,): stuff shares one per class, things are numbered from 1 in their class."""
+def _segment_ids(classes: Tensor, winner: Tensor, labels: LabelSet) -> Tensor:
+    """Panoptic ids (N,): stuff shares one per class; things that own pixels are numbered from 1 in their class."""
+    present = torch.bincount(winner.flatten() + 1, minlength=len(classes) + 1)[1:] > 0
     thing = torch.tensor(labels.is_thing, device=classes.device)[classes]
-    same = classes[:, None] == classes[None, :]
-    number = same.tril().sum(1).clamp(max=DIVISOR - 1)
-    return classes * DIVISOR + number * thing
+    same_before = (classes[:, None] == classes[None, :]).tril() & present[None, :]  # (N, N)
+    return classes * DIVISOR + same_before.sum(1).clamp(max=DIVISOR - 1) * thing
 
 
 def _own_depth(kept: Prediction, winner: Tensor, size: tuple[int, int]) -> Tensor:

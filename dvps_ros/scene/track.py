@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,10 @@ _GRID_SAMPLES = 32768
 _OTHER_CLASS = 0.6
 #: Spread of the depth ratio (in ln) and of the place (in object sizes) inside which things count as close.
 _DEPTH_SPREAD, _PLACE_SPREAD = 0.25, 0.7
+#: A thing that shows less than this share of its remembered pixels is partly hidden.
+_PART = 0.7
+#: Worth of lying wholly inside what is remembered, as a half hidden thing does, next to 1 for the same pixels.
+_INSIDE = 0.35
 
 
 @dataclass(frozen=True)
@@ -38,16 +42,24 @@ class _Thing:
 
 @dataclass(frozen=True)
 class _Track:
-    """What is remembered of a thing: as last seen, its motion per frame on the grid, and how long it is missing."""
+    """What is remembered of a thing.
+
+    ``thing`` is its last full view, ``offset`` (2,) how far it has moved since by prediction, ``velocity`` (2,) its
+    motion per frame or None before it was seen twice; ``missed`` and ``hidden`` count the frames in a row in which
+    nothing, or only a part of it, was seen.
+    """
 
     number: int
     thing: _Thing
-    velocity: np.ndarray
+    velocity: np.ndarray | None = None
+    offset: np.ndarray = field(default_factory=lambda: np.zeros(2))
     missed: int = 0
+    hidden: int = 0
 
     @property
     def shift(self) -> np.ndarray:
-        return self.velocity * (self.missed + 1)
+        """From the remembered view to where the thing should be in the next frame."""
+        return self.offset if self.velocity is None else self.offset + self.velocity
 
 
 class Tracker:
@@ -101,17 +113,26 @@ class Tracker:
 
     def _remember(self, things: list[_Thing], numbers: list[int]) -> None:
         before = {track.number: track for track in self._tracks}
-        seen = [_seen(before.get(number), number, thing) for number, thing in zip(numbers, things, strict=True)]
-        missing = [replace(t, missed=t.missed + 1) for t in self._tracks if t.number not in set(numbers)]
+        patience = self.config.patience
+        seen = [
+            _seen(before.get(number), number, thing, patience) for number, thing in zip(numbers, things, strict=True)
+        ]
+        now = set(numbers)
+        missing = [replace(t, offset=t.shift, missed=t.missed + 1) for t in self._tracks if t.number not in now]
         self._tracks = seen + [track for track in missing if track.missed <= self.config.patience]
 
 
-def _seen(before: _Track | None, number: int, thing: _Thing) -> _Track:
+def _seen(before: _Track | None, number: int, thing: _Thing, patience: int) -> _Track:
     if before is None:
-        return _Track(number, thing, np.zeros(2))
-    moved = (thing.center - before.thing.center) / (before.missed + 1)
-    # Half of the newest motion: a centre also jumps when a part of the thing comes into view.
-    return _Track(number, thing, 0.5 * before.velocity + 0.5 * moved)
+        return _Track(number, thing)
+    share = len(thing.pixels) / len(before.thing.pixels)
+    if share < _PART and before.hidden < patience:  # half hidden: its centre and shape say little, go on predicting
+        remembered = replace(before.thing, class_id=thing.class_id)
+        return replace(before, thing=remembered, offset=before.shift, missed=0, hidden=before.hidden + 1)
+    if before.hidden or before.missed or share > 1 / _PART:  # newly in view: the jump of its centre is no motion
+        return _Track(number, thing, before.velocity)
+    moved = thing.center - before.thing.center
+    return _Track(number, thing, moved if before.velocity is None else (before.velocity + moved) / 2)
 
 
 def _things(scene: Scene, segments: list[Segment]) -> list[_Thing]:
@@ -144,17 +165,18 @@ def _affinity(tracks: list[_Track], things: list[_Thing], config: TrackConfig) -
     """(T, N) how well each track and thing go together, 0 where they cannot be the same."""
     if not tracks or not things:
         return np.zeros((len(tracks), len(things)))
-    predicted = _overlap(tracks, things, moved=True)
-    overlap = np.maximum(predicted, _overlap(tracks, things, moved=False) * 0.9)
-    proximity = _proximity(tracks, things)
+    still = [replace(t, velocity=None, offset=np.zeros(2)) for t in tracks]  # prediction may be wrong: also as it was
+    closeness = _depth_closeness(tracks, things)
+    overlap = np.maximum(_overlap(tracks, things, closeness), 0.9 * _overlap(still, things, closeness))
+    proximity = closeness * np.maximum(_proximity(tracks, things), 0.9 * _proximity(still, things))
     possible = (overlap >= max(config.min_overlap, 1e-6)) | (proximity >= max(config.min_proximity, 1e-6))
     same = np.array([t.thing.class_id for t in tracks])[:, None] == np.array([n.class_id for n in things])[None]
     return np.where(possible, overlap + 0.5 * proximity, 0) * np.where(same, 1, _OTHER_CLASS)
 
 
-def _overlap(tracks: list[_Track], things: list[_Thing], moved: bool) -> np.ndarray:
-    """(T, N) intersection over union of remembered (moved by their motion, or not) and seen pixels."""
-    shifts = [np.rint(t.shift).astype(np.int64) if moved else np.zeros(2, np.int64) for t in tracks]
+def _overlap(tracks: list[_Track], things: list[_Thing], closeness: np.ndarray) -> np.ndarray:
+    """(T, N) intersection over union of predicted and seen pixels; a part inside the whole counts ``_INSIDE``."""
+    shifts = [np.rint(t.shift).astype(np.int64) for t in tracks]
     remembered = [t.thing.pixels + shift for t, shift in zip(tracks, shifts, strict=True)]
     everything = np.concatenate([*remembered, *(n.pixels for n in things)])
     low = everything.min(0)
@@ -166,8 +188,8 @@ def _overlap(tracks: list[_Track], things: list[_Thing], moved: bool) -> np.ndar
     thing_at = canvas[_flat(np.concatenate(remembered) - low, width)]
     bins = len(tracks) * (len(things) + 1)
     joint = np.bincount(track_of * (len(things) + 1) + thing_at, minlength=bins).reshape(len(tracks), -1)[:, :-1]
-    sizes = np.array([len(p) for p in remembered])[:, None] + np.array([len(n.pixels) for n in things])[None]
-    return joint / (sizes - joint)
+    before, now = np.array([len(p) for p in remembered])[:, None], np.array([len(n.pixels) for n in things])[None]
+    return np.maximum(joint / (before + now - joint), _INSIDE * closeness * joint / now)
 
 
 def _flat(pixels: np.ndarray, width: int) -> np.ndarray:
@@ -175,16 +197,21 @@ def _flat(pixels: np.ndarray, width: int) -> np.ndarray:
 
 
 def _proximity(tracks: list[_Track], things: list[_Thing]) -> np.ndarray:
-    """(T, N) closeness 0..1 of places, sizes and (where known) depths; for small things that outrun their own size."""
+    """(T, N) closeness 0..1 in place and size, for small things that outrun their own size."""
     before = np.array([t.thing.center + t.shift for t in tracks])[:, None]
     now = np.array([n.center for n in things])[None]
     extents = np.array([t.thing.extent for t in tracks])[:, None], np.array([n.extent for n in things])[None]
     distance = np.linalg.norm(before - now, axis=-1) / (_PLACE_SPREAD * np.maximum(*extents) + 1)
     growth = 2 * np.log(extents[0] / extents[1])  # ln of the ratio of areas
-    depths = np.array([t.thing.depth for t in tracks])[:, None], np.array([n.depth for n in things])[None]
+    return np.exp(-0.5 * (distance**2 + growth**2))
+
+
+def _depth_closeness(tracks: list[_Track], things: list[_Thing]) -> np.ndarray:
+    """(T, N) closeness 0..1 in depth, 1 where depth is unknown."""
+    before, now = np.array([t.thing.depth for t in tracks])[:, None], np.array([n.depth for n in things])[None]
     with np.errstate(all="ignore"):
-        ratio = np.nan_to_num(np.log(depths[0] / depths[1]), nan=0.0, posinf=0.0, neginf=0.0)
-    return np.exp(-0.5 * (distance**2 + growth**2 + (ratio / _DEPTH_SPREAD) ** 2))
+        ratio = np.nan_to_num(np.log(before / now), nan=0.0, posinf=0.0, neginf=0.0)
+    return np.exp(-0.5 * (ratio / _DEPTH_SPREAD) ** 2)
 
 
 def _renumbered(scene: Scene, numbers: dict[int, int]) -> Scene:

@@ -20,6 +20,8 @@ from dvps_ros.structures import Intrinsics, Scene, SegmentCloud
 _COEFFICIENTS = {"": 0, "plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 #: Newton steps of the inverse lens model; five suffice for ordinary lenses, strong ones take more.
 _NEWTON_STEPS = 20
+#: Rows of the image whose lens is inverted at once: few enough to stay in the processor's cache.
+_BLOCK_ROWS = 16
 
 # --- cameras ---------------------------------------------------------------------------------------------------------
 
@@ -34,7 +36,8 @@ def rays(intrinsics: Intrinsics, device: str = "cpu") -> Tensor:
     _check(intrinsics)
     u = (np.arange(intrinsics.width) - intrinsics.cx) / intrinsics.fx
     v = (np.arange(intrinsics.height) - intrinsics.cy) / intrinsics.fy
-    x, y = _undistort(*np.meshgrid(u, v), intrinsics)
+    blocks = [_undistort(*np.meshgrid(u, part), intrinsics) for part in np.array_split(v, -(-v.size // _BLOCK_ROWS))]
+    x, y = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     with torch.inference_mode(False):  # a cached tensor must be usable everywhere, wherever it was first asked for
         return torch.from_numpy(np.stack([x, y, np.ones_like(x)], -1).astype(np.float32)).to(device)
 
@@ -88,16 +91,28 @@ def _coefficients(intrinsics: Intrinsics) -> np.ndarray:
 def _distort(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
     """Where the lens puts the ray (x, y, 1), in units of the focal length."""
     k = _coefficients(intrinsics)
-    if not k.any() and intrinsics.distortion_model != "equidistant":
-        return x, y
     if intrinsics.distortion_model == "equidistant":
         r = np.hypot(x, y)
-        factor = _fisheye_radius(np.arctan(r), k) / np.maximum(r, 1e-12)
-        factor = np.where(r > 1e-12, factor, 1.0)
+        factor = np.where(r > 1e-12, _fisheye_radius(np.arctan(r), k) / np.maximum(r, 1e-12), 1.0)
         return x * factor, y * factor
-    k1, k2, p1, p2, k3, k4, k5, k6 = np.append(k, np.zeros(8 - len(k)))
+    if not k.any():
+        return x, y
+    radial, _ = _radial(x * x + y * y, k)
+    return _brown(x, y, radial, k)
+
+
+def _radial(r2: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Factor on the radius, and its derivative with respect to the squared radius ``r2``."""
+    k1, k2, _, _, k3, k4, k5, k6 = np.append(k, np.zeros(8 - len(k)))
+    above, below = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)), 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+    above_slope, below_slope = k1 + r2 * (2 * k2 + 3 * r2 * k3), k4 + r2 * (2 * k5 + 3 * r2 * k6)
+    factor = above / below
+    return factor, (above_slope - factor * below_slope) / below
+
+
+def _brown(x: np.ndarray, y: np.ndarray, radial: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    p1, p2 = k[2:4]
     r2 = x * x + y * y
-    radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
     return (
         x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
         y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
@@ -110,30 +125,47 @@ def _fisheye_radius(theta: np.ndarray, k: np.ndarray) -> np.ndarray:
 
 
 def _undistort(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
-    """The ray (x, y, 1) that the lens puts at the given place: ``_distort`` solved by Newton's method; NaN: none."""
+    """The ray (x, y, 1) that the lens puts at the given place: the inverse of ``_distort``; NaN: there is none."""
     k = _coefficients(intrinsics)
     if intrinsics.distortion_model == "equidistant":
         return _undistort_fisheye(x, y, k)
-    if not k.any():
-        return x, y
+    return _undistort_brown(x, y, k) if k.any() else (x, y)
+
+
+def _undistort_brown(x: np.ndarray, y: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    goal = np.stack([x.ravel(), y.ravel()])
+    ray = goal.copy()
+    active = np.arange(goal.shape[1])
     with np.errstate(all="ignore"):
-        step = 1e-6
-        rx, ry = x.copy(), y.copy()
         for _ in range(_NEWTON_STEPS):
-            fx, fy = _distort(rx, ry, intrinsics)
-            (xa, ya), (xb, yb) = _distort(rx + step, ry, intrinsics), _distort(rx - step, ry, intrinsics)
-            (xc, yc), (xd, yd) = _distort(rx, ry + step, intrinsics), _distort(rx, ry - step, intrinsics)
-            a, c, b, d = (m / (2 * step) for m in (xa - xb, ya - yb, xc - xd, yc - yd))
-            det = a * d - b * c
-            ex, ey = x - fx, y - fy
-            rx, ry = rx + (d * ex - b * ey) / det, ry + (a * ey - c * ex) / det
-            if np.nanmax(np.hypot(ex, ey), initial=0) < 1e-12:
+            at = ray[:, active]
+            error = goal[:, active] - np.stack(_brown(*at, _radial((at**2).sum(0), k)[0], k))
+            open_still = ~(np.hypot(*error) < 1e-12)
+            active, at, error = active[open_still], at[:, open_still], error[:, open_still]
+            if not len(active):
                 break
+            ray[:, active] = at + _newton_step(*at, error, k)
+        error = goal - np.stack(_brown(*ray, _radial((ray**2).sum(0), k)[0], k))
         # A solution past the fold, where the image turns back on itself, is not what the lens shows.
-        good = (np.hypot(*(m - n for m, n in zip(_distort(rx, ry, intrinsics), (x, y), strict=True))) < 1e-9) & (
-            det > 0
-        )
-    return np.where(good, rx, np.nan), np.where(good, ry, np.nan)
+        good = (np.hypot(*error) < 1e-9) & (np.hypot(*ray) < _fold_radius(k))
+    return tuple(np.where(good, ray, np.nan).reshape(2, *x.shape))
+
+
+def _newton_step(x: np.ndarray, y: np.ndarray, error: np.ndarray, k: np.ndarray) -> np.ndarray:
+    p1, p2 = k[2:4]
+    radial, slope = _radial(x * x + y * y, k)
+    xx = radial + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x
+    yy = radial + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x
+    xy = 2 * x * y * slope + 2 * p1 * x + 2 * p2 * y  # the Jacobian is symmetric
+    return np.stack([yy * error[0] - xy * error[1], xx * error[1] - xy * error[0]]) / (xx * yy - xy * xy)
+
+
+def _fold_radius(k: np.ndarray) -> float:
+    """The radius up to which a growing ray radius gives a growing image radius; at most 20 (87 degrees)."""
+    r = np.linspace(0, 20, 20001)
+    radial, slope = _radial(r * r, k)
+    falling = ~(radial + 2 * r * r * slope > 0)
+    return float(r[falling.argmax()]) if falling.any() else 20.0
 
 
 def _undistort_fisheye(x: np.ndarray, y: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -227,10 +259,10 @@ def depth_edges(depth: Tensor, threshold: float) -> Tensor:
     """
     inverse = 1 / depth.clamp(min=1e-3)
     edge = torch.zeros_like(depth, dtype=torch.bool)
-    for along in (0, 1):
-        low, middle, high = (inverse.narrow(along, i, max(inverse.shape[along] - 2, 0)) for i in (0, 1, 2))
-        bent = (low + high - 2 * middle).abs() > threshold * middle
-        edge.narrow(along, 1, bent.shape[along]).logical_or_(bent)
+    for values, marks in ((inverse, edge), (inverse.T, edge.T)):  # views: down the columns, along the rows
+        low, middle, high = values[:-2], values[1:-1], values[2:]
+        if len(middle):
+            marks[1:-1] |= (low + high - 2 * middle).abs() > threshold * middle
     return edge
 
 

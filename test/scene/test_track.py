@@ -1,0 +1,176 @@
+"""Tracking of made-up squares: motion, occlusion, crossing, class flips, numbers that run out."""
+
+import numpy as np
+import pytest
+import torch
+
+from dvps_ros.config import TrackConfig
+from dvps_ros.labels import CITYSCAPES, VOID
+from dvps_ros.scene.track import Tracker
+from dvps_ros.structures import Scene, Segment
+
+ROAD, PERSON, CAR, TRUCK = (CITYSCAPES.index(name) for name in ("road", "person", "car", "truck"))
+
+
+def scene_of(squares, size=(120, 200), background=ROAD * 1000):
+    """A scene of (class, top, left, side[, depth]) squares, later ones in front; numbered per class in their order.
+
+    Also gives, for each square, the point (row, column) where its number can be read, None where it is hidden.
+    """
+    panoptic = torch.full(size, background, dtype=torch.int32)
+    counts, ids, depths = {}, [], {}
+    for class_id, top, left, side, *depth in squares:
+        counts[class_id] = counts.get(class_id, 0) + 1
+        identity = class_id * 1000 + counts[class_id]
+        panoptic[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)] = identity
+        ids.append(identity)
+        depths[identity] = depth[0] if depth else 10.0
+    segments = []
+    for identity in sorted({background, *ids} - {VOID}):
+        area = int((panoptic == identity).sum())
+        if area:
+            depth = depths.get(identity, 20.0)
+            segments.append(Segment(identity, identity // 1000, identity % 1000, 0.9, area, depth))
+    places = []
+    for identity in ids:
+        pixels = (panoptic == identity).nonzero()
+        places.append(tuple(pixels[len(pixels) // 2].tolist()) if len(pixels) else None)
+    return Scene(panoptic, torch.ones(size), torch.ones(size), tuple(segments)), places
+
+
+def follow(tracker, frames, **kwargs):
+    """The number of every square in every frame (None where hidden), after checking the scene's consistency."""
+    numbers = []
+    for squares in frames:
+        scene, places = scene_of(squares, **kwargs)
+        tracked = tracker.update(scene)
+        assert_consistent(tracked)
+        numbers.append([None if place is None else int(tracked.panoptic[place]) % 1000 for place in places])
+    return numbers
+
+
+def assert_consistent(scene):
+    ids = [s.id for s in scene.segments]
+    assert ids == sorted(set(ids))
+    instances = [s.instance for s in scene.segments if CITYSCAPES.is_thing[s.class_id]]
+    assert len(instances) == len(set(instances))
+    assert all(1 <= i <= 999 for i in instances)
+    assert scene.panoptic.dtype == torch.int32
+    for s in scene.segments:
+        assert s.id == s.class_id * 1000 + s.instance
+        assert s.area == (scene.panoptic == s.id).sum()
+
+
+def test_numbers_follow_things_whatever_their_order():
+    def frame(t):
+        squares = [(CAR, 20, 10 + 4 * t, 30), (CAR, 70, 150 - 5 * t, 20), (PERSON, 60, 60 + t, 12)]
+        return squares if t % 2 else [squares[1], squares[0], squares[2]]
+
+    numbers = follow(Tracker(CITYSCAPES), [frame(t) for t in range(12)])
+    in_order = [n if t % 2 else [n[1], n[0], n[2]] for t, n in enumerate(numbers)]
+    assert in_order == [in_order[0]] * 12
+    assert sorted(in_order[0]) == [1, 2, 3]
+
+
+def test_stuff_and_depth_are_left_alone():
+    scene, _ = scene_of([(CAR, 20, 10, 30)])
+    tracked = Tracker(CITYSCAPES).update(scene)
+    assert tracked.depth is scene.depth
+    assert torch.equal(tracked.panoptic == ROAD * 1000, scene.panoptic == ROAD * 1000)
+    empty, _ = scene_of([], background=VOID)
+    assert Tracker(CITYSCAPES).update(empty).segments == ()
+
+
+def test_number_survives_missed_frames_but_not_too_many():
+    tracker = Tracker(CITYSCAPES, TrackConfig(patience=3))
+    moving = [[(CAR, 40, 10 + 6 * t, 24)] if t not in (4, 5, 6) else [] for t in range(10)]
+    numbers = [n[0] for n in follow(tracker, moving) if n]
+    assert set(numbers) == {1}
+    gone = follow(tracker, [[]] * 4 + [[(CAR, 40, 64, 24)]])
+    assert gone[-1] == [2]
+
+
+def test_things_that_cross_keep_their_numbers():
+    frames = [[(CAR, 40, 10 + 8 * t, 30, 20.0), (CAR, 44, 160 - 8 * t, 30, 8.0)] for t in range(20)]
+    numbers = follow(Tracker(CITYSCAPES), frames)
+    assert {n[0] for n in numbers if n[0]} == {numbers[0][0]}
+    assert {n[1] for n in numbers} == {numbers[0][1]}
+
+
+def test_a_thing_hidden_behind_a_moving_one_returns_with_its_number():
+    frames = [[(PERSON, 50, 100, 12, 30.0), (TRUCK, 30, -40 + 10 * t, 50, 8.0)] for t in range(1, 24)]
+    numbers = follow(Tracker(CITYSCAPES), frames)
+    assert any(n[0] is None for n in numbers)
+    assert {n[0] for n in numbers if n[0]} == {numbers[0][0]}
+
+
+def test_a_class_flip_keeps_the_number():
+    frames = [[(CAR if t != 3 else TRUCK, 40, 10 + 3 * t, 40), (PERSON, 50, 120, 10)] for t in range(6)]
+    numbers = follow(Tracker(CITYSCAPES), frames)
+    assert numbers == [numbers[0]] * 6
+
+
+def test_small_fast_things_follow_by_motion():
+    frames = [[(PERSON, 50, 10 + 4 * t, 4), (PERSON, 50, 60 + 4 * t, 4)] for t in range(2)]
+    frames += [[(PERSON, 50, 14 + 7 * t, 4), (PERSON, 50, 64 + 7 * t, 4)] for t in range(1, 15)]
+    numbers = follow(Tracker(CITYSCAPES), frames)
+    assert numbers == [numbers[0]] * len(frames)
+
+
+def test_another_thing_at_another_depth_is_another_one():
+    tracker = Tracker(CITYSCAPES)
+    follow(tracker, [[(PERSON, 50, 60, 8, 10.0)]])
+    assert follow(tracker, [[(PERSON, 50, 70, 8, 40.0)]]) == [[2]]
+    assert follow(tracker, [[(CAR, 5, 5, 40, 10.0)]]) == [[3]]
+
+
+def test_things_smaller_than_the_grid_are_followed():
+    frames = [[(PERSON, 301 + t, 501, 1), (CAR, 100, 100 + 5 * t, 90)] for t in range(5)]
+    numbers = follow(Tracker(CITYSCAPES), frames, size=(720, 1280))
+    assert numbers == [numbers[0]] * 5
+
+
+def test_reset_and_a_change_of_size_start_anew():
+    tracker = Tracker(CITYSCAPES)
+    assert follow(tracker, [[(CAR, 40, 10, 30)], [(CAR, 80, 150, 30)]]) == [[1], [2]]
+    tracker.reset()
+    assert follow(tracker, [[(CAR, 80, 150, 30)]]) == [[1]]
+    assert follow(tracker, [[(PERSON, 10, 10, 30)]], size=(60, 100)) == [[1]]
+
+
+def test_numbers_are_used_again_late_and_never_twice():
+    tracker = Tracker(CITYSCAPES, TrackConfig(patience=0))
+    keep = (CAR, 30, 0, 8)
+    places = [(2, 2), (2, 30), (14, 15), (14, 45)]
+    frames = [[keep, (TRUCK, *places[t % 4], 5)] for t in range(1010)]
+    numbers = follow(tracker, frames, size=(40, 60))
+    assert {n[0] for n in numbers} == {1}
+    others = [n[1] for n in numbers]
+    assert others[:998] == list(range(2, 1000))
+    assert others[998:1001] == [2, 3, 4]
+
+
+def test_more_missing_things_than_numbers():
+    tracker = Tracker(CITYSCAPES, TrackConfig(patience=100))
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        squares = [
+            (PERSON, 12 * r + int(rng.integers(8)), 12 * c, 2, float(rng.uniform(1, 80)))
+            for r in range(9)
+            for c in range(10)
+        ]
+        scene, _ = scene_of([s for s in squares if rng.random() < 0.7])
+        assert_consistent(tracker.update(scene))
+    assert len({t.number for t in tracker._tracks}) == len(tracker._tracks) <= 999
+
+
+@pytest.mark.parametrize("metric", [True, False])
+def test_random_walk_has_no_switches(metric):
+    rng = np.random.default_rng(1)
+    at = np.array([[10 + 35 * (i // 5), 5 + 39 * (i % 5)] for i in range(15)], float)
+    frames = []
+    for _ in range(25):
+        at += rng.uniform(-1.5, 1.5, at.shape)
+        frames.append([(CAR, int(r), int(c), 20, 10.0 if metric else float("nan")) for r, c in at])
+    numbers = follow(Tracker(CITYSCAPES), frames)
+    assert numbers == [numbers[0]] * 25
