@@ -240,7 +240,7 @@ class PerceptionConfig:
     device: str = option("auto", "Where the network runs: auto, cpu, cuda or cuda:N.")
     precision: Literal["auto", "32", "16", "bf16"] = option("auto", "Arithmetic; auto: 16 on CUDA, 32 elsewhere.")
     autostart: bool = option(False, "Configure and activate without a lifecycle manager.")
-    input_transport: Literal["raw", "compressed"] = option("raw", "Image, or CompressedImage on image/compressed.")
+    input_transport: Literal["raw", "compressed"] = option("raw", "Type of the image topic: Image or CompressedImage.")
     camera_info_mode: Literal["synced", "latest"] = option(
         "synced", "Pair each image with the camera_info of its stamp, or use the latest one."
     )
@@ -284,6 +284,12 @@ class PerceptionConfig:
     depth_encoding: Literal["32FC1", "16UC1"] = option("32FC1", "Depth in metres (float) or millimetres (uint16).")
     organized: bool = option(False, "points has the image's shape with NaN holes, instead of valid points only.")
     points_stride: int = option(1, "Every this many pixels in each direction becomes a point.", low=1, runtime=True)
+    edge_threshold: float = option(
+        0.1, "Points at relative depth jumps above this are left out as flying pixels; 0: none.", low=0.0, runtime=True
+    )
+    box_percentile: float = option(
+        2.0, "Boxes leave out this share of an instance's points at each end, in percent.", low=0.0, high=25.0, runtime=True
+    )
     voxel_size: float = option(0.1, "Edge of the grid that thins obstacles, in metres.", low=0.01, runtime=True)
     diagnostics_rate: float = option(1.0, "Diagnostics per second.", low=0.1, high=100.0)
 

@@ -1,0 +1,122 @@
+"""What the node tells of itself once a second: rates, latencies, drops, device, model, camera."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from std_msgs.msg import Header
+
+#: Latencies of this many last frames are kept for the percentiles.
+WINDOW = 200
+#: Stages of one frame, in order; ``total`` runs from reception to the last publication, ``age`` from the stamp.
+STAGES = ("wait", "decode", "preprocess", "network", "merge", "track", "pack", "publish", "total", "age")
+
+
+@dataclass(frozen=True)
+class Report:
+    """One period's figures: rates in hertz, latencies as (p50, p99) in seconds by stage, counts since the start."""
+
+    input_rate: float
+    output_rate: float
+    latencies: Mapping[str, tuple[float, float]]
+    drops: Mapping[str, int]
+    warnings: Mapping[str, int]
+    inputs: int
+    outputs: int
+
+
+class Statistics:
+    """Counts and latencies of the frames, filled by several threads."""
+
+    def __init__(self, now: float) -> None:
+        self._lock = threading.Lock()
+        self._since = now
+        self._inputs = self._outputs = 0
+        self._inputs_before = self._outputs_before = 0
+        self._drops: Counter[str] = Counter()
+        self._warnings: Counter[str] = Counter()
+        self._latencies: dict[str, deque[float]] = {}
+
+    def received(self) -> None:
+        """Count a frame that came in."""
+        with self._lock:
+            self._inputs += 1
+
+    def published(self) -> None:
+        """Count a frame whose results went out."""
+        with self._lock:
+            self._outputs += 1
+
+    def dropped(self, cause: str) -> None:
+        """Count a frame that was lost."""
+        with self._lock:
+            self._drops[cause] += 1
+
+    def warned(self, cause: str) -> None:
+        """Count a fault that cost no frame."""
+        with self._lock:
+            self._warnings[cause] += 1
+
+    def took(self, **seconds: float) -> None:
+        """Note how long stages of one frame took."""
+        with self._lock:
+            for stage, duration in seconds.items():
+                self._latencies.setdefault(stage, deque(maxlen=WINDOW)).append(duration)
+
+    def report(self, now: float) -> Report:
+        """Figures since the last report; ``now`` in seconds of a monotonic clock."""
+        with self._lock:
+            period = max(now - self._since, 1e-9)
+            rates = (
+                (self._inputs - self._inputs_before) / period,
+                (self._outputs - self._outputs_before) / period,
+            )
+            self._since, self._inputs_before, self._outputs_before = now, self._inputs, self._outputs
+            latencies = {stage: tuple(values) for stage, values in self._latencies.items()}
+            drops, warnings = dict(self._drops), dict(self._warnings)
+            counts = self._inputs, self._outputs
+        percentiles = {stage: tuple(np.percentile(values, (50, 99)).tolist()) for stage, values in latencies.items()}
+        return Report(*rates, percentiles, drops, warnings, *counts)
+
+
+def diagnostic_array(
+    stamp: Time, node: str, level: bytes, message: str, report: Report, facts: Mapping[str, str]
+) -> DiagnosticArray:
+    """The message for /diagnostics: one status with the report's figures and then ``facts``, all as text."""
+    values = {
+        "input rate (Hz)": f"{report.input_rate:.2f}",
+        "output rate (Hz)": f"{report.output_rate:.2f}",
+        "frames in": str(report.inputs),
+        "frames out": str(report.outputs),
+        "frames dropped": str(sum(report.drops.values())),
+    }
+    for stage in STAGES:
+        if stage in report.latencies:
+            for name, seconds in zip(("p50", "p99"), report.latencies[stage], strict=True):
+                values[f"latency {stage} {name} (ms)"] = f"{seconds * 1000:.2f}"
+    values.update({f"dropped: {cause}": str(count) for cause, count in sorted(report.drops.items())})
+    values.update({f"warned: {cause}": str(count) for cause, count in sorted(report.warnings.items())})
+    values.update(facts)
+    status = DiagnosticStatus(level=level, name=node, message=message, hardware_id=facts.get("device", ""))
+    status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return DiagnosticArray(header=Header(stamp=stamp), status=[status])
+
+
+def device_facts(device: torch.device) -> dict[str, str]:
+    """Name and memory of a torch device, as text."""
+    if device.type != "cuda":
+        return {"device": str(device)}
+    free, total = torch.cuda.mem_get_info(device)
+    mib = 1024 * 1024
+    return {
+        "device": f"{device} ({torch.cuda.get_device_name(device)})",
+        "device memory of the node (MiB)": str(torch.cuda.memory_allocated(device) // mib),
+        "device memory free (MiB)": f"{free // mib} of {total // mib}",
+    }

@@ -1,0 +1,178 @@
+"""Pixel formats of sensor_msgs/Image, and a stand-in for cv_bridge where that is missing or broken.
+
+cv_bridge is the distribution's own converter. It is not among the ROS wheels, and where it is installed it is often
+compiled against another NumPy and fails at the first image. ``select_bridge`` tries it once on small pictures of known
+colors and answers with a bridge that works, and with a sentence that says which.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """Memory layout of one encoding of sensor_msgs/image_encodings.
+
+    Attributes
+    ----------
+    channels : values per pixel.
+    bytes : bytes per value.
+    to_rgb : OpenCV's conversion code to RGB, None where it is RGB already.
+    even_width, even_height : True where pixels come in pairs.
+    """
+
+    channels: int
+    bytes: int
+    to_rgb: int | None
+    even_width: bool = False
+    even_height: bool = False
+
+
+def _bayer(code: int) -> dict[int, PixelFormat]:
+    return {bits: PixelFormat(1, bits // 8, code, even_width=True, even_height=True) for bits in (8, 16)}
+
+
+# OpenCV names a Bayer pattern after its second row's second and third pixel, ROS after the first two rows' first two.
+_BAYER = {
+    "rggb": _bayer(cv2.COLOR_BayerBG2RGB),
+    "bggr": _bayer(cv2.COLOR_BayerRG2RGB),
+    "gbrg": _bayer(cv2.COLOR_BayerGR2RGB),
+    "grbg": _bayer(cv2.COLOR_BayerGB2RGB),
+}
+
+#: Every encoding that can be read, by its name in sensor_msgs/image_encodings.
+FORMATS: dict[str, PixelFormat] = {
+    "rgb8": PixelFormat(3, 1, None),
+    "bgr8": PixelFormat(3, 1, cv2.COLOR_BGR2RGB),
+    "rgba8": PixelFormat(4, 1, cv2.COLOR_RGBA2RGB),
+    "bgra8": PixelFormat(4, 1, cv2.COLOR_BGRA2RGB),
+    "mono8": PixelFormat(1, 1, cv2.COLOR_GRAY2RGB),
+    "mono16": PixelFormat(1, 2, cv2.COLOR_GRAY2RGB),
+    **{f"bayer_{name}{bits}": layout for name, sizes in _BAYER.items() for bits, layout in sizes.items()},
+    "yuv422": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
+    "uyvy": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
+    "yuv422_yuy2": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_YUYV, even_width=True),
+    "yuyv": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_YUYV, even_width=True),
+}
+
+
+class ImageBridge(Protocol):
+    """The part of cv_bridge.CvBridge that the nodes use."""
+
+    def imgmsg_to_cv2(self, img_msg: Image, desired_encoding: str = "passthrough") -> np.ndarray:
+        """(H, W, C) pixels of an image message."""
+        ...
+
+    def compressed_imgmsg_to_cv2(
+        self, cmprs_img_msg: CompressedImage, desired_encoding: str = "passthrough"
+    ) -> np.ndarray:
+        """(H, W, C) pixels of a compressed image message."""
+        ...
+
+
+class CvBridge:
+    """Stand-in for cv_bridge.CvBridge: same calls, ``"passthrough"`` and ``"rgb8"`` as desired encodings."""
+
+    def imgmsg_to_cv2(self, img_msg: Image, desired_encoding: str = "passthrough") -> np.ndarray:
+        """Pixels of a valid image message (see ``messages.check_image``).
+
+        Returns
+        -------
+        (H, W, 3) uint8 RGB for ``"rgb8"``; for ``"passthrough"`` the message's own values, (H, W) or (H, W, C),
+        uint8 or uint16 in native byte order. A view of the message where no conversion is needed.
+
+        Raises
+        ------
+        ValueError : for another desired encoding.
+        """
+        layout = FORMATS[img_msg.encoding]
+        pixels = _view(img_msg, layout)
+        if desired_encoding == "passthrough":
+            return pixels
+        if desired_encoding != "rgb8":
+            raise ValueError(f"cannot convert to {desired_encoding!r}, only to 'rgb8'")
+        return _to_rgb(pixels, layout)
+
+    def compressed_imgmsg_to_cv2(
+        self, cmprs_img_msg: CompressedImage, desired_encoding: str = "passthrough"
+    ) -> np.ndarray:
+        """Decode a JPEG or PNG: (H, W, 3) uint8, BGR for ``"passthrough"``, RGB for ``"rgb8"``.
+
+        Raises
+        ------
+        ValueError : when the data cannot be decoded.
+        """
+        data = np.frombuffer(cmprs_img_msg.data, np.uint8)
+        try:
+            bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        except cv2.error as error:
+            raise ValueError(f"cannot be decoded: {error.err}") from error
+        if bgr is None:
+            raise ValueError("cannot be decoded")
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB) if desired_encoding == "rgb8" else bgr
+
+
+def select_bridge() -> tuple[ImageBridge, str]:
+    """The distribution's cv_bridge when it is installed and works, else the stand-in; and a sentence for the log."""
+    try:
+        bridge = importlib.import_module("cv_bridge").CvBridge()
+    except ImportError:
+        return CvBridge(), "image conversion: built in (cv_bridge is not installed)"
+    except Exception as error:  # a compiled half for another NumPy raises whatever it likes
+        return CvBridge(), f"image conversion: built in (cv_bridge does not load: {_first_line(error)})"
+    fault = _fault(bridge)
+    if fault:
+        return CvBridge(), f"image conversion: built in (cv_bridge is broken: {fault})"
+    return bridge, "image conversion: cv_bridge"
+
+
+def _fault(bridge: ImageBridge) -> str:
+    """What goes wrong with four probes (plain, swapped, padded and big-endian, packed); empty when all is well."""
+    gray = np.full((2, 2), 128, np.uint16)
+    probes = {
+        "rgb8": (np.full((2, 2, 3), (10, 20, 30), np.uint8), False, (10, 20, 30)),
+        "bgr8": (np.full((2, 2, 3), (30, 20, 10), np.uint8), False, (10, 20, 30)),
+        "mono16": ((gray * 257).astype(">u2"), True, (128, 128, 128)),
+        "yuv422": (np.full((2, 2, 2), 128, np.uint8), False, (130, 130, 130)),
+    }
+    for encoding, (values, bigendian, expected) in probes.items():
+        message = Image(height=2, width=2, encoding=encoding, is_bigendian=int(bigendian))
+        message.step = values.nbytes // 2
+        message.data.frombytes(values.tobytes())
+        try:
+            rgb = np.asarray(bridge.imgmsg_to_cv2(message, "rgb8"))
+        except Exception as error:
+            return f"{encoding}: {_first_line(error)}"
+        if rgb.shape != (2, 2, 3) or np.abs(rgb.astype(int) - expected).max() > 2:
+            return f"{encoding} comes out wrong"
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _view(message: Image, layout: PixelFormat) -> np.ndarray:
+    """(H, W) or (H, W, C) view of the message's values; a native-endian copy where the bytes are swapped."""
+    order = ">" if message.is_bigendian else "<"
+    shape = (message.height, message.width, layout.channels)
+    strides = (message.step, layout.channels * layout.bytes, layout.bytes)
+    pixels = np.ndarray(shape, f"{order}u{layout.bytes}", buffer=message.data, strides=strides)
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return pixels[..., 0] if layout.channels == 1 else pixels
+
+
+def _to_rgb(pixels: np.ndarray, layout: PixelFormat) -> np.ndarray:
+    pixels = np.ascontiguousarray(pixels)
+    if layout.to_rgb is None:
+        return pixels
+    # demosaic before narrowing: interpolation then rounds once
+    rgb = cv2.cvtColor(pixels, layout.to_rgb)
+    return cv2.convertScaleAbs(rgb, alpha=255 / 65535) if layout.bytes == 2 else rgb

@@ -1,0 +1,100 @@
+"""ROS parameters made from a configuration dataclass: typed, described, ranged; validated before they are applied."""
+
+from __future__ import annotations
+
+import math
+import typing
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Generic, Literal, TypeVar
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from dvps_ros.config import describe, from_dict
+
+Settings = TypeVar("Settings")
+_LARGEST_INTEGER = 2**63 - 1
+
+
+class NodeParameters(Generic[Settings]):
+    """The parameters of one node and their current values as a configuration object.
+
+    Parameters
+    ----------
+    node : declares one parameter for each field of ``cls``.
+    cls : frozen dataclass of options (see ``dvps_ros.config.option``); those not marked runtime become read-only.
+    on_change : called with the new configuration after a change was applied.
+
+    Attributes
+    ----------
+    config : the current values.
+    problems : what is wrong with values given at start, one line each; the default stands in for those.
+    """
+
+    def __init__(self, node: Node, cls: type[Settings], on_change: Callable[[Settings], None] | None = None) -> None:
+        self._cls = cls
+        self._on_change = on_change
+        self.problems: list[str] = []
+        accepted = {row["path"]: self._declare(node, row) for row in describe(cls)}
+        self.config: Settings = from_dict(cls, accepted, "parameter")
+        node.add_on_set_parameters_callback(self._validate)
+        node.add_post_set_parameters_callback(self._apply)
+
+    def _declare(self, node: Node, row: dict[str, Any]) -> Any:
+        """Declare one parameter and give its value; a wrong one is noted and replaced by the default."""
+        name = row["path"]
+        # rclpy raises at a wrong value without saying it: look at what was given first, then declare what is right
+        given = node.declare_parameter(name, row["default"], ParameterDescriptor(dynamic_typing=True)).value
+        node.undeclare_parameter(name)
+        try:
+            value = asdict(_checked(self._cls, {name: given}))[name]
+        except ValueError as error:
+            self.problems.append(str(error))
+            value = row["default"]
+        return node.declare_parameter(name, value, descriptor(row), ignore_override=True).value
+
+    def _validate(self, parameters: list[Parameter]) -> SetParametersResult:
+        try:
+            self._changed(parameters)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _apply(self, parameters: list[Parameter]) -> None:
+        if self._ours(parameters):
+            self.config = self._changed(parameters)
+            if self._on_change is not None:
+                self._on_change(self.config)
+
+    def _changed(self, parameters: list[Parameter]) -> Settings:
+        return _checked(self._cls, {**asdict(self.config), **self._ours(parameters)})
+
+    def _ours(self, parameters: list[Parameter]) -> dict[str, Any]:
+        known = asdict(self.config)
+        return {parameter.name: parameter.value for parameter in parameters if parameter.name in known}
+
+
+def descriptor(row: dict[str, Any]) -> ParameterDescriptor:
+    """What ROS tools show of a parameter, from one row of ``dvps_ros.config.describe``."""
+    result = ParameterDescriptor(description=row["description"], read_only=not row["runtime"])
+    if typing.get_origin(row["type"]) is Literal:
+        result.additional_constraints = f"one of {', '.join(typing.get_args(row['type']))}"
+    low, high = row["low"], row["high"]
+    if low is None and high is None:
+        return result
+    if row["type"] is int:
+        low, high = -_LARGEST_INTEGER if low is None else low, _LARGEST_INTEGER if high is None else high
+        result.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+    elif row["type"] is float:
+        low, high = -math.inf if low is None else low, math.inf if high is None else high
+        result.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
+    return result
+
+
+def _checked(cls: type, values: dict[str, Any]) -> Any:
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"parameter: {name} must be finite, got {value}")
+    return from_dict(cls, values, "parameter")

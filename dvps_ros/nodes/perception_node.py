@@ -1,0 +1,388 @@
+"""The perception node: camera images in; labels, depth and clouds out. It converts, calls and publishes."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import CameraInfo
+from std_srvs.srv import SetBool, Trigger
+
+from dvps_ros import resources
+from dvps_ros.config import PerceptionConfig
+from dvps_ros.nodes import image_conversion, synchronizer
+from dvps_ros.nodes.camera_input import CameraInput, ImageMessage
+from dvps_ros.nodes.diagnostics import Statistics, device_facts, diagnostic_array
+from dvps_ros.nodes.messages import image_to_rgb, intrinsics_of, nanoseconds
+from dvps_ros.nodes.outputs import Frame, Outputs
+from dvps_ros.nodes.parameters import NodeParameters
+from dvps_ros.nodes.process import GRACE, one_line, run
+from dvps_ros.nodes.worker import LatestWorker
+from dvps_ros.runtime import NonFiniteOutputError, Perceiver
+from dvps_ros.structures import Intrinsics
+
+#: Seconds that a transition waits for the frame in work.
+PATIENCE = 5.0
+#: The same kind of trouble is logged at most once in this many seconds.
+LOG_EVERY = 5.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image that came in, with its camera_info (or why there is none) and when (``time.monotonic``)."""
+
+    image: ImageMessage
+    info: CameraInfo | None
+    reason: str
+    received: float
+
+
+class PerceptionNode(LifecycleNode):
+    """Lifecycle node ``perception``; topics, parameters and services are described in the README.
+
+    The executor's thread receives and answers; frames are worked on in a thread of their own.
+
+    Parameters
+    ----------
+    load : makes the perceiver from a model folder, a device and a precision.
+    """
+
+    def __init__(self, load: Callable[[Path, str, str], Perceiver] = Perceiver.load, **options) -> None:
+        super().__init__("perception", **options)
+        self._load = load
+        self._parameters = NodeParameters(self, PerceptionConfig, self._on_parameters)
+        self._statistics = Statistics(time.monotonic())
+        self._bridge, bridge_description = image_conversion.select_bridge()
+        self._descriptions = f"{synchronizer.DESCRIPTION}; {bridge_description}"
+        self._perceiver: Perceiver | None = None
+        self._outputs: Outputs | None = None
+        self._input: CameraInput | None = None
+        self._worker: LatestWorker[Job] | None = None
+        self._active = False
+        self._enabled = True
+        self._publishing = threading.Lock()  # held while results go out; deactivation waits for it
+        self._reset_wanted = threading.Event()
+        self._errors_in_a_row = 0
+        self._camera_state = "no camera_info yet"
+        self._trouble = ""
+        self._model_facts: dict[str, str] = {}
+        self._logged: dict[str, float] = {}
+        self._taken = 0.0
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(1 / self.settings.diagnostics_rate, self._publish_diagnostics)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self.create_service(Trigger, "~/reset_tracks", self._on_reset_tracks)
+        self._guard_transitions()
+        if self.settings.autostart:
+            self._autostart = self.create_timer(0.0, self._start)
+
+    @property
+    def settings(self) -> PerceptionConfig:
+        """The current parameters."""
+        return self._parameters.config
+
+    # --- lifecycle ---------------------------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Validate parameters, load the model and warm it up; FAILURE with one line when something is wrong."""
+        try:
+            self._configure()
+        except Exception as error:  # whatever a broken model folder or driver raises, the node stays usable
+            self._release()
+            return self._failed("configuring", error)
+        self.get_logger().info(self._descriptions)
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to take frames."""
+        result = super().on_activate(state)
+        jump = self._reset_wanted.set
+        try:
+            self._input = CameraInput(
+                self, lambda: self.settings, self._take, self._statistics.received, self._fault, jump
+            )
+        except Exception as error:
+            super().on_deactivate(state)
+            return self._failed("activating", error)
+        self._outputs.publish_labels(self._perceiver.labels, self._perceiver.merge_config.score_threshold)
+        self._errors_in_a_row, self._trouble, self._active = 0, "", True
+        self.get_logger().info(f"active: {' and '.join(self._input.topics)} -> {self.get_fully_qualified_name()}/*")
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop taking frames; the one in work publishes nothing any more."""
+        self._stop_input()
+        self._worker.wait_idle(PATIENCE)
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model and its memory."""
+        result = super().on_cleanup(state)
+        self._release()
+        return result
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free everything, from any state."""
+        self._stop_input()
+        result = super().on_shutdown(state)
+        self._release()
+        return result
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything and go back to unconfigured."""
+        self._stop_input()
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def destroy_node(self) -> None:
+        """End the worker, then the node."""
+        self._stop_input()
+        if self._worker is not None:
+            self._worker.stop(GRACE / 2)
+        super().destroy_node()
+
+    def _configure(self) -> None:
+        if self._parameters.problems:
+            raise ValueError(self._parameters.problems[0])
+        folder = resources.find(self.settings.model)
+        started = time.perf_counter()
+        self._perceiver = self._load(folder, self.settings.device, self.settings.precision)
+        self._perceiver.warm_up()
+        self._apply_thresholds()
+        self._outputs = Outputs(self)
+        self._worker = LatestWorker(self._process, lambda job: self._statistics.dropped("replaced"), self._lost)
+        self._model_facts = {"model": str(folder), "model sha256": _digest(folder)}
+        took = time.perf_counter() - started
+        self.get_logger().info(f"model {folder} on {self._perceiver.device}, ready after {took:.1f} s")
+
+    def _stop_input(self) -> None:
+        with self._publishing:
+            self._active = False
+        if self._input is not None:
+            self._input.destroy()
+            self._input = None
+        if self._worker is not None:
+            self._worker.clear()
+
+    def _release(self) -> None:
+        if self._worker is not None and not self._worker.stop(PATIENCE):
+            self.get_logger().error(f"the frame in work did not end within {PATIENCE} s")
+        if self._outputs is not None:
+            self._outputs.destroy()
+        self._worker = self._outputs = self._perceiver = None
+        self._model_facts = {}
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _failed(self, doing: str, error: Exception) -> TransitionCallbackReturn:
+        self._trouble = f"{doing} failed: {one_line(error)}"
+        self.get_logger().error(self._trouble)
+        return TransitionCallbackReturn.FAILURE
+
+    def _guard_transitions(self) -> None:
+        """Answer a transition that the state does not have with failure; rclpy would let the node die of it."""
+        service = self._service_change_state
+        answer = service.callback
+
+        def guarded(request, response):
+            try:
+                return answer(request, response)
+            except Exception as error:
+                self.get_logger().error(f"transition refused: {one_line(error)}")
+                response.success = False
+                return response
+
+        service.callback = guarded
+
+    def _start(self) -> None:
+        self.destroy_timer(self._autostart)
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    # --- control -----------------------------------------------------------------------------------------------------
+
+    def _on_parameters(self, settings: PerceptionConfig) -> None:
+        if self._perceiver is None:
+            return
+        before = self._perceiver.merge_config
+        self._apply_thresholds()
+        if self._active and self._perceiver.merge_config != before:
+            self._outputs.publish_labels(self._perceiver.labels, self._perceiver.merge_config.score_threshold)
+
+    def _apply_thresholds(self) -> None:
+        names = ("score_threshold", "mask_threshold", "overlap_threshold")
+        given = {name: value for name in names if (value := getattr(self.settings, name)) >= 0}
+        self._perceiver.merge_config = replace(self._perceiver.config.merge, **given)
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        response.success, response.message = True, "taking frames" if request.data else "ignoring frames"
+        return response
+
+    def _on_reset_tracks(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._reset_wanted.set()
+        response.success, response.message = True, "track ids start anew with the next frame"
+        return response
+
+    # --- one frame ---------------------------------------------------------------------------------------------------
+
+    def _take(self, image: ImageMessage, info: CameraInfo | None, reason: str) -> None:
+        """Hand a frame to the worker; on the executor's thread."""
+        now = time.monotonic()
+        if not self._active or not self._enabled:
+            return
+        if self.settings.max_rate and now - self._taken < 1 / self.settings.max_rate:
+            self._statistics.dropped("max_rate")
+            return
+        self._taken = now
+        self._worker.submit(Job(image, info, reason, now))
+
+    def _process(self, job: Job) -> None:
+        """Decode, perceive, pack, publish; on the worker's thread."""
+        clock = _Stopwatch(job.received)
+        clock.lap("wait")
+        if self._too_old(job):
+            return
+        wanted = self._outputs.wanted()
+        if not wanted:
+            self._statistics.dropped("no subscribers")
+            return
+        try:
+            image = image_to_rgb(job.image, self._bridge, self.settings.max_pixels)
+        except ValueError as error:
+            self._fault("malformed image", f"image dropped: {error}", lost=True)
+            return
+        intrinsics = self._intrinsics(job, image.shape[:2])
+        clock.lap("decode")
+        if self._reset_wanted.is_set():
+            self._reset_wanted.clear()
+            self._perceiver.reset_tracks()
+        scene = self._perceiver.step(image, intrinsics)
+        clock.lap("perceive")
+        info = job.info if intrinsics is not None else None
+        header = job.image.header
+        frame = Frame(header, image, scene, intrinsics, info, self._perceiver.labels, self.settings)
+        messages = self._outputs.pack(frame, wanted)
+        clock.lap("pack")
+        with self._publishing:
+            if not self._active:
+                return
+            self._outputs.publish(messages)
+        clock.lap("publish")
+        self._errors_in_a_row = 0
+        self._statistics.published()
+        stages = {name: seconds for name, seconds in clock.laps.items() if name != "perceive"}
+        age = self._age(job)
+        self._statistics.took(**stages, **self._perceiver.timings, total=time.monotonic() - job.received, age=age)
+
+    def _age(self, job: Job) -> float:
+        """Seconds since the image's stamp."""
+        return (self.get_clock().now().nanoseconds - nanoseconds(job.image.header.stamp)) / 1e9
+
+    def _too_old(self, job: Job) -> bool:
+        limit = self.settings.max_age
+        if not limit or self._age(job) <= limit:
+            return False
+        self._fault("too old", f"image dropped: {self._age(job):.2f} s old, max_age is {limit} s", lost=True)
+        return True
+
+    def _intrinsics(self, job: Job, size: tuple[int, int]) -> Intrinsics | None:
+        """The frame's camera, or None with the reason in diagnostics."""
+        state, camera = job.reason, None
+        if job.info is not None:
+            try:
+                camera, state = intrinsics_of(job.info, size[1], size[0], self.settings.rectified), "ok"
+            except ValueError as error:
+                state = str(error)
+        if camera is None:
+            self._fault("camera_info", f"no depth in metres and no clouds: {state}", lost=False)
+        self._camera_state = state
+        return camera
+
+    # --- trouble -----------------------------------------------------------------------------------------------------
+
+    def _fault(self, cause: str, sentence: str, lost: bool) -> None:
+        """Count a fault, and log it unless its like was logged just now."""
+        (self._statistics.dropped if lost else self._statistics.warned)(cause)
+        now = time.monotonic()
+        if now - self._logged.get(cause, -LOG_EVERY) >= LOG_EVERY:
+            self._logged[cause] = now
+            self.get_logger().warning(sentence)
+
+    def _lost(self, error: Exception) -> None:
+        """A frame failed in the network or after it; on the worker's thread."""
+        if not self.context.ok():  # the process is ending, and the publishers with it
+            return
+        cause = "not finite" if isinstance(error, NonFiniteOutputError) else "error"
+        self._fault(cause, f"frame lost: {one_line(error)}", lost=True)
+        self._errors_in_a_row += 1
+        if self._errors_in_a_row >= self.settings.max_consecutive_errors and self.executor is not None:
+            self.executor.create_task(self._give_up, one_line(error))
+
+    def _give_up(self, reason: str) -> None:
+        if not self._active:
+            return
+        self._trouble = f"deactivated after {self._errors_in_a_row} failed frames in a row, the last: {reason}"
+        self.get_logger().error(self._trouble)
+        self.trigger_deactivate()
+
+    # --- diagnostics -------------------------------------------------------------------------------------------------
+
+    def _publish_diagnostics(self) -> None:
+        report = self._statistics.report(time.monotonic())
+        level, message = self._health(report.input_rate)
+        facts = {
+            "state": self._state_machine.current_state[1],
+            "enabled": str(self._enabled),
+            "camera_info": self._camera_state,
+            **self._model_facts,
+        }
+        if self._perceiver is not None:
+            facts.update(device_facts(self._perceiver.device))
+        stamp = self.get_clock().now().to_msg()
+        name = self.get_fully_qualified_name().lstrip("/")
+        self._diagnostics.publish(diagnostic_array(stamp, name, level, message, report, facts))
+
+    def _health(self, input_rate: float) -> tuple[bytes, str]:
+        if self._trouble:
+            return DiagnosticStatus.ERROR, self._trouble
+        if not self._active:
+            return DiagnosticStatus.OK, self._state_machine.current_state[1]
+        if self._errors_in_a_row:
+            return DiagnosticStatus.WARN, f"the last {self._errors_in_a_row} frames failed"
+        if not input_rate:
+            return DiagnosticStatus.WARN, f"no images on {self._input.topics[0]}"
+        if self._camera_state != "ok":
+            return DiagnosticStatus.WARN, f"no depth in metres and no clouds: {self._camera_state}"
+        return DiagnosticStatus.OK, "active"
+
+
+class _Stopwatch:
+    """Seconds from lap to lap, from a start on ``time.monotonic``."""
+
+    def __init__(self, start: float) -> None:
+        self._last = start
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name], self._last = now - self._last, now
+
+
+def _digest(folder: Path) -> str:
+    """First 16 digits of the SHA-256 of the model's weights, empty when there are none."""
+    weights = folder / "model.safetensors"
+    return hashlib.sha256(weights.read_bytes()).hexdigest()[:16] if weights.is_file() else ""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the executable ``perception_node``."""
+    sys.exit(run(PerceptionNode, arguments))
