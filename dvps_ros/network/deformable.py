@@ -65,20 +65,20 @@ class DeformableAttention(nn.Module):
         working = torch.promote_types(query.dtype, torch.float32)
         offsets = self.offsets(query).to(working).view(*shape, 2)
         weights = self.weights(query).to(working).view(batch, queries, self.heads, -1).softmax(-1)
-        weights = weights.permute(0, 2, 1, 3).flatten(0, 1)  # (B*heads, Q, L*P)
+        weights = weights.view(shape).transpose(1, 2).flatten(0, 1)  # (B*heads, Q, L, P)
         value = self.value(value)
         maps = value.unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1).flatten(0, 1)  # (B*heads, C/heads, N)
 
-        sampled, start = [], 0
+        read, start = 0, 0
         for level, (height, width) in enumerate(sizes):
             size = torch.tensor((width, height), device=query.device, dtype=working)
             place = reference.to(working)[:, None, None] + offsets[:, :, :, level] / size  # (B, Q, heads, P, 2)
             grid = (2 * place - 1).transpose(1, 2).flatten(0, 1)  # (B*heads, Q, P, 2)
             level_map = maps[:, :, start : start + height * width].unflatten(-1, (height, width)).to(working)
-            sampled.append(F.grid_sample(level_map, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
+            sampled = F.grid_sample(level_map, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+            # Summed level by level: the samples of all levels at once are the largest tensor of the whole network.
+            read = read + (sampled * weights[:, None, :, level]).sum(-1)  # (B*heads, C/heads, Q)
             start += height * width
-        # (B*heads, C/heads, Q, L*P) * (B*heads, 1, Q, L*P) -> (B*heads, C/heads, Q)
-        read = (torch.cat(sampled, dim=-1) * weights[:, None]).sum(-1)
         read = read.view(batch, -1, queries).transpose(1, 2)  # (B, Q, C)
         return self.output(read.to(value.dtype))
 
