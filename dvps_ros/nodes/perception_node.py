@@ -58,7 +58,7 @@ class PerceptionNode(LifecycleNode):
     def __init__(self, load: Callable[[Path, str, str], Perceiver] = Perceiver.load, **options) -> None:
         super().__init__("perception", **options)
         self._load = load
-        self._parameters = NodeParameters(self, PerceptionConfig, self._on_parameters)
+        self._declared = NodeParameters(self, PerceptionConfig, self._on_parameters)
         self._statistics = Statistics(time.monotonic())
         self._bridge, bridge_description = image_conversion.select_bridge()
         self._descriptions = f"{synchronizer.DESCRIPTION}; {bridge_description}"
@@ -87,7 +87,7 @@ class PerceptionNode(LifecycleNode):
     @property
     def settings(self) -> PerceptionConfig:
         """The current parameters."""
-        return self._parameters.config
+        return self._declared.config
 
     # --- lifecycle ---------------------------------------------------------------------------------------------------
 
@@ -150,8 +150,8 @@ class PerceptionNode(LifecycleNode):
         super().destroy_node()
 
     def _configure(self) -> None:
-        if self._parameters.problems:
-            raise ValueError(self._parameters.problems[0])
+        if self._declared.problems:
+            raise ValueError(self._declared.problems[0])
         folder = resources.find(self.settings.model)
         started = time.perf_counter()
         self._perceiver = self._load(folder, self.settings.device, self.settings.precision)

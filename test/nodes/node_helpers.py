@@ -1,0 +1,174 @@
+"""What the tests of the nodes share: a quick stand-in perceiver, a camera that publishes, a process under test."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+
+import numpy as np
+import rclpy
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+
+from dvps_ros.config import Config
+from dvps_ros.labels import CITYSCAPES
+from dvps_ros.nodes.messages import info_of
+from dvps_ros.structures import Intrinsics, Scene, Segment
+
+WIDTH, HEIGHT = 64, 32
+CAMERA = Intrinsics(50.0, 50.0, 31.5, 15.5, WIDTH, HEIGHT)
+
+
+class QuickPerceiver:
+    """Calls the upper third sky, the lower third road at 5 m, and a square in the middle a car at 10 m."""
+
+    def __init__(self, delay=0.0):
+        self.labels, self.config, self.device = CITYSCAPES, Config(), torch.device("cpu")
+        self.merge_config, self.timings = self.config.merge, {}
+        self.delay, self.fail_next, self.resets, self.steps = delay, [], 0, 0
+
+    @classmethod
+    def load(cls, folder, device="auto", precision="auto"):
+        return cls()
+
+    def warm_up(self):
+        pass
+
+    def reset_tracks(self):
+        self.resets += 1
+
+    def step(self, image, intrinsics=None):
+        self.steps += 1
+        if self.fail_next:
+            raise self.fail_next.pop(0)
+        time.sleep(self.delay)
+        self.timings = {"preprocess": 0.0, "network": self.delay, "merge": 0.0, "track": 0.0}
+        height, width = image.shape[:2]
+        panoptic = torch.full((height, width), 255000, dtype=torch.int32)
+        depth = torch.full((height, width), 20.0)
+        panoptic[: height // 3] = 10000
+        panoptic[-height // 3 :], depth[-height // 3 :] = 0, 5.0
+        square = slice(height // 3, 2 * height // 3), slice(width // 3, 2 * width // 3)
+        panoptic[square], depth[square] = 13001, 10.0
+        segments = tuple(
+            Segment(i, i // 1000, i % 1000, 0.9, int((panoptic == i).sum()), 5.0) for i in (0, 10000, 13001)
+        )
+        return Scene(panoptic, depth, torch.full((height, width), 0.5), segments, metric=intrinsics is not None)
+
+
+def image_of(values, encoding="rgb8", stamp=None, frame_id="camera_optical"):
+    """An Image message of an array, rows unpadded."""
+    message = Image(height=values.shape[0], width=values.shape[1], encoding=encoding, step=values[0].nbytes)
+    message.data.frombytes(np.ascontiguousarray(values).tobytes())
+    message.header.frame_id = frame_id
+    if stamp is not None:
+        message.header.stamp = stamp
+    return message
+
+
+class Camera:
+    """A node that publishes test images with their camera_info, and collects what comes back."""
+
+    def __init__(self, name="test_camera", reliability=ReliabilityPolicy.RELIABLE):
+        self.node = Node(name)
+        qos = QoSProfile(depth=1, reliability=reliability)
+        self.images = self.node.create_publisher(Image, "image", qos)
+        self.infos = self.node.create_publisher(CameraInfo, "camera_info", qos)
+        self.received = defaultdict(list)
+        self.collect(DiagnosticArray, "/diagnostics", 10)
+        self.pixels = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+    def collect(self, kind, topic, qos=10):
+        self.node.create_subscription(kind, topic, self.received[topic].append, qos)
+
+    def send(self, image=None, info=info_of(CAMERA), stamp=None):  # noqa: B008 - never changed for long
+        """Publish a pair with one stamp; gives the stamp."""
+        stamp = stamp or self.node.get_clock().now().to_msg()
+        image = image or image_of(self.pixels)
+        image.header.stamp = stamp
+        if info is not None:
+            info.header = image.header
+            self.infos.publish(info)
+        self.images.publish(image)
+        return stamp
+
+    def diagnostics(self):
+        """The newest status of the perception node as a dictionary, with its message."""
+        statuses = [s for m in self.received["/diagnostics"] for s in m.status if "perception" in s.name]
+        if not statuses:
+            return {}
+        return {"message": statuses[-1].message, **{value.key: value.value for value in statuses[-1].values}}
+
+
+@contextmanager
+def spinning(*nodes):
+    """Spin nodes on a thread of their own; the first error of a callback is raised at the end."""
+    executor, errors = SingleThreadedExecutor(), []
+    for node in nodes:
+        executor.add_node(node)
+
+    def spin():
+        try:
+            executor.spin()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    try:
+        yield executor
+    finally:
+        executor.shutdown(timeout_sec=5)
+        thread.join(5)
+        for node in nodes:
+            node.destroy_node()
+    assert not errors, errors
+
+
+def wait_for(condition, timeout=10.0, what=""):
+    """Wait until a condition holds and give its value."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"did not happen within {timeout} s: {what or condition}")
+
+
+def start_process(*arguments, code=None):
+    """A Python process running ``code`` or ``-m arguments``, its output kept."""
+    command = [sys.executable, *(("-c", code) if code else ("-m",)), *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
+def interrupt(process, limit=2.0):
+    """SIGINT a process; gives its output and asserts that it ended in time and quietly."""
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    took = time.monotonic() - started
+    assert took < limit + 0.5, f"took {took:.1f} s\n{output}"
+    assert "Traceback" not in output, output
+    return output
+
+
+def nearly(a, b):
+    """Floats within float32's precision."""
+    return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6)
+
+
+def rclpy_session():
+    """Initialise rclpy once for a test process."""
+    if not rclpy.ok():
+        rclpy.init()
