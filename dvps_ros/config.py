@@ -307,6 +307,16 @@ class SimCameraConfig:
     reliability: Literal["reliable", "best_effort"] = option("reliable", "Offered by all publishers.")
 
 
+@dataclass(frozen=True)
+class ObserverConfig:
+    """Parameters of the observer node of the demo, one ROS parameter each."""
+
+    folder: str = option("demo", "Where montage.png and recording.mcap are written.")
+    seconds: float = option(60.0, "Length of the run from the first answer on.", low=1.0)
+    patience: float = option(90.0, "Seconds without any answer after which the run is given up.", low=1.0)
+    max_depth: float = option(80.0, "Stands for +Inf in the depth scores, and ends the color scale; metres.", low=1.0)
+
+
 # --- loading and writing ----------------------------------------------------------------------------------------------
 
 
