@@ -12,7 +12,7 @@ from dvps_ros.config import DataConfig
 from dvps_ros.datasets import cityscapes_dvps, png, semkitti_dvps
 from dvps_ros.datasets.formats import open_split
 from dvps_ros.datasets.frames import FrameFiles, FrameReader, split_folder
-from dvps_ros.labels import VOID_CLASS
+from dvps_ros.labels import DIVISOR, VOID_CLASS, LabelSet
 
 #: The largest 16-bit value: no distance, but a measurement that was cut off or a foreign "no label".
 _DEPTH_LIMIT = np.iinfo(np.uint16).max
@@ -127,21 +127,21 @@ def _check_frame(reader: FrameReader, files: FrameFiles, report: CheckReport) ->
         if size is not None and values.shape != size:
             report.problems.append(Problem(path, f"size {values.shape} differs from the image's {size}"))
             whole = False
-        report.problems += look(path, values)
+        report.problems += look(path, values, reader.labels)
     if files.panoptic and whole:
-        classes = np.bincount(reader.panoptic(files).reshape(-1) // 1000, minlength=VOID_CLASS + 1)
+        classes = np.bincount(reader.panoptic(files).reshape(-1) // DIVISOR, minlength=VOID_CLASS + 1)
         report.class_frames.update(name for name, count in zip(reader.labels.names, classes, strict=False) if count)
 
 
-def _check_values(path: Path, values: np.ndarray) -> list[Problem]:
-    if path.name.endswith(f"{cityscapes_dvps.PANOPTIC}.png"):
-        classes = np.where(values < 1000, values, values // 1000)
-        allowed = (classes < 19) | (values == VOID_CLASS) | (values // 1000 == 32)
-        what = "class"
-    elif path.name.endswith(f"{semkitti_dvps.CLASS}.png"):
-        classes, allowed, what = values, (values < 19) | (values == VOID_CLASS), "class"
+def _check_values(path: Path, values: np.ndarray, labels: LabelSet) -> list[Problem]:
+    what, classes = "class", values
+    if path.name.endswith(f"{semkitti_dvps.INSTANCE}.png"):
+        what, allowed = "instance", values < DIVISOR
     else:
-        classes, allowed, what = values, values < 1000, "instance"
+        if path.name.endswith(f"{cityscapes_dvps.PANOPTIC}.png"):
+            classes = np.where(values < DIVISOR, values, values // DIVISOR)
+        file_void = values // DIVISOR == cityscapes_dvps.FILE_VOID // DIVISOR
+        allowed = (classes < len(labels)) | (values == VOID_CLASS) | file_void
     bad = np.unique(classes[~allowed])
     if not bad.size:
         return []
@@ -149,7 +149,7 @@ def _check_values(path: Path, values: np.ndarray) -> list[Problem]:
     return [Problem(path, f"{what} ids out of range: {some} ({np.count_nonzero(~allowed)} pixels)")]
 
 
-def _check_depth(path: Path, values: np.ndarray) -> list[Problem]:
+def _check_depth(path: Path, values: np.ndarray, labels: LabelSet) -> list[Problem]:
     cut = np.count_nonzero(values == _DEPTH_LIMIT)
     return [Problem(path, f"depth {_DEPTH_LIMIT}, the format's limit, at {cut} pixels")] if cut else []
 

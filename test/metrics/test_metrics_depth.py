@@ -1,0 +1,82 @@
+"""Depth errors by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from dvps_ros.metrics import DepthErrors
+
+
+def measured(pred, true):
+    errors = DepthErrors()
+    errors.update(np.asarray(pred), np.asarray(true))
+    return errors.compute()
+
+
+def test_perfect():
+    result = measured([[1.0, 5.0, 80.0]], [[1.0, 5.0, 80.0]])
+    assert [result[k] for k in ("absRel", "sqRel", "RMSE", "RMSElog", "SILog")] == [0.0] * 5
+    assert [result[f"delta{n}"] for n in (1, 2, 3)] == [1.0] * 3
+    assert result["pixels"] == 3
+
+
+def test_by_hand():
+    result = measured([[2.0, 6.0, 9.0]], [[1.0, 4.0, 0.0]])  # the third pixel has no label
+    logs = np.log([2.0, 1.5])
+    assert result["pixels"] == 2
+    assert result["absRel"] == pytest.approx((1.0 + 0.5) / 2)
+    assert result["sqRel"] == pytest.approx((1.0 + 1.0) / 2)
+    assert result["RMSE"] == pytest.approx(math.sqrt((1 + 4) / 2))
+    assert result["RMSElog"] == pytest.approx(math.sqrt((logs**2).mean()))
+    assert result["SILog"] == pytest.approx(100 * logs.std())
+    assert [result[f"delta{n}"] for n in (1, 2, 3)] == [0.0, 0.5, 0.5]  # 1.5 < 1.5625, 2 > 1.953
+
+
+def test_scale_costs_no_silog():
+    true = np.linspace(1, 50, 100)
+    result = measured(1.3 * true, true)
+    assert result["SILog"] == pytest.approx(0.0, abs=1e-2)
+    assert result["absRel"] == pytest.approx(0.3)
+
+
+def test_unsigned_values_do_not_wrap_around():
+    assert measured(np.array([9], np.uint16), np.array([10], np.uint16))["absRel"] == pytest.approx(0.1)
+
+
+def test_zero_prediction_is_finite_and_nan_is_counted_apart():
+    result = measured([0.0, np.nan, 4.0], [4.0, 4.0, 4.0])
+    assert result["invalid"] == 1
+    assert result["pixels"] == 2
+    assert result["absRel"] == pytest.approx(0.5, abs=1e-3)
+    assert math.isfinite(result["RMSElog"])
+
+
+def test_without_labels_nan():
+    result = measured(np.ones((2, 2)), np.zeros((2, 2)))
+    assert result["pixels"] == 0
+    assert math.isnan(result["absRel"])
+    assert math.isnan(result["SILog"])
+    assert math.isnan(result["delta1"])
+
+
+def test_parts_in_any_order_merge_to_the_same_bits():
+    rng = np.random.default_rng(0)
+    pairs = [(rng.uniform(0.5, 80, (4, 7)), rng.uniform(0.5, 80, (4, 7))) for _ in range(9)]
+    whole, first, second = DepthErrors(), DepthErrors(), DepthErrors()
+    for pred, true in pairs:
+        whole.update(pred, true)
+    for n, (pred, true) in enumerate(reversed(pairs)):
+        (first, second)[n % 2].update(pred, true)
+    second.merge(first)
+    assert second.state() == whole.state()
+    fresh = DepthErrors()
+    fresh.load_state(second.state())
+    assert fresh.compute() == whole.compute()
+
+
+def test_other_shape_or_state_is_refused():
+    with pytest.raises(ValueError, match="shape"):
+        measured(np.ones(3), np.ones(4))
+    with pytest.raises(ValueError, match="entries"):
+        DepthErrors().load_state({"abs_rel": 1})
