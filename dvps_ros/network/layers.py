@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
     def read(self, query: Tensor, memory: tuple[Tensor, Tensor], keep: Tensor | None = None) -> Tensor:
         """Attend from ``query`` (B, Q, C) to what ``memory`` returned; ``keep`` as in ``forward``."""
-        attended = F.scaled_dot_product_attention(self._split(self.query(query)), *memory, attn_mask=keep)
+        attended = _attend(self._split(self.query(query)), *memory, keep)
         return self.output(attended.transpose(1, 2).flatten(2))
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -98,6 +98,15 @@ class MLP(nn.Module):
         """Tokens (..., C) -> (..., C)."""
         first, second, last = self.layers
         return last(F.relu(second(F.relu(first(tokens)))))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None) -> Tensor:
+    if query.device.type != "cpu" or query.dtype not in (torch.bfloat16, torch.float16):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=keep)
+    # On a CPU the backward pass of half precision attention takes three to ten times that of float32.
+    with torch.autocast("cpu", enabled=False):
+        attended = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=keep)
+    return attended.to(query.dtype)
 
 
 def sine_position(
