@@ -206,6 +206,8 @@ class StreetConfig:
     height: int = option(256, "Image height in pixels.", low=32)
     rate: float = option(10.0, "Frames per simulated second.", low=0.1)
     frames: int = option(6, "Frames per sequence; each sequence is another street.", low=1)
+    spacing: float = option(0.4, "Seconds between the frames of a rendered sequence.", low=0.01)
+    length: float = option(160.0, "Metres of one street before the drive goes on in the next.", low=40.0)
     max_depth: float = option(80.0, "Depth labels end here, in metres.", low=1.0)
     min_focal: float = option(0.55, "Shortest focal length, in image widths.", low=0.1)
     max_focal: float = option(0.95, "Longest focal length, in image widths.", low=0.1)
@@ -288,7 +290,11 @@ class PerceptionConfig:
         0.1, "Points at relative depth jumps above this are left out as flying pixels; 0: none.", low=0.0, runtime=True
     )
     box_percentile: float = option(
-        2.0, "Boxes leave out this share of an instance's points at each end, in percent.", low=0.0, high=25.0, runtime=True
+        2.0,
+        "Boxes leave out this share of an instance's points at each end, in percent.",
+        low=0.0,
+        high=25.0,
+        runtime=True,
     )
     voxel_size: float = option(0.1, "Edge of the grid that thins obstacles, in metres.", low=0.01, runtime=True)
     diagnostics_rate: float = option(1.0, "Diagnostics per second.", low=0.1, high=100.0)
@@ -303,7 +309,7 @@ class SimCameraConfig:
     width: int = option(512, "Image width in pixels.", low=32)
     height: int = option(256, "Image height in pixels.", low=32)
     frame_id: str = option("sim_camera_optical_frame", "Name of the camera's optical frame.")
-    truth: bool = option(True, "Also publish the true labels and depth.")
+    street_seconds: float = option(20.0, "Simulated seconds on one street before the next seed's.", low=1.0)
     reliability: Literal["reliable", "best_effort"] = option("reliable", "Offered by all publishers.")
 
 

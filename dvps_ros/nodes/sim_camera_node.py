@@ -1,0 +1,115 @@
+"""A simulated camera that drives along procedural streets, and publishes what it truly sees beside its pictures."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+from builtin_interfaces.msg import Time
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from dvps_ros.config import SimCameraConfig, StreetConfig
+from dvps_ros.nodes.messages import info_of
+from dvps_ros.nodes.packing import Buffer, image_message
+from dvps_ros.nodes.parameters import NodeParameters
+from dvps_ros.nodes.process import GRACE, one_line, run
+from dvps_ros.simulation.camera import Frame, StreetCamera
+from dvps_ros.simulation.street import Street
+from dvps_ros.structures import Intrinsics
+
+
+class SimCameraNode(Node):
+    """Node ``sim_camera``: image and camera_info, and below its own name the truth.
+
+    Topics: ``image`` (rgb8), ``camera_info``, ``~/panoptic`` (32SC1, class * 1000 + instance, 255000 unlabelled) and
+    ``~/depth`` (32FC1 metres along z, 0 where there is none), all of one frame with one header. After
+    ``street_seconds`` the drive goes on in the street of the next seed, with that street's camera.
+    """
+
+    def __init__(self, **options) -> None:
+        super().__init__("sim_camera", **options)
+        self._settings = NodeParameters(self, SimCameraConfig)
+        if self._settings.problems:
+            raise ValueError(self._settings.problems[0])
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[self._settings.config.reliability.upper()])
+        topics = {"image": Image, "camera_info": CameraInfo, "~/panoptic": Image, "~/depth": Image}
+        self._topics = {
+            name: self.create_publisher(
+                kind, name, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()
+            )
+            for name, kind in topics.items()
+        }
+        self._buffers = {name: Buffer() for name in topics}
+        self._ended = threading.Event()
+        # MuJoCo's OpenGL context belongs to one thread, and rendering must not hold up the executor
+        self._thread = threading.Thread(target=self._drive, name="sim_camera", daemon=True)
+        self._start = self.create_timer(0.0, self._begin)
+
+    def destroy_node(self) -> None:
+        """End the drive, then the node."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(GRACE / 2)
+        super().destroy_node()
+
+    def _begin(self) -> None:
+        self.destroy_timer(self._start)
+        self._thread.start()
+
+    def _drive(self) -> None:
+        try:
+            for intrinsics, frame in self._frames():
+                self._publish(frame, intrinsics)
+        except Exception as error:  # no OpenGL, most likely
+            if self.context.ok() and not self._ended.is_set():
+                self.executor.create_task(_fail, error)
+
+    def _frames(self) -> Iterator[tuple[Intrinsics, Frame]]:
+        """Street after street at the set rate, slower where rendering is; stands still while nobody watches."""
+        seed = self._settings.config.seed
+        while not self._ended.is_set():
+            settings = self._settings.config
+            street = Street(seed, StreetConfig(width=settings.width, height=settings.height, rate=settings.rate))
+            with StreetCamera(street) as camera:
+                self.get_logger().info(f"street {seed}, {camera.intrinsics.width}x{camera.intrinsics.height} pixels")
+                moment = 0.0
+                while moment < settings.street_seconds and not self._ended.is_set():
+                    began = time.monotonic()
+                    if any(publisher.get_subscription_count() for publisher in self._topics.values()):
+                        yield camera.intrinsics, camera.render(moment)
+                        moment += 1 / self._settings.config.rate
+                    self._ended.wait(max(0.0, began + 1 / self._settings.config.rate - time.monotonic()))
+            seed += 1
+
+    def _publish(self, frame: Frame, intrinsics: Intrinsics) -> None:
+        header = Header(stamp=self._stamp(), frame_id=self._settings.config.frame_id)
+        info = info_of(intrinsics)
+        info.header = header
+        self._topics["camera_info"].publish(info)
+        images = {
+            "image": (frame.rgb, "rgb8"),
+            "~/panoptic": (frame.panoptic, "32SC1"),
+            "~/depth": (frame.depth, "32FC1"),
+        }
+        for topic, (values, encoding) in images.items():
+            if self._topics[topic].get_subscription_count():
+                self._topics[topic].publish(image_message(header, values, encoding, self._buffers[topic]))
+
+    def _stamp(self) -> Time:
+        return self.get_clock().now().to_msg()
+
+
+def _fail(error: Exception) -> None:
+    """End the process with one line, from the executor's thread."""
+    raise OSError(f"rendering failed: {one_line(error)}") from error
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the executable ``sim_camera_node``."""
+    sys.exit(run(SimCameraNode, arguments))
