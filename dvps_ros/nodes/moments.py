@@ -60,7 +60,7 @@ def montage(title: str, moments: Sequence[Moment], labels: LabelSet, max_depth: 
         pictures = (
             moment.image,
             moment.overlay,
-            colorize_depth(moment.depth, max_depth),
+            colorize_depth(moment.depth, far=max_depth),
             birds_eye(moment.cloud, labels),
         )
         rows.append((f"{moment.seconds:.0f} s    {moment.objects} objects    answer after {age:.0f} ms", pictures))
