@@ -12,7 +12,7 @@ from dvps_ros.config import LossConfig
 from dvps_ros.labels import VOID
 from dvps_ros.structures import Prediction, Target
 from dvps_ros.training import guidance_losses, mask_losses, matcher, points
-from dvps_ros.training.depth_losses import scale_invariant_each
+from dvps_ros.training.depth_losses import scale_invariant_groups
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,10 @@ class Criterion(nn.Module):
             true = _depth_at_stride(layer, target)
             if not target.has_depth or not (true > 0).any():
                 continue
-            pred = _depth(layer, layer.backup_embedding[:, 0])  # (L', h, w)
-            values, _ = scale_invariant_each(pred, true.expand_as(pred), (true > 0).expand_as(pred))
+            pixel = (true > 0).flatten().nonzero()[:, 0]
+            features = layer.depth_features.flatten(1)[:, pixel]
+            pred = layer.max_depth * (layer.backup_embedding[:, 0] @ features).sigmoid()  # (L', K)
+            values = scale_invariant_groups(pred, true.flatten()[pixel], torch.zeros_like(pixel), 1)
             total, images = total + values.sum(), images + 1
         return {"backup": self.config.backup_weight * total / _mean_over_ranks(images).clamp_min(1)}
 
@@ -182,19 +184,25 @@ def _segment_depth(layer: _Layers, target: Target, matched: _Matched) -> tuple[T
     """Scale-invariant depth of matched queries inside their true masks: the sum over layers and masks, and the number
     of masks (of one layer) that have depth."""
     true = _depth_at_stride(layer, target)
-    inside = points.at_stride(target.masks, tuple(true.shape), False) & (true > 0)  # (N, h, w)
-    if not target.has_depth or not inside.any() or len(layer.depth_embedding) == 0:
+    if not target.has_depth or len(layer.depth_embedding) == 0:
         return true.new_zeros(()), true.new_zeros(())
-    queries = matched.queries[-len(layer.depth_embedding) :]  # the layers that have geometry
-    segments = matched.segments[-len(layer.depth_embedding) :]
-    pred = _depth(layer, _rows(layer.depth_embedding, queries)).flatten(0, 1)  # (L' M, h, w)
-    values, valid = scale_invariant_each(pred, true.expand_as(pred), inside[segments].flatten(0, 1))
-    return values.sum(), valid.sum() / len(queries)
-
-
-def _depth(layer: _Layers, embedding: Tensor) -> Tensor:
-    """Depth in metres of query embeddings: (..., D) -> (..., h, w)."""
-    return layer.max_depth * torch.einsum("...d,dhw->...hw", embedding, layer.depth_features).sigmoid()
+    inside = points.at_stride(target.masks, tuple(true.shape), False) & (true > 0)  # (N, h, w)
+    segment, pixel = inside.flatten(1).nonzero().unbind(1)  # (K,) each: every pixel with the segment that owns it
+    count = len(target.classes)
+    # row of every segment among the layer's matched pairs; a segment that no query was left for has none
+    geometric = slice(len(matched.queries) - len(layer.depth_embedding), None)
+    queries, segments = matched.queries[geometric], matched.segments[geometric]  # (L', M)
+    matched_rows = segments.new_full((len(segments), count), -1).scatter(
+        1, segments, torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
+    )
+    row = matched_rows[:, segment]  # (L', K)
+    logits = torch.einsum("lmd,dp->lmp", _rows(layer.depth_embedding, queries), layer.depth_features.flatten(1))
+    layers = torch.arange(len(row), device=row.device)[:, None]
+    own = layer.max_depth * logits[layers, row.clamp_min(0), pixel].sigmoid()  # (L', K)
+    values = scale_invariant_groups(own, true.flatten()[pixel], segment, count)  # (L', N)
+    found = matched_rows >= 0
+    has_depth = inside.flatten(1).any(1)
+    return values[found].sum(), (found & has_depth).sum() / len(queries)
 
 
 def _depth_at_stride(layer: _Layers, target: Target) -> Tensor:

@@ -10,39 +10,45 @@ _SCALE = 10.0
 _EPSILON = 1e-6
 
 
-def scale_invariant_each(pred: Tensor, true: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """10 * sqrt(mean(g^2) - 0.85 * mean(g)^2 + 1e-6), g = ln true - ln pred, of each map over its valid pixels.
+def scale_invariant_groups(pred: Tensor, true: Tensor, group: Tensor, groups: int) -> Tensor:
+    """10 * sqrt(mean(g^2) - 0.85 * mean(g)^2 + 1e-6), g = ln true - ln pred, over each group of pixels.
+
+    Segments cover an image once, so its pixels as one list are far fewer than those of a stack of maps.
 
     Parameters
     ----------
-    pred : (N, ...) metres, > 0.
-    true : (N, ...) metres, 0 = no label.
-    mask : (N, ...) bool, the pixels of each map; those without a depth label are left out.
+    pred : (..., K) metres, >= 0.
+    true : (K,) metres, > 0.
+    group : (K,) int64, the group of each pixel.
+    groups : number of groups G.
 
     Returns
     -------
-    values : (N,), 0 where a map has no valid pixel.
-    valid : (N,) bool, maps with a valid pixel.
+    (..., G); 0 for a group without pixels.
     """
-    pred, true, mask = pred.flatten(1), true.flatten(1), mask.flatten(1)
-    mask = mask & (true > 0)
-    count = mask.sum(1)
-    tiny = torch.finfo(pred.dtype).tiny
-    # log only of pixels that count: a NaN behind the mask would come back through the gradient of where()
-    log_true = torch.where(mask, true, 1.0).log()
-    log_pred = torch.where(mask, pred, 1.0).clamp_min(tiny).log()
-    difference = log_true - log_pred
-    mean = difference.sum(1) / count.clamp_min(1)
-    mean_square = difference.square().sum(1) / count.clamp_min(1)
+    # a sigmoid can underflow to 0
+    difference = true.log() - pred.clamp_min(torch.finfo(pred.dtype).tiny).log()
+    sums = pred.new_zeros(*pred.shape[:-1], groups)
+    count = true.new_zeros(groups).index_add(0, group, torch.ones_like(true))
+    mean = sums.index_add(-1, group, difference) / count.clamp_min(1)
+    mean_square = sums.index_add(-1, group, difference.square()) / count.clamp_min(1)
     values = _SCALE * (mean_square - _FOCUS * mean.square() + _EPSILON).sqrt()
-    return torch.where(count > 0, values, 0.0), count > 0
+    return torch.where(count > 0, values, 0.0)
 
 
 def scale_invariant(pred: Tensor, true: Tensor, mask: Tensor) -> Tensor:
-    """The mean of ``scale_invariant_each`` over the maps that have a valid pixel; 0 when none has.
+    """The loss of ``scale_invariant_groups`` of each map, averaged over the maps that have a valid pixel.
 
-    Parameters: ``pred`` (N, h, w) metres, ``true`` (N, h, w) metres with 0 = no label, ``mask`` (N, h, w) bool.
-    Returns a scalar.
+    Parameters
+    ----------
+    pred : (N, h, w) metres.
+    true : (N, h, w) metres, 0 = no label.
+    mask : (N, h, w) bool, the pixels of each map; those without a depth label are left out.
+
+    Returns
+    -------
+    scalar, 0 when no map has a valid pixel.
     """
-    values, valid = scale_invariant_each(pred, true, mask)
-    return values.sum() / valid.sum().clamp_min(1)
+    valid = mask & (true > 0)
+    values = scale_invariant_groups(pred[valid], true[valid], valid.nonzero()[:, 0], len(pred))
+    return values.sum() / valid.flatten(1).any(1).sum().clamp_min(1)

@@ -11,6 +11,7 @@ from dvps_ros.config import Config
 from dvps_ros.structures import Scene, Target
 from dvps_ros.training.criterion import Criterion
 from dvps_ros.training.optimizer import build_optimizer
+from dvps_ros.training.resume import CONFIG_KEY, plain
 from dvps_ros.training.validation import Scores
 
 Batch = tuple[Tensor, list[Target]]
@@ -58,6 +59,10 @@ class DvpsModule(lightning.LightningModule):
         """AdamW and its schedule."""
         optimizer, schedule = build_optimizer(self, self.config.optimizer, self.config.training.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """Keep the configuration beside the weights."""
+        checkpoint[CONFIG_KEY] = plain(self.config)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
         """Images and targets onto ``device``."""

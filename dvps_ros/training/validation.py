@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.distributed
 from torch import Tensor
 
 from dvps_ros.config import Config
@@ -30,15 +33,22 @@ class Scores:
         return [self._one(prediction, index, target) for index, target in enumerate(targets)]
 
     def compute(self) -> dict[str, Tensor]:
-        """``val/PQ`` and ``val/DPQ`` in percent, ``val/absRel``; NaN where there was nothing to compare."""
-        quality = self.quality.compute()
-        by_threshold = [quality[f"k1/{threshold}"]["all"] for threshold in THRESHOLDS]
+        """``val/PQ`` and ``val/DPQ`` in percent, ``val/absRel``, of all processes; NaN without anything to compare."""
+        self._gather()
         scores = {
-            "val/PQ": quality["k1/none"]["all"],
-            "val/DPQ": sum(by_threshold) / len(by_threshold),
+            "val/PQ": self.quality.compute()["k1/none"]["all"],
+            "val/DPQ": self.quality.means().get("DPQ", {}).get("all", math.nan),
             "val/absRel": self.depth.compute()["absRel"],
         }
         return {name: torch.tensor(float(value), dtype=torch.float32) for name, value in scores.items()}
+
+    def _gather(self) -> None:
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return
+        for measure in (self.quality, self.depth):
+            states = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(states, measure.state())
+            measure.load_state({name: sum(state[name] for state in states) for name in states[0]})
 
     def _one(self, prediction: Prediction, index: int, target: Target) -> Scene:
         size = tuple(target.panoptic.shape)

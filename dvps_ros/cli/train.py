@@ -1,0 +1,197 @@
+"""``dvps train``: from a configuration and a data set to a model folder."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import lightning.pytorch as lightning
+    from torch import Tensor, nn
+
+    from dvps_ros.config import Config
+    from dvps_ros.training.callbacks import StopOnSignal
+
+CHECKPOINT = "last.ckpt"
+MODEL = "model"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a model",
+        description="Trains by a configuration. OUT gets model/ (a model folder, written at every validation and at "
+        "the end), last.ckpt (from which --resume goes on) and tensorboard/. Ctrl-C or SIGTERM ends after the "
+        "current step with both written.",
+    )
+    parser.add_argument("--config", required=True, help="configuration file, e.g. config/street.yaml")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change single values, e.g. data.root=data/street training.max_steps=5000",
+    )
+    parser.add_argument("--out", type=Path, help="folder of this run (default: runs/<name of the configuration>)")
+    parser.add_argument("--resume", action="store_true", help="go on from last.ckpt in OUT")
+    parser.add_argument("--init", metavar="MODEL", help="model folder whose weights to start from (default: random)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
+    parser.add_argument(
+        "--check", action="store_true", help="only read every file of the data set, and say what is wrong"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check or train; ``ValueError`` or ``FileNotFoundError`` for a user's mistake, before anything is written."""
+    from dvps_ros import resources
+    from dvps_ros.config import apply_overrides, load_config
+
+    path = resources.find(args.config)
+    config = apply_overrides(load_config(path), args.set)
+    return check(config) if args.check else train(config, args, args.out or Path("runs") / path.stem)
+
+
+def check(config: Config) -> int:
+    """Print what every split holds; 2 when a file is broken."""
+    from dvps_ros.datasets.check import check as check_split
+
+    reports = [check_split(config.data, split) for split in ("train", "val")]
+    print(*reports, sep="\n")
+    return 0 if all(report.ok for report in reports) else 2
+
+
+def train(config: Config, args: argparse.Namespace, out: Path) -> int:
+    """Train into ``out``; 0 when done, 128 + signal when stopped by one."""
+    from dvps_ros import resources
+    from dvps_ros.network import checkpoints
+    from dvps_ros.training.memory import keep_freed_memory
+    from dvps_ros.training.module import DvpsModule
+    from dvps_ros.training.resume import completed_batches
+
+    checkpoint = out / CHECKPOINT
+    if checkpoint.exists() and not args.resume:
+        raise ValueError(f"{out} holds a run already: go on with --resume, or choose another --out")
+    hardware = _hardware(args.device, config)
+    done = completed_batches(checkpoint, config) if args.resume else 0
+    weights = checkpoints.load(resources.find(args.init), "cpu").state_dict() if args.init else None
+    data = _data(config, done)
+    data.setup("fit")
+
+    keep_freed_memory()
+    module = DvpsModule(config)
+    if weights is not None:
+        _start_from(module.net, weights, args.init)
+    trainer, stop = _trainer(config, out, hardware)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if args.resume else None)
+    except SystemExit:  # Lightning's answer to a KeyboardInterrupt
+        if not stop.received:
+            raise
+    if not stop.received and config.training.max_steps % config.training.validate_every:
+        trainer.validate(module, datamodule=data, verbose=False)
+    if trainer.is_global_zero:
+        checkpoints.save(module.net, out / MODEL, config)
+        print(f"{'stopped at' if stop.received else 'trained to'} step {trainer.global_step}: {out / MODEL}")
+    return 128 + stop.received if stop.received else 0
+
+
+def _start_from(net: nn.Module, weights: dict[str, Tensor], name: str) -> None:
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"the weights of {name} do not fit the configured network") from error
+
+
+def _hardware(device: str, config: Config) -> dict[str, Any]:
+    """Lightning's words for where and how precisely to compute, alone or as one of torchrun's processes."""
+    import torch
+
+    cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    if cuda and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no CUDA device here")
+    precision = config.training.precision
+    if precision == "16" and not cuda:
+        raise ValueError("training.precision 16 needs CUDA; on a CPU use --set training.precision=bf16 (or 32)")
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 0)) or (torch.cuda.device_count() if cuda else 1)
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))
+    return {
+        "accelerator": "cuda" if cuda else "cpu",
+        "devices": local,
+        "num_nodes": nodes,
+        # a batch without depth labels leaves what computes depth out of the loss
+        "strategy": "ddp_find_unused_parameters_true" if local * nodes > 1 else "auto",
+        "sync_batchnorm": cuda and local * nodes > 1,
+        "precision": {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision],
+    }
+
+
+def _data(config: Config, done: int) -> lightning.LightningDataModule:
+    """The configured data set, its training frames from batch ``done`` of the whole run on."""
+    from torch.utils.data import DataLoader
+
+    from dvps_ros.datasets.module import DvpsData
+    from dvps_ros.training.sampling import ContinuousSampler, continuous_loader
+
+    training = config.training
+
+    class Data(DvpsData):
+        def train_dataloader(self) -> DataLoader:
+            loader = super().train_dataloader()
+            length = training.max_steps * training.accumulate * training.batch_size
+            world, rank = self.trainer.world_size, self.trainer.global_rank
+            start = done * training.batch_size
+            order = ContinuousSampler(len(loader.dataset), training.seed, length, start, rank, world)
+            return continuous_loader(loader, order)
+
+    return Data(config)
+
+
+def _trainer(config: Config, out: Path, hardware: dict[str, Any]) -> tuple[lightning.Trainer, StopOnSignal]:
+    import lightning.pytorch as lightning
+    from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, TQDMProgressBar
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from dvps_ros.labels import LABEL_SETS
+    from dvps_ros.training.callbacks import ExportModel, LastCheckpoint, ProgressLines, StopOnSignal
+    from dvps_ros.training.pictures import LabelPictures
+
+    training = config.training
+    warnings.filterwarnings("ignore", "You're resuming from a checkpoint")  # the sampler resumes where it stopped
+    terminal = sys.stderr.isatty()
+    stop = StopOnSignal()
+    callbacks = [
+        stop,
+        ExportModel(out / MODEL, config),
+        LabelPictures(training.images, LABEL_SETS[config.labels], config.network.max_depth),
+        LearningRateMonitor(),
+        LastCheckpoint(out / CHECKPOINT, training.checkpoint_every),
+        TQDMProgressBar(refresh_rate=1) if terminal else ProgressLines(training.log_every),
+    ]
+    if training.ema_decay > 0:
+        callbacks.insert(-2, EMAWeightAveraging(decay=training.ema_decay))
+    trainer = lightning.Trainer(
+        **hardware,
+        max_steps=training.max_steps,
+        max_epochs=-1,
+        accumulate_grad_batches=training.accumulate,
+        gradient_clip_val=config.optimizer.clip_norm or None,
+        val_check_interval=training.validate_every * training.accumulate,
+        check_val_every_n_epoch=None,
+        limit_val_batches=math.ceil(training.validate_batches / training.batch_size) or 1.0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=training.log_every,
+        use_distributed_sampler=False,
+        enable_progress_bar=terminal,
+        enable_model_summary=False,
+        logger=TensorBoardLogger(out, name="tensorboard", version=""),
+        callbacks=callbacks,
+    )
+    return trainer, stop

@@ -1,0 +1,129 @@
+"""What happens around training steps: checkpoints, the exported model, signals, progress."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, Checkpoint
+
+from dvps_ros.config import Config
+from dvps_ros.network import checkpoints
+
+
+class LastCheckpoint(Checkpoint):
+    """One resumable checkpoint, replaced every ``every`` steps, before validations and at the end or a stop."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = Path(path), every
+        self._saved = -1
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Save where a step is due."""
+        step = trainer.global_step
+        if step % self.every == 0 or step == trainer.max_steps or trainer.should_stop:
+            self._save(trainer)
+
+    def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
+        """Save before a validation, which may take long."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        if trainer.global_step == self._saved:
+            return
+        self._saved = trainer.global_step
+        partial = self.path.with_suffix(".partial")
+        trainer.save_checkpoint(partial)
+        # a run killed while writing keeps the checkpoint before
+        if trainer.is_global_zero:
+            partial.replace(self.path)
+
+
+class ExportModel(Callback):
+    """Write the model folder after each validation. Stands before an averaging callback, whose weights it exports."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self.folder, self.config = Path(folder), config
+
+    def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Export what has just been validated."""
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            checkpoints.save(module.net, self.folder, self.config)
+
+
+class StopOnSignal(Callback):
+    """SIGINT and SIGTERM end training after the current step (at once inside a validation, or the second time).
+
+    Attributes: ``received``, the signal's number, 0 before one came.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Any] = {}
+        self._trainer: Trainer | None = None
+
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        """Take over both signals."""
+        self._trainer = trainer
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Stop between two optimizer steps."""
+        if self.received and not trainer.fit_loop._should_accumulate():
+            trainer.limit_val_batches = 0
+            trainer.should_stop = True
+
+    def teardown(self, *_: Any, **__: Any) -> None:
+        """Give the signals back."""
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _handle(self, number: int, _: Any) -> None:
+        again, self.received = bool(self.received), number
+        if again or self._trainer.validating:
+            raise KeyboardInterrupt
+
+
+class ProgressLines(Callback):
+    """Progress as lines, for logs: step, loss, seconds a step, time left."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self._since, self._step = time.monotonic(), 0
+
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        """Start the clock."""
+        self._since, self._step = time.monotonic(), trainer.global_step
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """One line every ``every`` steps."""
+        step = trainer.global_step
+        if step == self._step or (step % self.every and step != trainer.max_steps):
+            return
+        seconds = (time.monotonic() - self._since) / (step - self._step)
+        left = time.strftime("%H:%M:%S", time.gmtime(seconds * (trainer.max_steps - step)))
+        losses = _values(trainer, "train/")
+        self._print(trainer, f"step {step}/{trainer.max_steps} {losses} {seconds:.2f} s/step, {left} left")
+        self._since, self._step = time.monotonic(), step
+
+    def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
+        """One line with the scores; validation does not count as time of a step."""
+        if not trainer.sanity_checking:
+            self._print(trainer, f"step {trainer.global_step} validated: {_values(trainer, 'val/')}")
+        self._since, self._step = time.monotonic(), trainer.global_step
+
+    def _print(self, trainer: Trainer, line: str) -> None:
+        if trainer.is_global_zero:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _values(trainer: Trainer, prefix: str) -> str:
+    values = trainer.callback_metrics.items()
+    return " ".join(f"{name.removeprefix(prefix)} {value:.3f}" for name, value in values if name.startswith(prefix))
