@@ -1,0 +1,139 @@
+"""Scenes and clouds to messages: values, types and layouts that readers rely on."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from node_helpers import CAMERA, HEIGHT, WIDTH, QuickPerceiver
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
+
+from dvps_ros.config import PerceptionConfig
+from dvps_ros.labels import CITYSCAPES, SEMKITTI
+from dvps_ros.nodes import packing
+from dvps_ros.nodes.outputs import Frame
+from dvps_ros.structures import Scene, SegmentCloud
+
+HEADER = Header(frame_id="camera")
+
+
+def scene_of(panoptic, depth):
+    panoptic = torch.tensor(panoptic, dtype=torch.int32)
+    return Scene(panoptic, torch.tensor(depth, dtype=torch.float32), torch.full(panoptic.shape, 0.5))
+
+
+def values_of(message, dtype):
+    """The array of an Image as a reader sees it, after the wire."""
+    message = deserialize_message(serialize_message(message), Image)
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
+
+
+def test_label_images():
+    scene = scene_of([[0, 13007, 255000], [10000, 18999, 255000]], [[1.0] * 3] * 2)
+    for values, encoding, dtype, expected in (
+        (packing.panoptic(scene), "32SC1", "<i4", [[0, 13007, 255000], [10000, 18999, 255000]]),
+        (packing.semantic(scene), "mono8", "u1", [[0, 13, 255], [10, 18, 255]]),
+        (packing.instance(scene), "16UC1", "<u2", [[0, 7, 65535], [0, 999, 65535]]),
+        (packing.confidence(scene), "mono8", "u1", [[128] * 3] * 2),
+    ):
+        message = packing.image_message(HEADER, values, encoding, packing.Buffer())
+        assert (message.encoding, message.step, message.is_bigendian) == (encoding, 3 * np.dtype(dtype).itemsize, 0)
+        assert values_of(message, dtype).tolist() == expected
+
+
+def test_depth_has_infinity_for_sky_and_beyond_range_and_nan_for_unknown():
+    scene = scene_of([[0, 10000, 0, 0, 255000]], [[5.0, 5.0, 90.0, 0.0, 7.5]])
+    message = packing.image_message(HEADER, packing.depth(scene, CITYSCAPES, 80.0), "32FC1", packing.Buffer())
+    assert np.array_equal(values_of(message, "<f4"), [[5.0, math.inf, math.inf, math.nan, 7.5]], equal_nan=True)
+
+
+def test_depth_in_millimetres_uses_the_whole_range():
+    metres = torch.tensor([[1.2344, 40.0, 65.535, 65.6, math.inf, math.nan]])
+    message = packing.image_message(HEADER, packing.millimetres(metres), "16UC1", packing.Buffer())
+    assert values_of(message, "<u2").tolist() == [[1234, 40000, 65535, 0, 0, 0]]
+
+
+def cloud_of(rows):
+    generator = torch.Generator().manual_seed(0)
+    return SegmentCloud(
+        torch.randn(rows, 3, generator=generator),
+        torch.randint(0, 256, (rows, 3), generator=generator, dtype=torch.uint8),
+        torch.randint(0, 256, (rows,), generator=generator, dtype=torch.int32),
+        torch.randint(0, 65536, (rows,), generator=generator, dtype=torch.int32),
+        torch.rand(rows, generator=generator),
+    )
+
+
+@pytest.mark.parametrize(("rows", "shape"), [(0, None), (7, None), (12, (3, 4))])
+def test_cloud_fields_survive_the_wire(rows, shape):
+    cloud = cloud_of(rows)
+    message = packing.cloud_message(HEADER, cloud, packing.Buffer(), shape)
+    message = deserialize_message(serialize_message(message), PointCloud2)
+    assert (message.height, message.width) == (shape or (1, rows))
+    assert message.row_step == message.point_step * message.width
+    assert message.is_dense == (shape is None)
+    formats = {7: "<f4", 4: "<u2"}
+    read = np.frombuffer(
+        message.data,
+        {
+            "names": [f.name for f in message.fields],
+            "formats": [formats[f.datatype] for f in message.fields],
+            "offsets": [f.offset for f in message.fields],
+            "itemsize": message.point_step,
+        },
+    )
+    assert np.array_equal(np.stack([read[axis] for axis in "xyz"], -1), cloud.xyz.numpy())
+    assert np.array_equal(read["label"], cloud.label.numpy())
+    assert np.array_equal(read["instance"], cloud.instance.numpy())
+    assert np.array_equal(read["score"], cloud.score.numpy())
+    color = read["rgb"].copy().view(np.uint32)
+    assert np.array_equal(np.stack([color >> 16 & 255, color >> 8 & 255, color & 255], -1), cloud.rgb.numpy())
+
+
+def test_buffer_is_reused_and_follows_the_size():
+    buffer = packing.Buffer()
+    first = buffer.fill(np.arange(6, dtype=np.uint8))
+    second = buffer.fill(np.arange(6, 12, dtype=np.uint8))
+    assert first is second
+    assert second.tolist() == [6, 7, 8, 9, 10, 11]
+    assert len(buffer.fill(np.zeros((5, 7), np.float32))) == 140
+
+
+def frame_of(**settings):
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    scene = QuickPerceiver().step(image, CAMERA)
+    return Frame(HEADER, image, scene, CAMERA, None, CITYSCAPES, PerceptionConfig(**settings))
+
+
+def test_markers_are_where_the_car_is():
+    markers = packing.marker_array(
+        HEADER, frame_of(box_percentile=0.0, edge_threshold=0.0).instances[1], CITYSCAPES
+    ).markers
+    assert [marker.action for marker in markers] == [Marker.DELETEALL, Marker.ADD, Marker.ADD]
+    box, name = markers[1:]
+    assert name.text == "car 1"
+    assert box.pose.position.z == pytest.approx(10.0)
+    columns = range(WIDTH // 3, 2 * WIDTH // 3)  # the car's, 10 m away, fx 50
+    assert box.scale.x == pytest.approx((len(columns) - 1) * 10 / 50, rel=1e-4)
+    assert box.pose.position.x == pytest.approx(((columns[0] + columns[-1]) / 2 - CAMERA.cx) * 10 / 50, abs=1e-4)
+
+
+def test_scaled_frame_keeps_geometry():
+    frame = frame_of(output_scale=0.5, edge_threshold=0.0, box_percentile=0.0).scaled()
+    assert tuple(frame.scene.panoptic.shape) == (HEIGHT // 2, WIDTH // 2)
+    assert (frame.intrinsics.width, frame.intrinsics.fx) == (WIDTH // 2, 25.0)
+    full, half = frame_of(edge_threshold=0.0, box_percentile=0.0).instances[1], frame.instances[1]
+    assert half[0].center == pytest.approx(full[0].center, abs=0.2)
+    assert half[0].size == pytest.approx(full[0].size, abs=0.5)
+
+
+def test_labels_json_names_every_class():
+    for labels in (CITYSCAPES, SEMKITTI):
+        read = json.loads(packing.labels_json(labels, 0.8))
+        assert [row["name"] for row in read["classes"]] == list(labels.names)
+        assert [row["id"] for row in read["classes"] if row["thing"]] == list(labels.things)
+        assert (read["divisor"], read["void"], read["score_threshold"]) == (1000, 255000, 0.8)
