@@ -20,6 +20,7 @@ from dvps_ros.scene.unproject import InstanceBox, instances
 from dvps_ros.structures import Scene, Segment, SegmentCloud
 
 Array = np.ndarray | Tensor
+Rect = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BACKGROUND = (16, 18, 24)
@@ -29,6 +30,8 @@ _PALE = (206, 212, 222)
 _STUFF_OPACITY, _THING_OPACITY = 0.42, 0.5
 #: A box of a bird's-eye view leaves out this many percent of the points at either end.
 _BOX_PERCENTILE = 4.0
+#: Gaps in a bird's-eye view up to distance squared / this, in metres, are the camera's rows on flat ground.
+_GROUND_GAP = 250.0
 
 # --- in the camera's view --------------------------------------------------------------------------------------------
 
@@ -56,10 +59,9 @@ def overlay(image: Array, scene: Scene, labels: LabelSet, *, scale: int = 1, nam
     opacity = np.array([_opacity(i, labels) for i in ids], np.float32)[:, None]
     index = index.reshape(panoptic.shape)
     picture = (image * (1 - opacity)[index] + (colors * opacity)[index]).round().astype(np.uint8)
-    line = max(1, round(min(picture.shape[:2]) / 300))
     things = [s for s in scene.segments if labels.is_thing[s.class_id]]
-    for segment in things:
-        _outline(picture, panoptic == segment.id, instance_color(segment.instance), line)
+    for segment in sorted(things, key=_far_first):
+        _outline(picture, panoptic == segment.id, instance_color(segment.instance))
     if names:
         _write_names(picture, panoptic, scene.segments, labels)
     return picture
@@ -88,6 +90,10 @@ def colorize_depth(depth: Array, *, near: float = 2.0, far: float = 80.0) -> np.
     return picture
 
 
+def _far_first(segment: Segment) -> float:
+    return segment.area if math.isnan(segment.median_depth) else -segment.median_depth
+
+
 # --- from above ------------------------------------------------------------------------------------------------------
 
 
@@ -114,9 +120,10 @@ def birds_eye(
     origin, per_meter = (width / 2, height * 0.955), height * 0.93 / reach
     picture = np.full((height, width, 3), _BACKGROUND, np.uint8)
     _draw_points(picture, cloud, labels, origin, per_meter)
-    _draw_rings(picture, origin, per_meter, reach)
+    radii = _draw_rings(picture, origin, per_meter, reach)
     boxes = instances(cloud, _BOX_PERCENTILE)[1] if boxes is None else boxes
-    _draw_boxes(picture, boxes, labels, origin, per_meter)
+    taken = _draw_boxes(picture, boxes, labels, origin, per_meter)
+    _name_rings(picture, radii, origin, per_meter, taken)
     _draw_camera(picture, origin, height)
     return picture
 
@@ -130,17 +137,36 @@ def _draw_points(
     with np.errstate(invalid="ignore"):
         inside = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
     inside = inside[np.argsort(-xyz[inside, 1], kind="stable")]  # y is down: the highest point is painted last
-    colors = _point_colors(cloud, labels, inside)
     at = row[inside].astype(int), column[inside].astype(int)
-    layer, filled = np.zeros_like(picture), np.zeros((height, width), np.uint8)
-    layer[at], filled[at] = colors, 1
-    # Points of a camera lie the further apart the further away they are: grow them into the gaps between.
-    for _ in range(max(1, round(height / 170))):
-        kernel = np.ones((3, 3), np.uint8)
-        grown, grown_filled = cv2.dilate(layer, kernel), cv2.dilate(filled, kernel)
-        gaps = (filled == 0) & (grown_filled == 1)
-        layer[gaps], filled[gaps] = grown[gaps], 1
-    picture[filled == 1] = layer[filled == 1]
+    layer, identity = np.zeros_like(picture), np.full((height, width), -1)
+    layer[at] = _point_colors(cloud, labels, inside)
+    identity[at] = (_host(cloud.label).astype(np.int64) * DIVISOR + _host(cloud.instance))[inside]
+    _close_gaps(layer.transpose(1, 0, 2), identity.T, np.full((width, 1), 3))
+    meters = ((origin[1] - np.arange(height)) / per_meter).clip(0)
+    _close_gaps(layer, identity, 3 + per_meter * meters[:, None] ** 2 / _GROUND_GAP)
+    for _ in range(max(1, round(height / 300))):
+        grown, filled = cv2.dilate(layer, np.ones((3, 3), np.uint8)), identity >= 0
+        gaps = (cv2.dilate(filled.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~filled
+        layer[gaps], identity[gaps] = grown[gaps], 0
+    picture[identity >= 0] = layer[identity >= 0]
+
+
+def _close_gaps(layer: np.ndarray, identity: np.ndarray, limit: np.ndarray) -> None:
+    """Fill, down the columns, the gaps of at most ``limit`` (rows, 1) pixels between two points of one segment.
+
+    A camera sees flat ground in rows that lie the further apart the further away they are.
+    """
+    rows = np.arange(len(identity))[:, None]
+    above = np.maximum.accumulate(np.where(identity >= 0, rows, -1))
+    below = np.minimum.accumulate(np.where(identity >= 0, rows, len(rows))[::-1])[::-1]
+    columns = np.arange(identity.shape[1])[None]
+    start, stop = above.clip(0), below.clip(max=len(rows) - 1)
+    same = identity[start, columns] == identity[stop, columns]
+    fill = (identity < 0) & (above >= 0) & (below < len(rows)) & same & (below - above <= limit)
+    nearest = np.where(rows - above < below - rows, start, stop)
+    at_row, at_column = np.nonzero(fill)
+    source = nearest[at_row, at_column]
+    layer[at_row, at_column], identity[at_row, at_column] = layer[source, at_column], identity[source, at_column]
 
 
 def _point_colors(cloud: SegmentCloud, labels: LabelSet, rows: np.ndarray) -> np.ndarray:
@@ -151,21 +177,28 @@ def _point_colors(cloud: SegmentCloud, labels: LabelSet, rows: np.ndarray) -> np
     return np.clip(base * (0.62 + 0.55 * brightness), 24, 255).astype(np.uint8)
 
 
-def _draw_rings(picture: np.ndarray, origin: tuple[float, float], per_meter: float, reach: float) -> None:
-    height, width = picture.shape[:2]
+def _draw_rings(picture: np.ndarray, origin: tuple[float, float], per_meter: float, reach: float) -> list[float]:
+    """Draw range rings and tell their radii in metres."""
     center = (round(origin[0] * 16), round(origin[1] * 16))
-    text = max(9, round(height / 46))
-    lines = picture.copy()
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, math.inf) if reach / s <= 5)
     radii = [step * i for i in range(1, 6) if step * i <= reach]
+    lines = picture.copy()
     for radius in radii:
         cv2.circle(lines, center, round(radius * per_meter * 16), (150, 156, 170), 1, cv2.LINE_AA, 4)
     cv2.addWeighted(lines, 0.55, picture, 0.45, 0, picture)
+    return radii
+
+
+def _name_rings(
+    picture: np.ndarray, radii: list[float], origin: tuple[float, float], per_meter: float, taken: list[Rect]
+) -> None:
+    """Write each ring's metres on its right hand side, 40 degrees off or where it leaves the picture."""
+    height, width = picture.shape[:2]
+    text = max(9, round(height / 46))
     for radius in radii:
-        # On the right hand side, where the ring meets the picture's edge or its own 40 degrees.
         angle = min(math.radians(40), math.asin(min(1.0, (width / 2 - 3.2 * text) / (radius * per_meter))))
         at = (origin[0] + radius * per_meter * math.sin(angle), origin[1] - radius * per_meter * math.cos(angle))
-        _tag(picture, f"{radius:g} m", at, text, _PALE, _BACKGROUND)
+        _tag(picture, f"{radius:g} m", at, text, _PALE, _BACKGROUND, taken)
 
 
 def _draw_boxes(
@@ -174,22 +207,29 @@ def _draw_boxes(
     labels: LabelSet,
     origin: tuple[float, float],
     per_meter: float,
-) -> None:
+) -> list[Rect]:
+    """Draw the boxes that lie in the picture and their names, nearest first; tells which places are taken."""
     height, width = picture.shape[:2]
-    text, taken = max(9, round(height / 50)), []
-    line = max(1, round(height / 400))
+    text, line = max(9, round(height / 50)), max(1, round(height / 400))
+    taken: list[Rect] = []
+    names = []
     for box in sorted(boxes, key=lambda b: b.center[2]):
         x, z = box.center[0], box.center[2]
         left, right = (origin[0] + (x + side * box.size[0] / 2) * per_meter for side in (-1, 1))
         top, bottom = (origin[1] - (z + side * box.size[2] / 2) * per_meter for side in (1, -1))
         if not (0 <= (left + right) / 2 < width and 0 <= (top + bottom) / 2 < height):
             continue
+        color = instance_color(box.instance)
+        inner = picture[max(round(top), 0) : round(bottom) + 1, max(round(left), 0) : round(right) + 1]
+        inner[:] = (0.6 * inner + 0.4 * np.array(color)).astype(np.uint8)
         corners = [(round(a * 16), round(b * 16)) for a, b in ((left - 2, top - 2), (right + 2, bottom + 2))]
         cv2.rectangle(picture, *corners, (0, 0, 0), line + 2, cv2.LINE_AA, 4)
         cv2.rectangle(picture, *corners, (255, 255, 255), line, cv2.LINE_AA, 4)
-        name = f"{labels.names[box.class_id]} {box.instance}"
-        at = ((left + right) / 2, top - text)
-        _tag(picture, name, at, text, (255, 255, 255), _darkened(instance_color(box.instance)), taken)
+        taken.append((round(left), round(top), round(right), round(bottom)))
+        names.append((f"{labels.names[box.class_id]} {box.instance}", ((left + right) / 2, top - text), color))
+    for name, at, color in names:
+        _tag(picture, name, at, text, (255, 255, 255), _darkened(color), taken)
+    return taken
 
 
 def _draw_camera(picture: np.ndarray, origin: tuple[float, float], height: int) -> None:
@@ -240,9 +280,13 @@ def _darkened(color: tuple[int, int, int]) -> tuple[int, int, int]:
 # --- lines and words -------------------------------------------------------------------------------------------------
 
 
-def _outline(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], line: int) -> None:
+def _outline(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -> None:
+    """Draw a bright line just inside a mask's border, in larger pictures with a dark one around it."""
+    height = min(picture.shape[:2])
+    line = max(1, round(height / 300))
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, (12, 12, 12), line + 2, cv2.LINE_AA)
+    if height >= 400:
+        cv2.drawContours(picture, contours, -1, (12, 12, 12), line + 2, cv2.LINE_AA)
     cv2.drawContours(picture, contours, -1, color, line, cv2.LINE_AA)
 
 
@@ -258,7 +302,7 @@ def _borders(panoptic: np.ndarray) -> np.ndarray:
 
 
 def _write_names(picture: np.ndarray, panoptic: np.ndarray, segments: Sequence[Segment], labels: LabelSet) -> None:
-    height, width = panoptic.shape
+    height = panoptic.shape[0]
     text, taken = max(8, round(height / 34)), []
     for segment in sorted(segments, key=lambda s: -s.area):
         mask = panoptic == segment.id
@@ -305,9 +349,9 @@ def _tag(
     height: int,
     color: tuple[int, int, int],
     background: tuple[int, int, int] | None,
-    taken: list[tuple[int, int, int, int]] | None = None,
+    taken: list[Rect] | None = None,
 ) -> None:
-    """Write ``text`` around ``center``, on a dark pill or (None) with a soft shadow, unless it would touch a taken one."""
+    """Write ``text`` around ``center``, on a pill or (None) with a soft shadow, unless it would touch a taken one."""
     sharp = 4  # drawn this much larger and shrunk: OpenCV's strokes are coarse at small sizes
     scale, _ = _font(height * sharp)
     thickness = max(2, round(scale * 2.1))
@@ -347,7 +391,7 @@ def _pill(canvas: np.ndarray) -> np.ndarray:
     return pill
 
 
-def _touch(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+def _touch(a: Rect, b: Rect) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
