@@ -55,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
     inputs = {"image": "/camera/image", "camera_info": "/camera/camera_info"}
     truth = {"~/panoptic": "/camera/truth/panoptic", "~/depth": "/camera/truth/depth"}
     with Processes(args.folder, environment(domain, args.folder)) as processes:
-        processes.start("perception_node", perception, inputs)
-        processes.start("sim_camera_node", camera, inputs | truth)
-        processes.start("observer_node", observer, shown=True)
+        processes.start("dvps_ros.nodes.perception_node", perception, inputs)
+        processes.start("dvps_ros.nodes.sim_camera_node", camera, inputs | truth)
+        processes.start("dvps_ros.nodes.observer_node", observer, shown=True)
         code = processes.wait_for("observer_node")
     if code == 0:
         recording = args.folder / "recording.mcap"

@@ -44,15 +44,23 @@ class Processes:
             signal.signal(number, handler)
 
     def start(
-        self, node: str, parameters: Mapping[str, object], remaps: Mapping[str, str] | None = None, shown: bool = False
+        self,
+        module: str,
+        parameters: Mapping[str, object],
+        remaps: Mapping[str, str] | None = None,
+        shown: bool = False,
     ) -> None:
-        """Start ``dvps_ros.nodes.<node>``; its output goes to this process's when ``shown``, else to its log."""
+        """Start ``main`` of a module as the node of its last name.
+
+        Its output goes to this process's when ``shown``, else to its log.
+        """
+        node = module.rpartition(".")[2]
         arguments = ["--ros-args"]
         for name, value in parameters.items():
             arguments += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
         for name, topic in (remaps or {}).items():
             arguments += ["-r", f"{name}:={topic}"]
-        code = f"import sys; sys.argv[0] = '{node}'; from dvps_ros.nodes.{node} import main; main()"
+        code = f"import sys; sys.argv[0] = '{node}'; from {module} import main; main()"
         with self._log(node).open("wb") as log:
             self._children[node] = subprocess.Popen(
                 [sys.executable, "-c", code, *arguments],
