@@ -1,1 +1,1 @@
-"""The command line: ``dvps train|evaluate|predict|bench|convert|render``, one file a subcommand."""
+"""The command line: ``dvps train|evaluate|predict|bench|convert|render|demo``, one file a subcommand."""

@@ -57,7 +57,7 @@ def index(root: Path, split: str) -> list[FrameFiles]:
 
 
 def decode_panoptic(values: np.ndarray) -> np.ndarray:
-    """Both encodings in circulation to class * 1000 + instance (int32).
+    """Both encodings in circulation to class * 1000 + instance, (H, W) int32.
 
     v < 1000 is a class by itself (stuff, or 255 void), all else class * 1000 + instance; classes above 18 are void.
     """
@@ -67,7 +67,7 @@ def decode_panoptic(values: np.ndarray) -> np.ndarray:
 
 
 def encode_panoptic(panoptic: np.ndarray) -> np.ndarray:
-    """class * 1000 + instance to the 16-bit file values, void 32000.
+    """(H, W) class * 1000 + instance to the 16-bit file values, void 32000.
 
     Raises ``ValueError`` naming a negative id, or one that is neither void nor of a known class.
     """

@@ -23,7 +23,8 @@ def read_rgb(path: Path) -> np.ndarray:
 def read_values(path: Path) -> np.ndarray:
     """(H, W) int32 values of an 8- or 16-bit one-channel PNG.
 
-    Signed on purpose: differences of the file's own uint16 would wrap around. Errors as in ``read_rgb``.
+    Signed on purpose: differences of the file's own uint16 would wrap around. ``ValueError``
+    naming a broken file or one of several channels, ``FileNotFoundError`` a missing one.
     """
     values = _decode(path, cv2.IMREAD_UNCHANGED)
     if values.ndim != 2:
@@ -37,7 +38,7 @@ def read_depth(path: Path) -> np.ndarray:
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:
-    """Metres to the 16-bit file values; what is not finite, not positive or beyond the format (256 m) becomes 0."""
+    """(H, W) metres to the 16-bit file values; 0 where not finite, not positive or beyond the format (256 m)."""
     depth = np.asarray(depth, np.float64)
     valid = np.isfinite(depth) & (depth > 0)
     steps = np.rint(np.where(valid, depth, 0.0) * DEPTH_SCALE)
@@ -46,7 +47,10 @@ def encode_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
-    """Write (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, as PNG, under a temporary name first."""
+    """Write (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, as PNG, under a temporary name first.
+
+    Raises ``ValueError`` naming the file when the array is none of these.
+    """
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".png", pixels)

@@ -126,7 +126,7 @@ class SemkittiDvps(FrameReader):
         self.focal = focal
 
     def panoptic(self, files: FrameFiles) -> np.ndarray:
-        """(H, W) int32, see ``join_labels``."""
+        """(H, W) int32, see ``join_labels``; ``ValueError`` naming the file when the two maps differ in size."""
         classes, instances = map(png.read_values, files.panoptic)
         if classes.shape != instances.shape:
             raise ValueError(f"{files.panoptic[1]}: size {instances.shape} differs from the class map's")

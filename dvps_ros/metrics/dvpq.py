@@ -89,7 +89,10 @@ class DepthAwareVideoPanopticQuality:
         depth_pred: np.ndarray | None = None,
         depth_true: np.ndarray | None = None,
     ) -> None:
-        """Count the next frame (H, W) of the sequence begun last, with all windows that end at it."""
+        """Count the next frame of the sequence begun last, with all windows that end at it.
+
+        Maps as in ``update``, (H, W) each; ``ValueError`` when shapes differ or depth is missing.
+        """
         error = None
         if any(limit is not None for limit in self.thresholds):
             if depth_pred is None or depth_true is None:
@@ -148,14 +151,14 @@ class DepthAwareVideoPanopticQuality:
         }
 
     def state(self) -> dict[str, np.ndarray]:
-        """Counts by entry, and the windows by length; states of disjoint sequences add up to that of all of them."""
+        """(4, K) counts by entry, and windows by length; states of disjoint sequences add up to that of all of them."""
         return {
             "windows": np.array([self.windows[k] for k in self.frames], np.int64),
             **{entry(k, limit): quality.state() for (k, limit), quality in self._quality.items()},
         }
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Replace all counts; ``ValueError`` when the state has other entries."""
+        """Replace all (4, K) counts; ``ValueError`` when the state has other entries."""
         entries = {entry(k, limit): quality for (k, limit), quality in self._quality.items()}
         if set(state) != {"windows", *entries}:
             raise ValueError(f"state with entries {sorted(state)}, expected windows and {sorted(entries)}")
@@ -164,7 +167,7 @@ class DepthAwareVideoPanopticQuality:
             quality.load_state(state[name])
 
     def merge(self, other: DepthAwareVideoPanopticQuality) -> None:
-        """Add what ``other``, of the same frames and thresholds, has counted on other sequences."""
+        """Add what ``other`` has counted on other sequences; ``ValueError`` for other frames or thresholds."""
         mine, theirs = self.state(), other.state()
         if set(mine) != set(theirs):
             raise ValueError(f"cannot merge entries {sorted(theirs)} into {sorted(mine)}")
@@ -177,7 +180,10 @@ def entry(k: int, threshold: float | None) -> str:
 
 
 def relative_error(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """|pred - true| / true in float64 where the true depth is positive, else 0; NaN where the prediction is NaN."""
+    """|pred - true| / true in float64 where the true depth is positive, else 0; NaN where the prediction is NaN.
+
+    Both are (H, W) metres, the result is (H, W), a share; ``ValueError`` when their shapes differ.
+    """
     # float64 first: the difference of two unsigned maps, as PNG readers give them, would wrap around
     pred, true = np.asarray(pred, np.float64), np.asarray(true, np.float64)
     if pred.shape != true.shape:
@@ -187,5 +193,5 @@ def relative_error(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def without_wrong_depth(panoptic: np.ndarray, error: np.ndarray, threshold: float) -> np.ndarray:
-    """The predicted map with void where the relative depth error exceeds ``threshold`` or is NaN."""
+    """The predicted map (H, W) with void where the relative depth error exceeds ``threshold`` or is NaN."""
     return np.where(error <= threshold, np.asarray(panoptic).astype(np.int64), VOID)

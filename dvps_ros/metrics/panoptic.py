@@ -159,7 +159,7 @@ class PanopticQuality:
         return self._counts.copy()
 
     def load_state(self, state: np.ndarray) -> None:
-        """Replace the counts; ``ValueError`` when they are of another class table."""
+        """Replace the counts by a (4, K) state; ``ValueError`` when it is of another class table."""
         state = np.asarray(state, np.int64)
         if state.shape != self._counts.shape:
             raise ValueError(f"state of shape {state.shape}, expected {self._counts.shape}")

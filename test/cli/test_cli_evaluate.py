@@ -1,0 +1,164 @@
+"""dvps evaluate: an oracle scores 100, known mistakes score as calculated, bad input writes nothing."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dvps_ros.cli.evaluate import measure, table
+from dvps_ros.cli.main import main
+from dvps_ros.config import BackboneConfig, Config, InputConfig, NetworkConfig
+from dvps_ros.datasets import cityscapes_dvps, png
+from dvps_ros.datasets.frames import split_folder
+from dvps_ros.datasets.predictions import PredictionWriter
+from dvps_ros.structures import Intrinsics, Scene
+
+CAMERA = Intrinsics(60.0, 60.0, 31.5, 15.5, 64, 32)
+PANOPTIC = np.where(np.arange(32)[:, None] < 12, 10_000, 0) + np.zeros((32, 64), int)
+PANOPTIC[14:26, 8:24] = 13_001
+PANOPTIC[14:26, 40:56] = 13_002
+DEPTH = np.where(PANOPTIC == 10_000, 0.0, 20.0)
+
+
+class Oracle:
+    """Answers with the truth, its depth ``factor`` times too large; numbers tracks anew where told to."""
+
+    def __init__(self, factor=1.0, forgetful=False):
+        self.factor, self.forgetful = factor, forgetful
+        self.resets, self.seen, self.frame = 0, [], 0
+
+    def reset_tracks(self):
+        self.resets += 1
+
+    def step(self, image, intrinsics):
+        self.seen.append(intrinsics)
+        self.frame += 1
+        shift = self.frame * 10 * self.forgetful
+        panoptic = torch.from_numpy(PANOPTIC + np.where(PANOPTIC > 13_000, shift, 0)).int()
+        depth = torch.from_numpy(DEPTH * self.factor).float()
+        return Scene(panoptic, depth, torch.ones(32, 64))
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = split_folder(tmp_path / "data", "val")
+    rgb = np.random.default_rng(0).integers(0, 255, (32, 64, 3), dtype=np.uint8)
+    for sequence, frame in ((0, 0), (0, 1), (1, 0)):
+        cityscapes_dvps.write_frame(folder, sequence, frame, rgb, PANOPTIC, DEPTH)
+    cityscapes_dvps.write_cameras(folder, {0: CAMERA, 1: CAMERA})
+    return tmp_path / "data"
+
+
+def open_val(root):
+    return cityscapes_dvps.CityscapesDvps(root, "val", 100.0)
+
+
+def test_the_truth_scores_100(root):
+    oracle = Oracle()
+    report = measure(oracle, open_val(root))
+    assert (report["frames"], report["sequences"], oracle.resets) == (3, 2, 2)
+    assert oracle.seen == [CAMERA] * 3
+    assert report["PQ"]["all"] == {"PQ": 100.0, "SQ": 100.0, "RQ": 100.0}
+    assert set(report["per_class"]) == {"road", "sky", "car"}
+    assert report["DPQ"]["mean"] == {"all": 100.0, "thing": 100.0, "stuff": 100.0}
+    assert set(report["DVPQ"]) == {"k2/0.5", "k2/0.25", "k2/0.1", "mean"}  # no sequence has three frames
+    assert report["depth"]["absRel"] == 0.0
+    assert report["depth"]["pixels"] == 3 * np.count_nonzero(DEPTH)
+
+
+def test_depth_30_percent_off_fails_the_strict_thresholds_only(root):
+    report = measure(Oracle(factor=1.3), open_val(root))
+    assert report["PQ"]["all"]["PQ"] == 100.0
+    assert report["DPQ"]["0.5"]["all"] == 100.0
+    assert report["DPQ"]["0.25"] == {"all": pytest.approx(100 / 3), "thing": 0.0, "stuff": 50.0}  # sky has no depth
+    assert report["depth"]["absRel"] == pytest.approx(0.3, abs=1e-6)
+
+
+def test_new_numbers_in_each_frame_cost_dvpq_alone(root):
+    report = measure(Oracle(forgetful=True), open_val(root))
+    assert report["DPQ"]["mean"]["thing"] == 100.0
+    assert report["VPQ"]["k2"]["thing"] == 0.0
+    assert report["VPQ"]["k2"]["stuff"] == 100.0
+
+
+def test_a_frame_without_labels_ends_a_window(root):
+    next(split_folder(root, "val").glob("000000_000001*instanceTrainIds.png")).unlink()
+    report = measure(Oracle(), open_val(root))
+    assert "DVPQ" not in report
+    assert report["per_class"]["road"]["TP"] == 2
+    assert report["depth"]["pixels"] == 3 * np.count_nonzero(DEPTH)
+
+
+def test_predictions_are_written_frame_by_frame(root, tmp_path):
+    reader = open_val(root)
+    measure(Oracle(), reader, PredictionWriter(tmp_path / "out", reader.labels))
+    names = {files.name for files in reader.files}
+    for part in ("panoptic", "depth"):
+        assert {path.stem for path in (tmp_path / "out" / part).iterdir()} == names
+    pixels = png.read_rgb(tmp_path / "out" / "panoptic" / f"{reader.files[0].name}.png")
+    assert pixels[0, 0].tolist() == [10, 0, 0]
+    assert pixels[20, 10].tolist() == [13, 1, 0]
+
+
+def test_table_names_what_was_left_out(root):
+    report = {"model": "m", "data": "d", "split": "val", "device": "cpu", **measure(Oracle(1.3), open_val(root))}
+    text = table(report)
+    assert "DPQ 0.25        33.3     0.0    50.0" in text
+    assert "neither in the truth nor predicted: sidewalk" in text
+    assert "absRel 0.300" in text
+
+
+def tiny_model(folder):
+    from dvps_ros.network import build
+    from dvps_ros.network.checkpoints import save
+
+    torch.manual_seed(0)
+    backbone = BackboneConfig(depths=(1, 1, 1, 1), stem=8, widths=(8, 16, 24, 32), block="basic")
+    network = NetworkConfig(
+        backbone=backbone,
+        width=32,
+        heads=2,
+        points=2,
+        encoder_layers=1,
+        encoder_feedforward=32,
+        queries=8,
+        decoder_layers=3,
+        feedforward=32,
+    )
+    config = Config(network=network, input=InputConfig(32, 64))
+    config = replace(config, merge=replace(config.merge, score_threshold=0.0, overlap_threshold=0.0))
+    save(build(network), folder, config)
+    return folder
+
+
+def test_the_command_end_to_end(root, tmp_path, capsys):
+    model = tiny_model(tmp_path / "model")
+    arguments = ["evaluate", "--model", str(model), "--data", str(root), "--device", "cpu", "--limit", "2"]
+    outputs = ["--json", str(tmp_path / "out.json"), "--predictions", str(tmp_path / "png")]
+    assert main([*arguments, *outputs]) == 0
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert (report["frames"], report["sequences"]) == (2, 1)
+    assert 0.0 <= report["PQ"]["all"]["PQ"] <= 100.0
+    assert report["depth"]["absRel"] > 0.0
+    assert len(list((tmp_path / "png" / "depth").iterdir())) == 2
+    assert "absRel" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("missing", ["model", "data", "split", "empty"])
+def test_bad_input_is_one_line_and_writes_nothing(root, tmp_path, capsys, missing):
+    model = tmp_path / "no_model" if missing == "model" else tiny_model(tmp_path / "model")
+    data = tmp_path / "no_data" if missing == "data" else root
+    if missing == "empty":
+        for path in split_folder(root, "val").glob("*.png"):
+            path.unlink()
+    before = sorted(tmp_path.rglob("*"))
+    arguments = ["evaluate", "--model", str(model), "--data", str(data), "--json", str(tmp_path / "out" / "a.json")]
+    arguments += ["--predictions", str(tmp_path / "out"), "--split", "test" if missing == "split" else "val"]
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert {"model": "no_model", "data": "no_data", "split": "test", "empty": "val"}[missing] in captured.err
+    assert sorted(tmp_path.rglob("*")) == before
