@@ -69,7 +69,10 @@ def check(config: Config) -> int:
 
 
 def train(config: Config, args: argparse.Namespace, out: Path) -> int:
-    """Train into ``out``; 0 when done, 128 + signal when stopped by one."""
+    """Train into ``out``; 0 when done, 128 + signal when stopped by one.
+
+    Raises ``ValueError`` or ``FileNotFoundError`` before anything is written.
+    """
     from dvps_ros import resources
     from dvps_ros.network import checkpoints
     from dvps_ros.training.memory import keep_freed_memory

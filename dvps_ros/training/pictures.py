@@ -22,7 +22,7 @@ class LabelPictures(Callback):
         self._drawn = 0
 
     def on_validation_epoch_start(self, *_: Any) -> None:
-        """Start counting."""
+        """Begin counting pictures anew."""
         self._drawn = 0
 
     def on_validation_batch_end(
@@ -33,7 +33,7 @@ class LabelPictures(Callback):
         batch: tuple[Tensor, list[Target]],
         *_: Any,
     ) -> None:
-        """Draw what is still missing."""
+        """Draw images (B, 3, H, W) of this batch while some are still missing."""
         if trainer.logger is None or not trainer.is_global_zero or trainer.sanity_checking:
             return
         for image, scene, target in zip(batch[0], outputs, batch[1], strict=True):

@@ -33,7 +33,7 @@ class Scores:
         return [self._one(prediction, index, target) for index, target in enumerate(targets)]
 
     def compute(self) -> dict[str, Tensor]:
-        """``val/PQ`` and ``val/DPQ`` in percent, ``val/absRel``, of all processes; NaN without anything to compare."""
+        """``val/PQ`` and ``val/DPQ`` in percent, ``val/absRel``, scalars over all processes; NaN without labels."""
         self._gather()
         scores = {
             "val/PQ": self.quality.compute()["k1/none"]["all"],
