@@ -48,7 +48,6 @@ def add_parser(subparsers: Any) -> None:
         default="auto",
         help="arithmetic; auto: 16 on CUDA, 32 elsewhere (default: %(default)s)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -25,8 +25,8 @@ class OneLineParser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``dvps`` with all its subcommands.
 
-    Each file dvps_ros/cli/<subcommand>.py offers ``add_parser(subparsers)``, which ends with
-    ``parser.set_defaults(run=run)``, and ``run(args) -> int``, which does the heavy imports.
+    Each file dvps_ros/cli/<subcommand>.py offers ``add_parser(subparsers)`` and ``run(args) -> int``, which does the
+    heavy imports.
     """
     parser = OneLineParser(prog="dvps", description="Depth-aware panoptic perception: train, measure and use it.")
     parser.add_argument("--version", action="version", version=f"dvps_ros {__version__}")
@@ -35,16 +35,17 @@ def build_parser() -> argparse.ArgumentParser:
         module = f"dvps_ros.cli.{name}"
         if importlib.util.find_spec(module) is None:
             continue
-        importlib.import_module(module).add_parser(subparsers)
+        subcommand = importlib.import_module(module)
+        subcommand.add_parser(subparsers)
+        subparsers.choices[name].set_defaults(run=subcommand.run)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``dvps``; returns the exit code: 0, 2 after a user's mistake, 130 after Ctrl-C."""
     args = build_parser().parse_args(argv)
-    run = args.run if "run" in args else importlib.import_module(f"dvps_ros.cli.{args.command}").run
     try:
-        return run(args) or 0
+        return args.run(args)
     except (ValueError, OSError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"dvps {args.command}: {message}", file=sys.stderr)

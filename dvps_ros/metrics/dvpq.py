@@ -188,7 +188,7 @@ def relative_error(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
     pred, true = np.asarray(pred, np.float64), np.asarray(true, np.float64)
     if pred.shape != true.shape:
         raise ValueError(f"predicted depth of shape {pred.shape}, true depth of shape {true.shape}")
-    labelled = true > 0
+    labelled = (true > 0) & np.isfinite(true)
     return np.where(labelled, np.abs(pred - true) / np.where(labelled, true, 1.0), 0.0)
 
 
