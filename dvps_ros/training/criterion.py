@@ -151,8 +151,8 @@ class Criterion(nn.Module):
             if not target.has_depth or not (true > 0).any():
                 continue
             pixel = (true > 0).flatten().nonzero()[:, 0]
-            features = layer.depth_features.flatten(1)[:, pixel]
-            pred = layer.max_depth * (layer.backup_embedding[:, 0] @ features).sigmoid()  # (L', K)
+            logits = layer.backup_embedding[:, 0] @ layer.depth_features.flatten(1)  # (L', h w)
+            pred = layer.max_depth * logits[:, pixel].sigmoid()  # (L', K)
             values = scale_invariant_groups(pred, true.flatten()[pixel], torch.zeros_like(pixel), 1)
             total, images = total + values.sum(), images + 1
         return {"backup": self.config.backup_weight * total / _mean_over_ranks(images).clamp_min(1)}
@@ -235,18 +235,9 @@ def _unbatch(prediction: Prediction) -> list[_Layers]:
     depth_embedding = torch.stack([_full(layer.depth_embedding) for layer in geometric], 1)
     backup_embedding = torch.stack([_full(layer.backup_embedding) for layer in geometric], 1)
     mask_features, depth_features = _full(prediction.mask_features), _full(prediction.depth_features)
-    return [
-        _Layers(
-            class_logits[image],
-            mask_embedding[image],
-            mask_features[image],
-            depth_embedding[image],
-            backup_embedding[image],
-            depth_features[image],
-            prediction.max_depth,
-        )
-        for image in range(len(class_logits))
-    ]
+    maps = (class_logits, mask_embedding, mask_features, depth_embedding, backup_embedding, depth_features)
+    # unbind, not indexing: its gradient is one stack instead of a batch of zeros for each image
+    return [_Layers(*one, prediction.max_depth) for one in zip(*(m.unbind(0) for m in maps), strict=True)]
 
 
 def _full(values: Tensor) -> Tensor:
