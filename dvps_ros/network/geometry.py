@@ -124,10 +124,10 @@ class BackupQuery(nn.Module):
 class GeometricDepth(nn.Module):
     """Depth of every segment from its geometry-enhanced query, and of the rest of the image from the backup query."""
 
-    def __init__(self, geometry: GeometryDecoder, backup: BackupQuery, head: DepthHead, width: int, levels: int = 3):
+    def __init__(self, decoder: GeometryDecoder, backup: BackupQuery, head: DepthHead, width: int, levels: int = 3):
         super().__init__()
         self.level = nn.Parameter(torch.randn(levels, width))
-        self.geometry = geometry
+        self.decoder = decoder
         self.backup = backup
         self.head = head
 
@@ -143,7 +143,7 @@ class GeometricDepth(nn.Module):
         """Depth embeddings (D = C) of every layer or the last alone; arguments as in ``GeometryDecoder``."""
         values = [tokens + vector for tokens, vector in zip(depth.levels, self.level, strict=True)]
         keys = [value + position for value, position in zip(values, positions, strict=True)]
-        enhanced = self.geometry(segments, query_position, keys, values, mask_levels, every)
+        enhanced = self.decoder(segments, query_position, keys, values, mask_levels, every)
         backups = self.backup(keys, values)[-len(enhanced) :]
         return DepthEmbeddings(
             depth.embedding, tuple(self.head(query) for query in enhanced), tuple(self.head(query) for query in backups)
