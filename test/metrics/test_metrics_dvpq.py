@@ -168,3 +168,51 @@ def test_bad_input_is_refused():
         metric.update(maps, maps)
     with pytest.raises(ValueError, match="1 or more"):
         DepthAwareVideoPanopticQuality(CITYSCAPES, frames=(0,))
+
+
+def pixelwise(sequences, k, threshold):
+    """The definition, segment by segment on whole maps: slow, and sharing no code with the metric."""
+    iou_sum, tp, fp, fn = (np.zeros(256) for _ in range(4))
+    for pred, true, depth_pred, depth_true in sequences:
+        if threshold is not None:
+            wrong = (depth_true > 0) & (np.abs(depth_pred - depth_true) > threshold * depth_true)
+            pred = np.where(wrong, VOID, pred)
+        for start in range(len(pred) - k + 1):
+            p, t = pred[start : start + k], true[start : start + k]
+            found, hits = set(), set()
+            for segment in set(np.unique(p)) - {VOID}:
+                for truth in set(np.unique(t)) - {VOID}:
+                    a, b = p == segment, t == truth
+                    iou = (a & b).sum() / ((a | b) & (b | (t != VOID))).sum()
+                    if segment // 1000 == truth // 1000 and iou > 0.5:
+                        iou_sum[truth // 1000] += iou
+                        tp[truth // 1000] += 1
+                        found.add(truth)
+                        hits.add(segment)
+                if segment not in hits and (t[p == segment] == VOID).mean() <= 0.5:
+                    fp[segment // 1000] += 1
+            for truth in set(np.unique(t)) - {VOID} - found:
+                fn[truth // 1000] += 1
+    seen = (tp + fp + fn) > 0
+    return (100 * iou_sum[seen] / (tp + fp / 2 + fn / 2)[seen]).mean()
+
+
+def test_equals_the_definition_on_random_sequences():
+    rng = np.random.default_rng(3)
+    sequences = []
+    for _ in range(2):
+        true = rng.choice([0, 1000, 10_000, 11_001, 11_002, CAR + 1, VOID], (4, 5, 5))
+        true[1:] = np.where(rng.random(true[1:].shape) < 0.7, true[0], true[1:])
+        pred = np.where(rng.random(true.shape) < 0.25, rng.choice([0, 2000, 11_001, CAR + 1, VOID], true.shape), true)
+        depth = rng.uniform(1, 80, true.shape) * (rng.random(true.shape) < 0.8)
+        guess = np.where(depth > 0, depth * np.exp(rng.normal(0, 0.15, true.shape)), 5.0)
+        sequences.append([m.repeat(3, 1).repeat(3, 2) for m in (pred, true, guess, depth)])
+    metric = DepthAwareVideoPanopticQuality(CITYSCAPES)
+    for maps in sequences:
+        metric.update(*maps)
+    values = metric.compute()
+    for k in (1, 2, 4):
+        for threshold in (None, 0.5, 0.1):
+            name = f"k{k}/{'none' if threshold is None else threshold}"
+            assert values[name]["all"] == pytest.approx(pixelwise(sequences, k, threshold), abs=1e-8)
+    assert 0 < values["k2/0.1"]["all"] < values["k2/none"]["all"] < 100
