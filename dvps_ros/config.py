@@ -320,6 +320,7 @@ class ObserverConfig:
     folder: str = option("demo", "Where montage.png and recording.mcap are written.")
     seconds: float = option(60.0, "Length of the run from the first answer on.", low=1.0)
     patience: float = option(90.0, "Seconds without any answer after which the run is given up.", low=1.0)
+    record_rate: float = option(2.0, "At most this many frames per second are recorded.", low=0.1)
     max_depth: float = option(80.0, "Stands for +Inf in the depth scores, and ends the color scale; metres.", low=1.0)
 
 

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         f"Simulated camera -> perception -> observer: {args.seconds:g} s, Ctrl-C ends it early. ROS_DOMAIN_ID={domain}"
     )
     camera = {"seed": args.seed, "rate": args.rate}
-    perception = {"model": str(model), "device": args.device, "autostart": True}
+    perception = {"model": str(model), "device": args.device, "autostart": True, "points_stride": 2}
     observer = {"folder": str(args.folder.resolve()), "seconds": args.seconds}
     inputs = {"image": "/camera/image", "camera_info": "/camera/camera_info"}
     truth = {"~/panoptic": "/camera/truth/panoptic", "~/depth": "/camera/truth/depth"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import signal
 import subprocess
@@ -61,13 +62,14 @@ class Processes:
         for name, topic in (remaps or {}).items():
             arguments += ["-r", f"{name}:={topic}"]
         code = f"import sys; sys.argv[0] = '{node}'; from {module} import main; main()"
-        with self._log(node).open("wb") as log:
+        with contextlib.ExitStack() as stack:
+            log = None if shown else stack.enter_context(self._log(node).open("wb"))
             self._children[node] = subprocess.Popen(
                 [sys.executable, "-c", code, *arguments],
                 env=dict(self._variables),
                 stdin=subprocess.DEVNULL,
-                stdout=None if shown else log,
-                stderr=None if shown else log,
+                stdout=log,
+                stderr=log,
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )

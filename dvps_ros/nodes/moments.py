@@ -16,6 +16,8 @@ from dvps_ros.scene.render import birds_eye, colorize_depth
 from dvps_ros.structures import SegmentCloud
 
 COLUMNS = ("camera", "labels and objects", "depth", "bird's-eye view of the cloud")
+#: Height and width of a bird's-eye view in pixels.
+_BIRDS_EYE = (512, 768)
 #: NumPy type of the image encodings that are read.
 _VALUES = {"rgb8": ("<u1", 3), "32SC1": ("<i4", 1), "32FC1": ("<f4", 1)}
 
@@ -61,7 +63,7 @@ def montage(title: str, moments: Sequence[Moment], labels: LabelSet, max_depth: 
             moment.image,
             moment.overlay,
             colorize_depth(moment.depth, far=max_depth),
-            birds_eye(moment.cloud, labels),
+            birds_eye(moment.cloud, labels, size=_BIRDS_EYE),
         )
         rows.append((f"{moment.seconds:.0f} s    {moment.objects} objects    answer after {age:.0f} ms", pictures))
     return compose(title, COLUMNS, rows)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +30,19 @@ from dvps_ros.nodes.messages import nanoseconds
 from dvps_ros.nodes.moments import Moment, choose, cloud_of, montage, values_of
 from dvps_ros.nodes.parameters import NodeParameters
 from dvps_ros.nodes.recording import Recording
-from dvps_ros.nodes.synchronizer import SimpleFilter, TimeSynchronizer
 from dvps_ros.nodes.tally import Tally, thing_ids
 
 #: Topics of one frame, all with its stamp, and their types.
 FRAME_TOPICS = {
     "/camera/image": Image,
+    "/camera/camera_info": CameraInfo,
     "/camera/truth/panoptic": Image,
     "/camera/truth/depth": Image,
     "/perception/panoptic": Image,
     "/perception/depth": Image,
+    "/perception/depth/camera_info": CameraInfo,
     "/perception/overlay": Image,
     "/perception/points": PointCloud2,
-}
-#: Topics that are only recorded.
-OTHER_TOPICS = {
-    "/camera/camera_info": CameraInfo,
-    "/perception/depth/camera_info": CameraInfo,
     "/perception/markers": MarkerArray,
 }
 #: Left out of the recording, which they would double: they are no output of the node.
@@ -54,6 +53,15 @@ WAITING = 60
 MOMENTS, MOMENT_EVERY = 6, 1.0
 #: Seconds between two lines where the output is no terminal.
 LINE_EVERY = 10.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One topic of a frame: the message, its CDR bytes, and when they came in (ns of the system clock)."""
+
+    message: Any
+    data: bytes
+    received: int
 
 
 class Observer(Node):
@@ -80,17 +88,15 @@ class Observer(Node):
         self._labels: LabelSet | None = None
         self._tally: Tally | None = None
         self._moments: list[Moment] = []
-        self._ages: dict[int, float] = {}
+        self._frames: dict[int, dict[str, Part]] = {}
+        self._recorded = -math.inf
         self._diagnostics: dict[str, str] = {}
         self._begun = time.monotonic()
         self._first_answer: float | None = None
-        self._filters = {name: SimpleFilter() for name in FRAME_TOPICS}
-        self._synchronizer = TimeSynchronizer(list(self._filters.values()), WAITING)
-        self._synchronizer.registerCallback(self._on_frame)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._subscribe("/perception/labels", String, latched)
         self._subscribe("/diagnostics", DiagnosticArray, QoSProfile(depth=10))
-        for name, kind in (FRAME_TOPICS | OTHER_TOPICS).items():
+        for name, kind in FRAME_TOPICS.items():
             self._subscribe(name, kind, QoSProfile(depth=5))
 
     @property
@@ -126,18 +132,16 @@ class Observer(Node):
         self.create_subscription(kind, name, lambda data: self._receive(name, kind, data), qos, raw=True)
 
     def _receive(self, name: str, kind: type, data: bytes) -> None:
-        now = time.time_ns()
-        if name not in UNRECORDED:
-            self._recording.write(name, kind, data, now)
-        if name in OTHER_TOPICS:
+        part = Part(deserialize_message(data, kind), data, time.time_ns())
+        if name in FRAME_TOPICS:
+            if self._tally is not None:
+                self._on_part(name, part)
             return
-        message = deserialize_message(data, kind)
+        self._recording.write(name, kind, data, part.received)
         if kind is String:
-            self._on_labels(message)
-        elif kind is DiagnosticArray:
-            self._on_diagnostics(message)
-        elif self._tally is not None:
-            self._on_part(name, message, now)
+            self._on_labels(part.message)
+        else:
+            self._on_diagnostics(part.message)
 
     def _on_labels(self, message: String) -> None:
         name = json.loads(message.data)["name"]
@@ -153,27 +157,47 @@ class Observer(Node):
             if status.level == DiagnosticStatus.ERROR:
                 self.trouble = f"the perception node says: {status.message}"
 
-    def _on_part(self, name: str, message: Image | PointCloud2, now: int) -> None:
-        """One topic of a frame came in at ``now``, in nanoseconds of the system clock."""
+    def _on_part(self, name: str, part: Part) -> None:
+        """One topic of a frame came in."""
+        stamp = _stamp(part.message)
         if name == "/camera/image":
             self._tally.image(time.monotonic())
         elif name == "/perception/panoptic":
             self._first_answer = self._first_answer or time.monotonic()
-            stamp = nanoseconds(message.header.stamp)
-            self._ages[stamp] = (now - stamp) / 1e9
-            self._tally.answer(values_of(message), time.monotonic(), self._ages[stamp])
-        self._filters[name].signalMessage(message)
+            self._tally.answer(values_of(part.message), time.monotonic(), (part.received - stamp) / 1e9)
+        parts = self._frames.setdefault(stamp, {})
+        parts[name] = part
+        if len(parts) == len(FRAME_TOPICS):
+            self._on_frame(self._frames.pop(stamp))
+        while len(self._frames) > WAITING:
+            del self._frames[min(self._frames)]
 
-    def _on_frame(self, image, true_panoptic, true_depth, panoptic, depth, overlay, points) -> None:
+    def _on_frame(self, parts: Mapping[str, Part]) -> None:
         """All topics of one frame are there."""
-        panoptic, depth = values_of(panoptic), values_of(depth)
-        self._tally.score(panoptic, depth, values_of(true_panoptic), values_of(true_depth))
-        age = self._ages.pop(nanoseconds(image.header.stamp))
+        image, true_panoptic, true_depth, panoptic, depth, overlay = (
+            values_of(parts[name].message) for name, kind in FRAME_TOPICS.items() if kind is Image
+        )
+        self._tally.score(panoptic, depth, true_panoptic, true_depth)
+        if self.seconds - self._recorded >= 1 / self.settings.record_rate:
+            self._recorded = self.seconds
+            self._record(parts)
         if self._moments and self.seconds - self._moments[-1].seconds < MOMENT_EVERY:
             return
+        answer = parts["/perception/panoptic"]
+        age = (answer.received - _stamp(answer.message)) / 1e9
         objects = len(thing_ids(panoptic, self._labels))
-        pictures = (values_of(image), values_of(overlay), depth, cloud_of(points))
-        self._moments.append(Moment(self.seconds, age, objects, *pictures))
+        cloud = cloud_of(parts["/perception/points"].message)
+        self._moments.append(Moment(self.seconds, age, objects, image, overlay, depth, cloud))
+
+    def _record(self, parts: Mapping[str, Part]) -> None:
+        """Whole frames only, so that every picture in the recording has its answer."""
+        for name in sorted(parts.keys() - UNRECORDED, key=lambda name: parts[name].received):
+            self._recording.write(name, FRAME_TOPICS[name], parts[name].data, parts[name].received)
+
+
+def _stamp(message: Any) -> int:
+    """The time in a message's header, in nanoseconds; that of the first marker of an array."""
+    return nanoseconds((message.markers[0] if isinstance(message, MarkerArray) else message).header.stamp)
 
 
 def watch(observer: Observer, stopped: list[int]) -> None:
