@@ -1,0 +1,147 @@
+"""``dvps render``: write a data set of simulated streets in the Cityscapes-DVPS format."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dvps_ros.config import Config, StreetConfig, load_config, save_config
+
+#: Splits and what tells their streets' seeds apart: seed = 2 * (base * 10^6 + sequence) + parity.
+PARITY = {"train": 0, "val": 1}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One sequence to render: where to, its number, its street's seed, and how."""
+
+    folder: Path
+    sequence: int
+    seed: int
+    config: StreetConfig
+
+
+def street_seed(split: str, base: int, sequence: int) -> int:
+    """The seed of a sequence's street: even for train, odd for val, so that no street is in both."""
+    return 2 * (base * 10**6 + sequence) + PARITY[split]
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Declare the subcommand and its arguments."""
+    parser = subparsers.add_parser(
+        "render",
+        help="write a data set of simulated streets",
+        description="Render simulated streets into a Cityscapes-DVPS data set. Started again, it goes on where it was.",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the data set; video_sequence/ is made in it")
+    parser.add_argument("--split", choices=sorted(PARITY), default="train", help="which split (default: train)")
+    parser.add_argument("--sequences", type=_positive, default=400, help="how many streets (default: 400)")
+    parser.add_argument("--frames", type=_positive, help="frames per street (default: the configuration's)")
+    parser.add_argument("--seed", type=_natural, default=0, help="another seed gives other streets (default: 0)")
+    parser.add_argument("--config", type=Path, help="configuration file whose section street is used")
+    parser.add_argument("--workers", type=_positive, default=2, help="processes (default: 2)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render what is missing; returns 0."""
+    config = load_config(args.config).street if args.config else StreetConfig()
+    if args.frames:
+        config = replace(config, frames=args.frames)
+    if args.sequences > 10**6:
+        raise ValueError("--sequences must be at most 1000000: file names hold six digits")
+    from dvps_ros.datasets.frames import split_folder
+
+    folder = split_folder(args.out, args.split)
+    _check_same(folder, config, args.seed)
+    tasks = [Task(folder, k, street_seed(args.split, args.seed, k), config) for k in range(args.sequences)]
+    missing = [task for task in tasks if not _complete(task)]
+    from tqdm import tqdm
+
+    label = f"{args.split} streets"
+    with tqdm(total=len(tasks), initial=len(tasks) - len(missing), desc=label, unit="street") as bar:
+        for _ in _render_all(missing, args.workers):
+            bar.update()
+    return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 10**6:
+        raise argparse.ArgumentTypeError(f"{number} is not between 0 and 999999")
+    return number
+
+
+def _check_same(folder: Path, config: StreetConfig, seed: int) -> None:
+    """Keep what was rendered with beside the pictures; ``ValueError`` where they were rendered otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    note, whole = folder / "street.yaml", Config(street=config)
+    seed_note = folder / "seed.txt"
+    if note.is_file() and (load_config(note) != whole or seed_note.read_text().strip() != str(seed)):
+        raise ValueError(f"{folder} holds streets of another configuration or seed; use another --out")
+    save_config(whole, note)
+    seed_note.write_text(f"{seed}\n")
+
+
+def _render_all(tasks: list[Task], workers: int) -> Iterator[int]:
+    workers = min(workers, len(tasks))
+    if workers <= 1:
+        yield from map(_render, tasks)
+        return
+    import multiprocessing
+
+    # software rendering starts threads of its own: share the cores out among the processes
+    os.environ.setdefault("LP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap_unordered(_render, tasks)
+
+
+def _complete(task: Task) -> bool:
+    from dvps_ros.datasets import cityscapes_dvps
+
+    if task.sequence not in _cameras(task.folder):
+        return False
+    frames = task.folder.glob(f"{task.sequence:06d}_*_{cityscapes_dvps.IMAGE}.png")
+    return sum(1 for _ in frames) == task.config.frames
+
+
+_known_cameras: dict[Path, frozenset[int]] = {}
+
+
+def _cameras(folder: Path) -> frozenset[int]:
+    from dvps_ros.datasets.cityscapes_dvps import read_cameras
+
+    if folder not in _known_cameras:
+        _known_cameras[folder] = frozenset(read_cameras(folder))
+    return _known_cameras[folder]
+
+
+def _render(task: Task) -> int:
+    """Render one sequence beside its place, and move it there whole; returns its number."""
+    from dvps_ros.datasets.cityscapes_dvps import IMAGE, write_cameras, write_frame
+    from dvps_ros.simulation import sequence
+
+    partial = task.folder / f".{task.sequence:06d}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        for k, frame in enumerate(sequence(task.seed, task.config)):
+            write_frame(partial, task.sequence, k, frame.rgb, frame.panoptic, frame.depth)
+            intrinsics = frame.intrinsics
+        write_cameras(task.folder, {task.sequence: intrinsics})
+        for path in sorted(partial.iterdir(), key=lambda path: IMAGE in path.name):  # a frame is found by its image
+            path.replace(task.folder / path.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return task.sequence

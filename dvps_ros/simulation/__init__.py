@@ -1,0 +1,37 @@
+"""The simulated street: a MuJoCo world built from a seed, and the camera that drives through it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+os.environ.setdefault("MUJOCO_GL", "egl")  # headless; must be set before mujoco is first imported
+
+from dvps_ros.config import StreetConfig  # noqa: E402
+from dvps_ros.simulation.camera import Frame, StreetCamera  # noqa: E402
+from dvps_ros.simulation.street import Street  # noqa: E402
+
+__all__ = ["Frame", "Street", "StreetCamera", "drive", "sequence"]
+
+
+def sequence(seed: int, config: StreetConfig) -> Iterator[Frame]:
+    """``config.frames`` frames, ``config.spacing`` seconds apart, from somewhere along the street of ``seed``."""
+    import numpy as np
+
+    street = Street(seed, config)
+    span = config.spacing * (config.frames - 1)
+    start = np.random.default_rng([seed, 1]).uniform(0, max(street.duration - span, 0.0))
+    with StreetCamera(street) as camera:
+        for k in range(config.frames):
+            yield camera.render(start + k * config.spacing)
+
+
+def drive(seed: int, config: StreetConfig, step: int = 2) -> Iterator[StreetCamera]:
+    """Cameras of one street after another, seeds ``step`` apart; each is closed when the next is asked for.
+
+    A step of 2 keeps to streets of one split: ``cli.render`` gives even seeds to train and odd ones to val.
+    """
+    while True:
+        with StreetCamera(Street(seed, config)) as camera:
+            yield camera
+        seed += step
