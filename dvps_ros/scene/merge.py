@@ -83,8 +83,8 @@ def _win_pixels(kept: Prediction, scores: Tensor, size: tuple[int, int], config:
         return scores.new_full(size, -1, dtype=torch.long), scores.new_zeros(size)
     masks = _upsample(kept.mask_logits[0].float(), size).sigmoid_()  # (N, H, W)
     own_mask = (masks >= config.mask_threshold).flatten(1).sum(1)  # (N,)
-    _, winner = (masks * scores[:, None, None]).max(0)  # (H, W)
-    probability = masks.gather(0, winner[None])[0]
+    best, winner = masks.mul_(scores[:, None, None]).max(0)
+    probability = best / scores[winner]
     inside = probability >= config.mask_threshold
     won = torch.bincount(winner[inside], minlength=count)
     stays = (won > 0) & (won >= config.overlap_threshold * own_mask)
