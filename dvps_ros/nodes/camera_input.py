@@ -52,7 +52,8 @@ class CameraInput:
         self._node, self._settings = node, settings
         self._on_frame, self._on_image, self._on_fault, self._on_jump = on_frame, on_image, on_fault, on_jump
         self._last_stamp: int | None = None
-        self._handed_over: int | None = None
+        self._alone: int | None = None  # stamp of the last image that went on without camera_info
+        self._handed_over = False
         self._latest_info: CameraInfo | None = None
         self._info_received: float | None = None
         self._paired = time.monotonic()
@@ -65,9 +66,16 @@ class CameraInput:
         self._timer = node.create_timer(LOOK_EVERY, self._look)
 
     @property
-    def image_publishers(self) -> int:
-        """How many publishers of the image there are."""
-        return self._node.count_publishers(self._subscriptions[0].topic)
+    def silence(self) -> str:
+        """Why no image comes in, as far as one can tell."""
+        topic, kind = self._subscriptions[0].topic, self._subscriptions[0].kind
+        wanted = f"sensor_msgs/msg/{kind.__name__}"
+        found = {info.topic_type for info in self._node.get_publishers_info_by_topic(topic)}
+        if not found:
+            return f"no images: {topic} has no publisher"
+        if wanted not in found:
+            return f"no images: {topic} is {', '.join(sorted(found))}, not {wanted} (parameter input_transport)"
+        return f"no images: the publisher of {topic} is silent"
 
     @property
     def topics(self) -> tuple[str, str]:
@@ -99,12 +107,13 @@ class CameraInput:
             reason = "" if self._latest_info is not None else "no camera_info"
             self._on_frame(message, self._latest_info, reason)
             return
+        self._handed_over = False
         self._images.signalMessage(message)
         waited = time.monotonic() - self._paired
-        if waited > self._settings().camera_info_timeout and self._handed_over != nanoseconds(message.header.stamp):
-            missing = self._info_received is None or self._info_received < time.monotonic() - waited
-            reason = "no camera_info" if missing else "no camera_info with the image's stamp"
-            self._hand_over(message, None, reason)
+        if not self._handed_over and waited >= self._settings().camera_info_timeout:
+            missing = self._info_received is None or time.monotonic() - self._info_received >= waited
+            self._alone = nanoseconds(message.header.stamp)
+            self._on_frame(message, None, "no camera_info" if missing else "no camera_info with the image's stamp")
 
     def _info(self, message: CameraInfo) -> None:
         self._latest_info, self._info_received = message, time.monotonic()
@@ -112,13 +121,9 @@ class CameraInput:
             self._infos.signalMessage(message)
 
     def _pair(self, image: ImageMessage, info: CameraInfo) -> None:
-        self._paired = time.monotonic()
-        if self._handed_over != nanoseconds(image.header.stamp):  # else it went on alone, and its camera came late
-            self._hand_over(image, info, "")
-
-    def _hand_over(self, image: ImageMessage, info: CameraInfo | None, reason: str) -> None:
-        self._handed_over = nanoseconds(image.header.stamp)
-        self._on_frame(image, info, reason)
+        self._paired, self._handed_over = time.monotonic(), True
+        if self._alone != nanoseconds(image.header.stamp):  # else it went on alone, and its camera_info came late
+            self._on_frame(image, info, "")
 
     def _stamp_is_usable(self, message: ImageMessage) -> bool:
         """Look at a stamp, report what is odd about it, and start anew where it jumped back."""
@@ -128,7 +133,6 @@ class CameraInput:
             return False
         if stamp == 0:
             self._on_fault("zero stamp", "image has a stamp of zero", False)
-            self._handed_over = None  # stamps do not tell such images apart
             return True
         ahead = (stamp - self._node.get_clock().now().nanoseconds) / 1e9
         if ahead > FUTURE:
@@ -138,6 +142,9 @@ class CameraInput:
             self._on_fault("stamp jumped back", f"stamps jumped back by {back:.3f} s: tracks start anew", False)
             self._connect()
             self._on_jump()
+            info = self._latest_info  # of the new time already, when it came before its image
+            if info is not None and abs(nanoseconds(info.header.stamp) - stamp) < 1_000_000_000:
+                self._infos.signalMessage(info)
         self._last_stamp = stamp
         return True
 
@@ -156,7 +163,7 @@ class AutoSubscription:
     """
 
     def __init__(self, node: Node, kind: type, topic: str, callback: Callable[[Any], None], reliability: str) -> None:
-        self._node, self._kind, self._name, self._callback = node, kind, topic, callback
+        self._node, self.kind, self._name, self._callback = node, kind, topic, callback
         self.topic = node.resolve_topic_name(topic)
         override = f"qos_overrides.{self.topic}.subscription.reliability"
         if not node.has_parameter(override):
@@ -192,5 +199,5 @@ class AutoSubscription:
         overrides = QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH))
         qos = QoSProfile(depth=1, reliability=self._asked)
         return self._node.create_subscription(
-            self._kind, self._name, self._callback, qos, qos_overriding_options=overrides
+            self.kind, self._name, self._callback, qos, qos_overriding_options=overrides
         )

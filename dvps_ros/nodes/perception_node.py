@@ -359,7 +359,7 @@ class PerceptionNode(LifecycleNode):
         if self._errors_in_a_row:
             return DiagnosticStatus.WARN, f"the last {self._errors_in_a_row} frames failed"
         if not input_rate:
-            return DiagnosticStatus.WARN, f"no images on {self._input.topics[0]}"
+            return DiagnosticStatus.WARN, self._input.silence
         if self._camera_state != "ok":
             return DiagnosticStatus.WARN, f"no depth in metres and no clouds: {self._camera_state}"
         return DiagnosticStatus.OK, "active"

@@ -15,7 +15,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 #: Seconds after a signal until the process ends even if something is still computing.
-GRACE = 1.5
+GRACE = 1.0
 
 
 def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> int:

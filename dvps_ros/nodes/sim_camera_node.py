@@ -79,7 +79,7 @@ class SimCameraNode(Node):
             with StreetCamera(street) as camera:
                 self.get_logger().info(f"street {seed}, {camera.intrinsics.width}x{camera.intrinsics.height} pixels")
                 moment = 0.0
-                while moment < settings.street_seconds and not self._ended.is_set():
+                while moment < min(street.duration, settings.street_seconds) and not self._ended.is_set():
                     began = time.monotonic()
                     if any(publisher.get_subscription_count() for publisher in self._topics.values()):
                         yield camera.intrinsics, camera.render(moment)

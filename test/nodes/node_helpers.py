@@ -88,7 +88,7 @@ class Camera:
         self.pixels = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
     def collect(self, kind, topic, qos=10):
-        self.node.create_subscription(kind, topic, self.received[topic].append, qos)
+        self.node.create_subscription(kind, topic, lambda message: self.received[topic].append(message), qos)
 
     def send(self, image=None, info=info_of(CAMERA), stamp=None):  # noqa: B008 - never changed for long
         """Publish a pair with one stamp; gives the stamp."""

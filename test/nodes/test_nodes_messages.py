@@ -151,11 +151,14 @@ def test_any_image_converts_or_is_refused(encoding, height, width, step, size, b
     try:
         rgb = image_to_rgb(image, BRIDGE, 64)
     except ValueError as error:
-        assert "\n" not in str(error)
+        reason = str(error)
     else:
+        reason = "fine"
         assert rgb.shape == (height, width, 3)
         assert rgb.dtype == np.uint8
         assert rgb.flags.c_contiguous
+    assert reason
+    assert "\n" not in reason
 
 
 # --- which bridge --------------------------------------------------------------------------------------------------
