@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, deque
 from collections.abc import Mapping
 
@@ -123,14 +124,15 @@ def thing_ids(panoptic: np.ndarray, labels: LabelSet) -> list[int]:
 
 
 def _stages(diagnostics: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Rows of the node's own stage latencies, from its diagnostics."""
-    rows = []
-    for stage in ("network", "total"):
-        p50, p99 = (diagnostics.get(f"latency {stage} {percentile} (ms)") for percentile in ("p50", "p99"))
-        if p50 is not None and p99 is not None:
-            name = {"network": "network alone", "total": "one frame's work"}[stage]
-            rows.append((name, f"{float(p50):.0f} ms", f"p50; p99 {float(p99):.0f} ms"))
-    return rows
+    """The row of the node's own time for one frame and what it is spent on, from its diagnostics."""
+    found = (re.fullmatch(r"latency (\w+) (p50|p99) \(ms\)", key) for key in diagnostics)
+    times = {(match[1], match[2]): float(diagnostics[match[0]]) for match in found if match}
+    if ("total", "p50") not in times or ("total", "p99") not in times:
+        return []
+    parts = {stage: p50 for (stage, kind), p50 in times.items() if kind == "p50" and stage not in ("total", "age")}
+    spent = ", ".join(f"{stage} {p50:.0f}" for stage, p50 in parts.items() if p50 >= 1)
+    note = f"p50; p99 {times['total', 'p99']:.0f} ms" + (f"; {spent}" if spent else "")
+    return [("one frame's work", f"{times['total', 'p50']:.0f} ms", note)]
 
 
 def _percentiles(seconds: list[float]) -> tuple[str, str]:

@@ -77,7 +77,7 @@ def test_it_ends_by_itself_with_everything(model, tmp_path):
     out, error = running.communicate(timeout=150)
     assert (running.returncode, error) == (0, "")
     assert children(os.getpid()) == []
-    for row in ("camera", "answers", "age of an answer", "network alone", "PQ", "depth absRel", "objects per frame"):
+    for row in ("camera", "answers", "age of an answer", "one frame's work", "PQ", "depth absRel", "objects per frame"):
         assert re.search(rf"^  {re.escape(row)} ", out, re.MULTILINE), row
     check_files(tmp_path / "out")
 

@@ -66,14 +66,17 @@ def test_the_nodes_own_figures():
     diagnostics = {
         "latency network p50 (ms)": "101.4",
         "latency network p99 (ms)": "150.0",
+        "latency merge p50 (ms)": "50.2",
+        "latency merge p99 (ms)": "60.2",
+        "latency pack p50 (ms)": "0.2",
+        "latency age p50 (ms)": "300.2",
         "latency total p50 (ms)": "201.4",
         "latency total p99 (ms)": "250.0",
         "dropped: replaced": "30",
         "dropped: too old": "2",
     }
     table = rows(run().table(diagnostics))
-    assert table["network alone"] == "101 ms   p50; p99 150 ms"
-    assert table["one frame's work"] == "201 ms   p50; p99 250 ms"
+    assert table["one frame's work"] == "201 ms   p50; p99 250 ms; network 101, merge 50"
     assert table["answers"].endswith("21 frames; dropped: 30 for a newer one, 2 too old")
 
 
