@@ -1,6 +1,7 @@
 # make demo   the simulated street through the real node, about a minute; leaves demo/montage.png and demo/recording.mcap
 # make test   lint and every test
 # make lint   ruff alone
+# make docs   renews the parameter tables of README.md
 # make setup  the environment alone (the others call it)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test lint docs
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +29,9 @@ test: lint
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
+
+docs: setup
+	$(BIN)/python test/readme_tables.py
 
 # The stamp is written last: an interrupted installation is taken up again by the next make.
 $(VENV)/.packages: constraints.txt setup.py setup.cfg pyproject.toml
