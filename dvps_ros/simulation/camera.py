@@ -57,6 +57,7 @@ class StreetCamera:
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         self._free = weakref.finalize(self, _free, self._gl, self._context)
+        self._free.atexit = False  # by then the graphics library has shut down, and freed everything
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR.value
         self._scene = mujoco.MjvScene(model, model.ngeom + 10)
