@@ -15,6 +15,7 @@ LEVELS = {
     "resources": 0,
     "structures": 0,
     "network": 1,
+    "camera": 2,
     "scene": 2,
     "metrics": 2,
     "simulation": 2,

@@ -1,4 +1,4 @@
-"""Pixel formats of sensor_msgs/Image, and a stand-in for cv_bridge where that is missing or broken.
+"""cv_bridge, or a stand-in for it where that is missing or broken.
 
 cv_bridge is the distribution's own converter. It is not among the ROS wheels, and where it is installed it is often
 compiled against another NumPy and fails at the first image. ``select_bridge`` tries it once on small pictures of known
@@ -8,59 +8,15 @@ colors and answers with a bridge that works, and with a sentence that says which
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
+from dvps_ros.camera.pixel_formats import FORMATS, to_rgb, view
 
-@dataclass(frozen=True)
-class PixelFormat:
-    """Memory layout of one encoding of sensor_msgs/image_encodings.
-
-    Attributes
-    ----------
-    channels : values per pixel.
-    bytes : bytes per value.
-    to_rgb : OpenCV's conversion code to RGB, None where it is RGB already.
-    even_width, even_height : True where pixels come in pairs.
-    """
-
-    channels: int
-    bytes: int
-    to_rgb: int | None
-    even_width: bool = False
-    even_height: bool = False
-
-
-def _bayer(code: int) -> dict[int, PixelFormat]:
-    return {bits: PixelFormat(1, bits // 8, code, even_width=True, even_height=True) for bits in (8, 16)}
-
-
-# OpenCV names a Bayer pattern after its second row's second and third pixel, ROS after the first two rows' first two.
-_BAYER = {
-    "rggb": _bayer(cv2.COLOR_BayerBG2RGB),
-    "bggr": _bayer(cv2.COLOR_BayerRG2RGB),
-    "gbrg": _bayer(cv2.COLOR_BayerGR2RGB),
-    "grbg": _bayer(cv2.COLOR_BayerGB2RGB),
-}
-
-#: Every encoding that can be read, by its name in sensor_msgs/image_encodings.
-FORMATS: dict[str, PixelFormat] = {
-    "rgb8": PixelFormat(3, 1, None),
-    "bgr8": PixelFormat(3, 1, cv2.COLOR_BGR2RGB),
-    "rgba8": PixelFormat(4, 1, cv2.COLOR_RGBA2RGB),
-    "bgra8": PixelFormat(4, 1, cv2.COLOR_BGRA2RGB),
-    "mono8": PixelFormat(1, 1, cv2.COLOR_GRAY2RGB),
-    "mono16": PixelFormat(1, 2, cv2.COLOR_GRAY2RGB),
-    **{f"bayer_{name}{bits}": layout for name, sizes in _BAYER.items() for bits, layout in sizes.items()},
-    "yuv422": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
-    "uyvy": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
-    "yuv422_yuy2": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_YUYV, even_width=True),
-    "yuyv": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_YUYV, even_width=True),
-}
+__all__ = ["FORMATS", "CvBridge", "ImageBridge", "select_bridge"]
 
 
 class ImageBridge(Protocol):
@@ -92,13 +48,12 @@ class CvBridge:
         ------
         ValueError : for another desired encoding.
         """
-        layout = FORMATS[img_msg.encoding]
-        pixels = _view(img_msg, layout)
+        pixels = view(img_msg)
         if desired_encoding == "passthrough":
             return pixels
         if desired_encoding != "rgb8":
             raise ValueError(f"cannot convert to {desired_encoding!r}, only to 'rgb8'")
-        return _to_rgb(pixels, layout)
+        return to_rgb(pixels, img_msg.encoding)
 
     def compressed_imgmsg_to_cv2(
         self, cmprs_img_msg: CompressedImage, desired_encoding: str = "passthrough"
@@ -157,22 +112,3 @@ def _fault(bridge: ImageBridge) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _view(message: Image, layout: PixelFormat) -> np.ndarray:
-    """(H, W) or (H, W, C) view of the message's values; a native-endian copy where the bytes are swapped."""
-    order = ">" if message.is_bigendian else "<"
-    shape = (message.height, message.width, layout.channels)
-    strides = (message.step, layout.channels * layout.bytes, layout.bytes)
-    pixels = np.ndarray(shape, f"{order}u{layout.bytes}", buffer=message.data, strides=strides)
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    return pixels[..., 0] if layout.channels == 1 else pixels
-
-
-def _to_rgb(pixels: np.ndarray, layout: PixelFormat) -> np.ndarray:
-    pixels = np.ascontiguousarray(pixels)
-    if layout.to_rgb is None:
-        return pixels
-    # demosaic before narrowing: interpolation then rounds once
-    rgb = cv2.cvtColor(pixels, layout.to_rgb)
-    return cv2.convertScaleAbs(rgb, alpha=255 / 65535) if layout.bytes == 2 else rgb

@@ -1,0 +1,1 @@
+"""What a camera sends, understood without ROS: pixel formats and calibration."""
