@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoBackbone, PretrainedConfig, ResNetConfig, SwinConfig
+from transformers import AutoBackbone, PretrainedConfig, PreTrainedModel, ResNetConfig, SwinConfig
 
 from dvps_ros.config import BackboneConfig
 from dvps_ros.structures import Features
@@ -77,7 +77,9 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     ValueError : when sizes do not fit together, or the pretrained weights cannot be had or do not fit.
     """
     hugging = _resnet(config) if config.kind == "resnet" else _swin(config)
-    model = _pretrained(config.pretrained, hugging) if config.pretrained else AutoBackbone.from_config(hugging)
+    model = AutoBackbone.from_config(hugging)
+    if config.pretrained:
+        model = _pretrained(config.pretrained, type(model), hugging)
     if config.kind == "swin":
         # Its result is never used: each stage's map has a norm of its own. (In transformers 4 it is not there.)
         getattr(model, "swin", model).layernorm = nn.Identity()
@@ -117,9 +119,14 @@ def _four(config: BackboneConfig, *keys: str) -> None:
             raise ValueError(f"network.backbone.{key} needs four stages, got {len(values)}")
 
 
-def _pretrained(name: str, hugging: PretrainedConfig) -> nn.Module:
+def _pretrained(name: str, kind: type[PreTrainedModel], hugging: PretrainedConfig) -> nn.Module:
+    # Not AutoBackbone.from_pretrained: it knows no local folders.
     try:
-        return AutoBackbone.from_pretrained(name, config=hugging)
+        model, info = kind.from_pretrained(name, config=hugging, output_loading_info=True)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"network.backbone.pretrained: no usable weights at {name!r} ({reason})") from error
+    # A classifier has no norms of the single stages; anything else that it lacks would silently stay random.
+    if missing := sorted(key for key in info["missing_keys"] if not key.startswith("hidden_states_norms.")):
+        raise ValueError(f"network.backbone.pretrained: {name!r} lacks {missing[0]} ({len(missing)} weights in all)")
+    return model
