@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from dvps_ros import resources
 from dvps_ros.config import PerceptionConfig
+from dvps_ros.network.checkpoints import model_hash
 from dvps_ros.nodes import image_conversion, synchronizer
 from dvps_ros.nodes.camera_input import CameraInput, ImageMessage
 from dvps_ros.nodes.diagnostics import Statistics, device_facts, diagnostic_array
@@ -159,7 +159,7 @@ class PerceptionNode(LifecycleNode):
         self._apply_thresholds()
         self._outputs = Outputs(self)
         self._worker = LatestWorker(self._process, lambda job: self._statistics.dropped("replaced"), self._lost)
-        self._model_facts = {"model": str(folder), "model sha256": _digest(folder)}
+        self._model_facts = {"model": str(folder), "model sha256": model_hash(folder)}
         took = time.perf_counter() - started
         self.get_logger().info(f"model {folder} on {self._perceiver.device}, ready after {took:.1f} s")
 
@@ -375,12 +375,6 @@ class _Stopwatch:
     def lap(self, name: str) -> None:
         now = time.monotonic()
         self.laps[name], self._last = now - self._last, now
-
-
-def _digest(folder: Path) -> str:
-    """First 16 digits of the SHA-256 of the model's weights, empty when there are none."""
-    weights = folder / "model.safetensors"
-    return hashlib.sha256(weights.read_bytes()).hexdigest()[:16] if weights.is_file() else ""
 
 
 def main(arguments: list[str] | None = None) -> None:

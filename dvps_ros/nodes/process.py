@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from rclpy.node import Node
 
 #: Seconds after a signal until the process ends even if something is still computing.
 GRACE = 1.0
+
+
+class FatalError(Exception):
+    """Raised in a callback: the process ends with this line on stderr and exit code 2."""
 
 
 def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> int:
@@ -31,10 +36,10 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
         node = make_node()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+        _spin(executor, node)
+    except KeyboardInterrupt:
         pass
-    except (ValueError, OSError) as error:
+    except (FatalError, ValueError, OSError) as error:
         print(f"{Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
         return 2
     finally:
@@ -45,10 +50,30 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> in
     return 0
 
 
+def _spin(executor: SingleThreadedExecutor, node: Node) -> None:
+    """Spin until the end; what a callback lets out costs that callback alone."""
+    while rclpy.ok():
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
+        except FatalError:
+            raise
+        except Exception as error:
+            if rclpy.ok():  # else the signal came while a callback was asking ROS something
+                node.get_logger().error(f"unexpected error in {_place(error)}: {one_line(error)}")
+
+
+def _place(error: Exception) -> str:
+    """File and line where an error was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
 def one_line(error: BaseException) -> str:
     """An error as one line, with the name of its kind where that is not a user's mistake."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, FatalError | ValueError | OSError) else f"{type(error).__name__}: {text}"
 
 
 def _end_soon() -> None:

@@ -18,7 +18,7 @@ from dvps_ros.config import SimCameraConfig, StreetConfig
 from dvps_ros.nodes.messages import info_of
 from dvps_ros.nodes.packing import Buffer, image_message
 from dvps_ros.nodes.parameters import NodeParameters
-from dvps_ros.nodes.process import GRACE, one_line, run
+from dvps_ros.nodes.process import GRACE, FatalError, one_line, run
 from dvps_ros.simulation.camera import Frame, StreetCamera
 from dvps_ros.simulation.street import Street
 from dvps_ros.structures import Intrinsics
@@ -107,7 +107,7 @@ class SimCameraNode(Node):
 
 def _fail(error: Exception) -> None:
     """End the process with one line, from the executor's thread."""
-    raise OSError(f"rendering failed: {one_line(error)}") from error
+    raise FatalError(f"rendering failed: {one_line(error)}") from error
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -91,6 +91,7 @@ class Bench:
 def bench(tmp_path):
     @contextmanager
     def start(*topics, perceiver=None, active=True, remappings=(), **settings):
+        (tmp_path / "model.safetensors").write_bytes(b"weights")
         made = Bench(tmp_path, perceiver or QuickPerceiver(), settings, remappings)
         with spinning(made.node), spinning(made.camera.node):
             made.collect(*topics)

@@ -1,0 +1,141 @@
+"""The executables as processes: they end quickly and quietly in every state, and two of them work together."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from node_helpers import Camera, interrupt, spinning, start_process, wait_for
+from sensor_msgs.msg import Image, PointCloud2
+
+NODE = """
+import sys, time
+sys.path.insert(0, {helpers!r})
+from node_helpers import QuickPerceiver
+from dvps_ros.nodes.perception_node import PerceptionNode
+from dvps_ros.nodes.process import run
+
+class Perceiver(QuickPerceiver):
+    @classmethod
+    def load(cls, folder, device="auto", precision="auto"):
+        print("loading", flush=True)
+        time.sleep({loading})
+        return cls()
+
+    def step(self, image, intrinsics=None):
+        print("working", flush=True)
+        time.sleep({working})
+        return super().step(image, intrinsics)
+
+sys.exit(run(lambda: PerceptionNode(Perceiver.load), ["--ros-args", "-p", "model:={model}", *sys.argv[1:]]))
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a perception node in a process, with a stand-in perceiver that loads and works as long as told."""
+    started = []
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+
+    def perception(*arguments, loading=0, working=0, model=tmp_path):
+        code = NODE.format(helpers=str(Path(__file__).parent), loading=loading, working=working, model=model)
+        started.append(start_process(*arguments, code=textwrap.dedent(code)))
+        return started[-1]
+
+    yield perception
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def client_of(camera, kind, name):
+    client = camera.node.create_client(kind, f"/perception/{name}")
+    assert client.wait_for_service(60)
+    return client
+
+
+def change(camera, transition):
+    future = client_of(camera, ChangeState, "change_state").call_async(
+        ChangeState.Request(transition=Transition(id=transition))
+    )
+    wait_for(future.done)
+    return future.result().success
+
+
+def test_interrupt_unconfigured_and_inactive_and_active(start):
+    camera = Camera()
+    with spinning(camera.node):
+        for walk in ([], [Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE]):
+            process = start()
+            client_of(camera, GetState, "get_state")
+            assert all(change(camera, transition) for transition in walk)
+            interrupt(process)
+
+
+def test_interrupt_while_a_frame_is_in_work(start):
+    camera = Camera()
+    camera.collect(Image, "/perception/semantic")
+    with spinning(camera.node):
+        process = start("-p", "autostart:=true", working=600)
+        wait_for(lambda: camera.node.count_subscribers("/image"))
+        wait_for(lambda: (camera.send(), process.stdout.readline() == "working\n")[1])
+        interrupt(process)
+
+
+def test_interrupt_while_the_model_is_loading(start):
+    process = start("-p", "autostart:=true", loading=600)
+    while process.stdout.readline() != "loading\n":
+        pass
+    interrupt(process)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-p", "model:=models/nowhere"], "configuring failed: no such file or folder: models/nowhere"),
+        (["-p", "max_depth:=-1.0"], "max_depth is -1.0, must be at least 0.1"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_the_node_stays_unconfigured(start, arguments, words):
+    camera = Camera()
+    with spinning(camera.node):
+        process = start("-p", "autostart:=true", *arguments)
+        wait_for(lambda: words in camera.diagnostics().get("message", ""))
+        assert camera.diagnostics()["state"] == "unconfigured"
+    output = interrupt(process)
+    assert sum(words in line for line in output.splitlines()) == 1
+
+
+def test_simulated_camera_and_perception_as_two_processes(start):
+    camera = Camera("watcher")
+    camera.node.destroy_publisher(camera.images)
+    camera.node.destroy_publisher(camera.infos)
+    topics = {"/image": Image, "/sim_camera/panoptic": Image, "/sim_camera/depth": Image}
+    outputs = {"/perception/panoptic": Image, "/perception/depth": Image, "/perception/points": PointCloud2}
+    for topic, kind in {**topics, **outputs}.items():
+        camera.collect(kind, topic)
+
+    def complete():
+        """A stamp for which every topic has a message."""
+        stamps = [
+            {(m.header.stamp.sec, m.header.stamp.nanosec) for m in camera.received[t]} for t in (*topics, *outputs)
+        ]
+        return set.intersection(*stamps)
+
+    with spinning(camera.node):
+        perception = start("-p", "autostart:=true")
+        street = start_process(
+            *("--ros-args", "-p", "width:=128", "-p", "height:=64", "-p", "rate:=5.0"),
+            code="from dvps_ros.nodes.sim_camera_node import main; main()",
+        )
+        try:
+            wait_for(complete, timeout=120)
+            frames = {m.header.frame_id for topic in (*topics, *outputs) for m in camera.received[topic]}
+            assert frames == {"sim_camera_optical_frame"}
+            image = camera.received["/image"][0]
+            assert (image.width, image.height, image.encoding) == (128, 64, "rgb8")
+            interrupt(street)
+            interrupt(perception)
+        finally:
+            street.kill()
