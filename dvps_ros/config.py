@@ -130,8 +130,10 @@ class InputConfig:
 class DataConfig:
     """Where training data lies, and how it is varied."""
 
-    format: Literal["cityscapes_dvps", "semkitti_dvps"] = option("cityscapes_dvps", "Folder format of the data set.")
-    root: str = option("data/street", "Folder that holds video_sequence/.")
+    format: Literal["cityscapes_dvps", "semkitti_dvps", "folder"] = option(
+        "cityscapes_dvps", "Folder format of the data set; folder: one's own data, see datasets/folder.py."
+    )
+    root: str = option("data/street", "Folder of the data set: holds video_sequence/ (format folder: train/ and val/).")
     crop_height: int = option(512, "Training crop height in pixels.", low=32)
     crop_width: int = option(1024, "Training crop width in pixels.", low=32)
     min_scale: float = option(0.5, "Smallest resizing factor.", low=0.05)
@@ -322,6 +324,25 @@ class ObserverConfig:
     patience: float = option(90.0, "Seconds without any answer after which the run is given up.", low=1.0)
     record_rate: float = option(2.0, "At most this many frames per second are recorded.", low=0.1)
     max_depth: float = option(80.0, "Stands for +Inf in the depth scores, and ends the color scale; metres.", low=1.0)
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """How ``dvps label`` makes a training set of pictures that a model labels."""
+
+    confidence: float = option(
+        0.8, "Pixels that the model labels with less confidence stay without label.", low=0.0, high=1.0
+    )
+    min_share: float = option(
+        0.5, "Segments of which a smaller share is that sure stay without label as a whole.", low=0.0, high=1.0
+    )
+    every: float = option(0.5, "Seconds between the labelled pictures of a recording or video; 0: all.", low=0.0)
+    max_gap: float = option(2.0, "Seconds without a picture after which a new sequence begins.", low=0.01)
+    length: int = option(20, "Most frames in one sequence; each is written whole or not at all.", low=1)
+    val: float = option(
+        0.1, "Share of the frames, the last of each source, held out for validation.", low=0.0, high=0.9
+    )
+    sheet: int = option(10, "Frames on the contact sheet; 0: no sheet.", low=0, high=100)
 
 
 # --- loading and writing ----------------------------------------------------------------------------------------------

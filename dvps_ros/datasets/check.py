@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from dvps_ros.config import DataConfig
-from dvps_ros.datasets import cityscapes_dvps, png, semkitti_dvps
+from dvps_ros.datasets import cityscapes_dvps, folder, png, semkitti_dvps
 from dvps_ros.datasets.formats import open_split
 from dvps_ros.datasets.frames import FrameFiles, FrameReader, split_folder
-from dvps_ros.labels import DIVISOR, VOID_CLASS, LabelSet
+from dvps_ros.labels import DIVISOR, VOID_CLASS
 
 #: The largest 16-bit value: no distance, but a measurement that was cut off or a foreign "no label".
 _DEPTH_LIMIT = np.iinfo(np.uint16).max
@@ -85,17 +85,18 @@ def check(config: DataConfig, split: str) -> CheckReport:
     if not Path(config.root).is_dir():
         raise FileNotFoundError(f"no data set folder {config.root}")
     report = CheckReport(split)
-    folder = split_folder(Path(config.root), split)
+    in_folders = config.format == "folder"
+    place = (folder.split_folder if in_folders else split_folder)(Path(config.root), split)
     try:
         reader = open_split(config, split)
     except (FileNotFoundError, ValueError) as error:
-        report.problems.append(Problem(folder, str(error)))
+        report.problems.append(Problem(place, str(error)))
         return report
     report.frames = len(reader)
     report.sequences = len(reader.sequences())
     for files in reader.files:
         _check_frame(reader, files, report)
-    report.problems += _labels_without_image(config.format, folder, reader)
+    report.problems += _labels_without_image(config.format, place, reader)
     return report
 
 
@@ -109,7 +110,7 @@ def _check_frame(reader: FrameReader, files: FrameFiles, report: CheckReport) ->
     elif files.depth is None:
         report.problems.append(Problem(files.image, "has no depth label", fatal=False))
     try:
-        size = png.read_rgb(files.image).shape[:2]
+        size = reader.image(files).shape[:2]
         report.sizes[size] += 1
     except (ValueError, OSError) as error:
         report.problems.append(_problem(files.image, error))
@@ -127,15 +128,18 @@ def _check_frame(reader: FrameReader, files: FrameFiles, report: CheckReport) ->
         if size is not None and values.shape != size:
             report.problems.append(Problem(path, f"size {values.shape} differs from the image's {size}"))
             whole = False
-        report.problems += look(path, values, reader.labels)
+        report.problems += look(path, values, reader)
     if files.panoptic and whole:
         classes = np.bincount(reader.panoptic(files).reshape(-1) // DIVISOR, minlength=VOID_CLASS + 1)
         report.class_frames.update(name for name, count in zip(reader.labels.names, classes, strict=False) if count)
 
 
-def _check_values(path: Path, values: np.ndarray, labels: LabelSet) -> list[Problem]:
-    what, classes = "class", values
-    if path.name.endswith(f"{semkitti_dvps.INSTANCE}.png"):
+def _check_values(path: Path, values: np.ndarray, reader: FrameReader) -> list[Problem]:
+    what, classes, labels = "class", values, reader.labels
+    if isinstance(reader, folder.Folder):
+        classes, _ = folder.classes_and_instances(path, values)
+        allowed = (classes < len(labels)) | np.isin(values, (VOID_CLASS, folder.FILE_VOID, cityscapes_dvps.FILE_VOID))
+    elif path.name.endswith(f"{semkitti_dvps.INSTANCE}.png"):
         what, allowed = "instance", values < DIVISOR
     else:
         if path.name.endswith(f"{cityscapes_dvps.PANOPTIC}.png"):
@@ -149,21 +153,24 @@ def _check_values(path: Path, values: np.ndarray, labels: LabelSet) -> list[Prob
     return [Problem(path, f"{what} ids out of range: {some} ({np.count_nonzero(~allowed)} pixels)")]
 
 
-def _check_depth(path: Path, values: np.ndarray, labels: LabelSet) -> list[Problem]:
+def _check_depth(path: Path, values: np.ndarray, reader: FrameReader) -> list[Problem]:
     cut = np.count_nonzero(values == _DEPTH_LIMIT)
     return [Problem(path, f"depth {_DEPTH_LIMIT}, the format's limit, at {cut} pixels")] if cut else []
 
 
-def _labels_without_image(format_name: str, folder: Path, reader: FrameReader) -> list[Problem]:
+def _labels_without_image(format_name: str, place: Path, reader: FrameReader) -> list[Problem]:
     used = {path for files in reader.files for path in (files.image, *files.panoptic, files.depth)}
-    if format_name == "cityscapes_dvps":
+    files, kinds = place.glob("*.png"), ()
+    if format_name == "folder":
+        files = (path for kind in (folder.PANOPTIC, folder.DEPTH) for path in (place / kind).rglob("*.png"))
+    elif format_name == "cityscapes_dvps":
         kinds = (cityscapes_dvps.PANOPTIC, cityscapes_dvps.DEPTH)
     else:
         kinds = (semkitti_dvps.CLASS, semkitti_dvps.INSTANCE, "depth")
     return [
         Problem(path, "belongs to no image or lacks its counterpart", fatal=False)
-        for path in sorted(folder.glob("*.png"))
-        if path not in used and any(f"_{kind}" in path.name for kind in kinds)
+        for path in sorted(files)
+        if path not in used and (not kinds or any(f"_{kind}" in path.name for kind in kinds))
     ]
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from dvps_ros.config import DataConfig
 from dvps_ros.datasets.cityscapes_dvps import CityscapesDvps
+from dvps_ros.datasets.folder import Folder
 from dvps_ros.datasets.frames import FrameReader
 from dvps_ros.datasets.semkitti_dvps import SemkittiDvps
+
+_READERS = {"cityscapes_dvps": CityscapesDvps, "semkitti_dvps": SemkittiDvps, "folder": Folder}
 
 
 def open_split(config: DataConfig, split: str) -> FrameReader:
     """The labelled frames of one split; raises ``FileNotFoundError`` naming a folder that is missing or empty."""
-    reader = CityscapesDvps if config.format == "cityscapes_dvps" else SemkittiDvps
-    return reader(Path(config.root), split, config.focal)
+    return _READERS[config.format](Path(config.root), split, config.focal)

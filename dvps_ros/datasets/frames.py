@@ -75,7 +75,7 @@ class FrameReader(ABC):
     def __getitem__(self, position: int) -> LabelledFrame:
         """Read one frame; ``ValueError`` naming a broken file, or a label of another size than the image."""
         files = self.files[position]
-        image = png.read_rgb(files.image)
+        image = self.image(files)
         height, width = image.shape[:2]
         panoptic = self.panoptic(files) if files.panoptic else None
         depth = None if files.depth is None else png.read_depth(files.depth)
@@ -90,6 +90,10 @@ class FrameReader(ABC):
         for position, files in enumerate(self.files):
             result.setdefault(files.sequence, []).append(position)
         return result
+
+    def image(self, files: FrameFiles) -> np.ndarray:
+        """(H, W, 3) uint8 RGB; ``ValueError`` naming a broken file."""
+        return png.read_rgb(files.image)
 
     @abstractmethod
     def panoptic(self, files: FrameFiles) -> np.ndarray:
