@@ -103,7 +103,7 @@ def test_layers_in_training_and_on_request(config, channels):
         assert layer.class_logits.shape == (2, 6, 5)
         assert layer.mask_logits.shape == (2, 6, 16, 24)
         assert layer.depth_features.shape == (2, channels, 16, 24)
-        assert layer.layers == ()
+    assert all(layer.layers == () for layer in prediction.layers)
     initial, *later = all_layers(prediction)
     assert initial.depth.shape == initial.backup_depth.shape == (2, 0, 16, 24)
     for layer in later:
@@ -235,7 +235,7 @@ def test_gradient_reaches_every_parameter(config):
             torch.nn.init.normal_(layer.attention.weights.weight, std=0.02)
     total(net(pictures())).backward()
     lost = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    # The initial queries are the last to see the initial positions alone; attention ignores a shift of all keys.
+    # Softmax ignores a shift of all its logits, and a bias of the keys is one.
     lost = [name for name in lost if not name.endswith(("key.bias", "k_proj.bias"))]
     assert not lost
     assert all(p.grad.isfinite().all() for p in net.parameters())
