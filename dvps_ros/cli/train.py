@@ -73,8 +73,11 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
 
     Raises ``ValueError`` or ``FileNotFoundError`` before anything is written.
     """
+    import torch
+
     from dvps_ros import resources
     from dvps_ros.network import checkpoints
+    from dvps_ros.training.callbacks import StopOnSignal
     from dvps_ros.training.memory import keep_freed_memory
     from dvps_ros.training.module import DvpsModule
     from dvps_ros.training.resume import completed_batches
@@ -89,20 +92,22 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
     data.setup("fit")
 
     keep_freed_memory()
+    torch.manual_seed(config.training.seed)  # random weights
     module = DvpsModule(config)
     if weights is not None:
         _start_from(module.net, weights, args.init)
-    trainer, stop = _trainer(config, out, hardware)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if args.resume else None)
-    except SystemExit:  # Lightning's answer to a KeyboardInterrupt
-        if not stop.received:
-            raise
-    if not stop.received and config.training.max_steps % config.training.validate_every:
-        trainer.validate(module, datamodule=data, verbose=False)
-    if trainer.is_global_zero:
-        checkpoints.save(module.net, out / MODEL, config)
-        print(f"{'stopped at' if stop.received else 'trained to'} step {trainer.global_step}: {out / MODEL}")
+    with StopOnSignal() as stop:
+        trainer = _trainer(config, out, hardware, stop)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if args.resume else None)
+            if not stop.received and config.training.max_steps % config.training.validate_every:
+                trainer.validate(module, datamodule=data, verbose=False)
+        except SystemExit:  # Lightning's answer to a KeyboardInterrupt
+            if not stop.received:
+                raise
+        if trainer.is_global_zero:
+            checkpoints.save(module.net, out / MODEL, config)
+            print(f"{'stopped at' if stop.received else 'trained to'} step {trainer.global_step}: {out / MODEL}")
     return 128 + stop.received if stop.received else 0
 
 
@@ -136,6 +141,23 @@ def _hardware(device: str, config: Config) -> dict[str, Any]:
     }
 
 
+def _quiet() -> None:
+    """Silence what Lightning says of itself, and of what is meant as it is."""
+    import logging
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        "You're resuming from a checkpoint",  # the sampler goes on where it stopped
+        "You have overridden `transfer_batch_to_device`",
+        ".*does not have many workers",
+        ".*Checkpoint directory",
+        ".*LeafSpec.* is deprecated",
+        "The number of training batches",
+        "You are trying to `self.log.. .*batch_size",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
 def _data(config: Config, done: int) -> lightning.LightningDataModule:
     """The configured data set, its training frames from batch ``done`` of the whole run on."""
     from torch.utils.data import DataLoader
@@ -157,19 +179,18 @@ def _data(config: Config, done: int) -> lightning.LightningDataModule:
     return Data(config)
 
 
-def _trainer(config: Config, out: Path, hardware: dict[str, Any]) -> tuple[lightning.Trainer, StopOnSignal]:
+def _trainer(config: Config, out: Path, hardware: dict[str, Any], stop: StopOnSignal) -> lightning.Trainer:
     import lightning.pytorch as lightning
     from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, TQDMProgressBar
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from dvps_ros.labels import LABEL_SETS
-    from dvps_ros.training.callbacks import ExportModel, LastCheckpoint, ProgressLines, StopOnSignal
+    from dvps_ros.training.callbacks import ExportModel, LastCheckpoint, ProgressLines
     from dvps_ros.training.pictures import LabelPictures
 
     training = config.training
-    warnings.filterwarnings("ignore", "You're resuming from a checkpoint")  # the sampler resumes where it stopped
+    _quiet()
     terminal = sys.stderr.isatty()
-    stop = StopOnSignal()
     callbacks = [
         stop,
         ExportModel(out / MODEL, config),
@@ -180,7 +201,7 @@ def _trainer(config: Config, out: Path, hardware: dict[str, Any]) -> tuple[light
     ]
     if training.ema_decay > 0:
         callbacks.insert(-2, EMAWeightAveraging(decay=training.ema_decay))
-    trainer = lightning.Trainer(
+    return lightning.Trainer(
         **hardware,
         max_steps=training.max_steps,
         max_epochs=-1,
@@ -197,4 +218,3 @@ def _trainer(config: Config, out: Path, hardware: dict[str, Any]) -> tuple[light
         logger=TensorBoardLogger(out, name="tensorboard", version=""),
         callbacks=callbacks,
     )
-    return trainer, stop

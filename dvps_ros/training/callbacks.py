@@ -60,7 +60,8 @@ class ExportModel(Callback):
 class StopOnSignal(Callback):
     """SIGINT and SIGTERM end training after the current step (at once inside a validation, or the second time).
 
-    Attributes: ``received``, the signal's number, 0 before one came.
+    A context, which gives both signals back in the end. Attributes: ``received``, the signal's number, 0 before one
+    came.
     """
 
     def __init__(self) -> None:
@@ -68,22 +69,29 @@ class StopOnSignal(Callback):
         self._before: dict[int, Any] = {}
         self._trainer: Trainer | None = None
 
+    def __enter__(self) -> StopOnSignal:
+        """Remember who handles the signals now."""
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the signals back, whoever took them meanwhile (Lightning does)."""
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         """Take over both signals."""
         self._trainer = trainer
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._handle)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Stop between two optimizer steps."""
         if self.received and not trainer.fit_loop._should_accumulate():
             trainer.limit_val_batches = 0
             trainer.should_stop = True
-
-    def teardown(self, *_: Any, **__: Any) -> None:
-        """Give the signals back."""
-        while self._before:
-            signal.signal(*self._before.popitem())
 
     def _handle(self, number: int, _: Any) -> None:
         again, self.received = bool(self.received), number

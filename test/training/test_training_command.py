@@ -1,0 +1,169 @@
+"""``dvps train`` from the command line: a run, its resumption, and a user's mistakes."""
+
+import os
+import signal
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from training_scenes import street_target
+
+from dvps_ros.cli.main import main
+from dvps_ros.datasets.cityscapes_dvps import split_folder, write_frame
+from dvps_ros.network.checkpoints import load, load_model_config
+from dvps_ros.training.module import DvpsModule
+
+CONFIG = {
+    "network": {
+        "backbone": {"depths": [1, 1, 1, 1], "stem": 16, "widths": [16, 16, 32, 32], "block": "basic"},
+        "width": 32,
+        "heads": 4,
+        "points": 2,
+        "encoder_layers": 1,
+        "encoder_feedforward": 32,
+        "queries": 8,
+        "decoder_layers": 2,
+        "feedforward": 32,
+    },
+    "data": {"crop_height": 64, "crop_width": 96, "min_scale": 0.9, "max_scale": 1.1, "workers": 0},
+    "loss": {"points": 64, "semantic_to_depth_weight": 0.1, "depth_to_semantic_weight": 0.1},
+    "optimizer": {"learning_rate": 1e-3, "warmup_steps": 2, "clip_norm": 1.0},
+    "training": {
+        "batch_size": 2,
+        "max_steps": 4,
+        "precision": "32",
+        "validate_every": 3,
+        "ema_decay": 0.9,
+        "images": 1,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    for split, count in (("train", 3), ("val", 2)):
+        for sequence in range(count):
+            image, target = street_target(sequence)
+            labels = target.panoptic.numpy(), target.depth.numpy()
+            write_frame(split_folder(root, split), sequence, 0, image.permute(1, 2, 0).numpy(), *labels)
+    return root
+
+
+@pytest.fixture
+def command(data, tmp_path):
+    config = tmp_path / "tiny.yaml"
+    config.write_text(yaml.safe_dump(CONFIG | {"data": CONFIG["data"] | {"root": str(data)}}))
+
+    def run(*arguments, out="run"):
+        return main(["train", "--config", str(config), "--out", str(tmp_path / out), "--device", "cpu", *arguments])
+
+    return run
+
+
+def interrupt_at(monkeypatch, batch, number):
+    """The process gets a signal in the middle of one training step."""
+    step = DvpsModule.training_step
+
+    def interrupted(self, images, index):
+        if index == batch:
+            os.kill(os.getpid(), number)
+        return step(self, images, index)
+
+    monkeypatch.setattr(DvpsModule, "training_step", interrupted)
+
+
+def test_a_run_leaves_a_model_a_checkpoint_and_curves(command, tmp_path):
+    assert command("--set", "training.precision=bf16") == 0
+    out = tmp_path / "run"
+    config = load_model_config(out / "model")
+    assert config.training.max_steps == 4
+    assert config.network.queries == 8
+    net = load(out / "model")
+    assert net(torch.zeros(1, 3, 64, 96)).class_logits.isfinite().all()
+    assert list((out / "tensorboard").glob("events*"))
+    assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(command, tmp_path, monkeypatch):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert command(out="whole") == 0
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 1, signal.SIGTERM)
+        assert command(out="parts") == 128 + signal.SIGTERM
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert load(tmp_path / "parts" / "model") is not None  # usable at once
+    assert torch.load(tmp_path / "parts" / "last.ckpt", weights_only=True)["global_step"] == 2
+    assert command("--resume", out="parts") == 0
+
+    whole, parts = (torch.load(tmp_path / out / "last.ckpt", weights_only=True) for out in ("whole", "parts"))
+    for kind in ("current_model_state", "state_dict"):  # the weights, and their moving average
+        for name, value in whole[kind].items():
+            torch.testing.assert_close(parts[kind][name], value, rtol=0, atol=0, msg=f"{kind} {name}")
+    exported = (load_file(tmp_path / out / "model" / "model.safetensors") for out in ("whole", "parts"))
+    first, second = exported
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_gradients_are_accumulated(command, tmp_path):
+    assert command("--set", "training.accumulate=2", "training.max_steps=2", "training.validate_every=2") == 0
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
+def test_starting_from_another_model(command, tmp_path):
+    assert command("--set", "training.max_steps=1") == 0
+    rate = "optimizer.learning_rate=0"
+    assert command("--init", str(tmp_path / "run" / "model"), "--set", "training.max_steps=1", rate, out="next") == 0
+    first, second = (load(tmp_path / out / "model") for out in ("run", "next"))
+    for (name, value), other in zip(first.named_parameters(), second.parameters(), strict=True):
+        assert torch.equal(value, other), name
+
+
+def test_checking_a_data_set(command, data, capsys):
+    assert command("--check") == 0
+    assert "train: 3 frames" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "training.stpes=3"], "training.stpes"),
+        (["--set", "training.max_steps"], "training.max_steps"),
+        (["--set", "optimizer.learning_rate=-1"], "optimizer: learning_rate is -1"),
+        (["--set", "training.precision=16"], "bf16"),
+        (["--set", "data.root=/nowhere"], "/nowhere"),
+        (["--set", "training.batch_size=4"], "fewer than one batch"),
+        (["--set", "labels=semkitti"], "semkitti"),
+        (["--resume"], "nothing to resume"),
+        (["--init", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(command, tmp_path, capsys, arguments, message):
+    assert command(*arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_mistakes_about_an_existing_run(command, tmp_path, capsys):
+    assert command("--set", "training.max_steps=1") == 0
+    capsys.readouterr()
+    for arguments, message in (
+        ([], "--resume"),
+        (["--resume", "--set", "training.max_steps=1"], "has reached step 1"),
+        (["--resume", "--set", "network.queries=9"], "network.queries was 8, is 9"),
+        (["--resume", "--set", "training.ema_decay=0"], "ema_decay"),
+        (
+            ["--init", str(tmp_path / "run" / "model"), "--set", "network.queries=9", "--out", str(tmp_path / "o")],
+            "fit",
+        ),
+    ):
+        assert command(*arguments) == 2
+        error = capsys.readouterr().err.strip()
+        assert message in error
+        assert "\n" not in error
+    (tmp_path / "run" / "last.ckpt").write_bytes(b"torn")
+    assert command("--resume") == 2
+    assert "is no checkpoint" in capsys.readouterr().err
