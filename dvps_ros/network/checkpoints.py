@@ -69,7 +69,10 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> DvpsNet:
 
 
 def load_model_config(folder: str | Path) -> Config:
-    """The configuration of a model folder; raises as ``load`` does."""
+    """The configuration of a model folder.
+
+    Raises ``FileNotFoundError`` naming what is missing, ``ValueError`` where it is no valid configuration.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no model folder {folder}")

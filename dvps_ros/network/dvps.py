@@ -66,7 +66,12 @@ class DvpsNet(nn.Module):
         return self.decode(self.backbone_features(images), self.training if layers is None else layers)
 
     def backbone_features(self, images: Tensor) -> Features:
-        """Normalise, pad to multiples of 32 and run the backbone; ``images`` as in ``forward``."""
+        """Normalise, pad right and below to multiples of 32, and run the backbone.
+
+        Parameters
+        ----------
+        images : (B, 3, H, W) RGB 0..255, uint8 or floating point. Raises ``ValueError`` for any other shape.
+        """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
         height, width = images.shape[-2:]
@@ -77,7 +82,14 @@ class DvpsNet(nn.Module):
         return self.backbone(padded.to(weights))
 
     def decode(self, features: Features, layers: bool = False) -> Prediction:
-        """Everything after the backbone, in the weights' precision; ``layers`` as in ``forward``."""
+        """Everything after the backbone.
+
+        Parameters
+        ----------
+        features : maps (B, C_s, H/s, W/s) of strides s = 4, 8, 16, 32, H and W multiples of 32, in the weights' own
+            precision: float32, float64 or bfloat16.
+        layers : as in ``forward``.
+        """
         sizes = [m.shape[-2:] for m in (features.stride32, features.stride16, features.stride8)]
         like = {"device": features.stride4.device, "dtype": features.stride4.dtype}
         positions = [sine_position(*size, self.config.width, **like) for size in sizes]

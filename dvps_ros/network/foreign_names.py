@@ -157,7 +157,8 @@ def from_detectron2(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
 def from_transformers(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     """Weights of transformers' ``Mask2FormerForUniversalSegmentation`` (or ``Mask2FormerModel``) in our names.
 
-    It has no depth weights, so load the result with ``strict=False``. Reads the names of transformers 4 and 5.
+    It has no depth weights, so load the result with ``strict=False``. Reads the names of transformers 4 and 5; stacked
+    query, key and value projections (3C, C) come out as three of (C, C).
     Raises ``ValueError`` naming a weight that has no place in DvpsNet.
     """
     return _renamed(state_dict, _TRANSFORMERS, "transformers")

@@ -140,7 +140,11 @@ class GeometricDepth(nn.Module):
         mask_levels: Sequence[Tensor],
         every: bool,
     ) -> DepthEmbeddings:
-        """Depth embeddings (D = C) of every layer or the last alone; arguments as in ``GeometryDecoder``."""
+        """Depth embeddings (B, Q, C) and (B, 1, C) of every layer, or of the last alone.
+
+        ``segments``, ``query_position`` (Q, C), ``mask_levels`` (B, C, N_l) and ``every`` as in ``GeometryDecoder``;
+        ``depth`` comes from the depth decoder, ``positions`` (1, N_l, C) are the levels' sine codes.
+        """
         values = [tokens + vector for tokens, vector in zip(depth.levels, self.level, strict=True)]
         keys = [value + position for value, position in zip(values, positions, strict=True)]
         enhanced = self.decoder(segments, query_position, keys, values, mask_levels, every)
@@ -166,7 +170,7 @@ class DenseDepth(nn.Module):
         mask_levels: Sequence[Tensor],
         every: bool,
     ) -> DepthEmbeddings:
-        """The map as the one feature channel (D = 1) and embeddings of one; arguments as in ``GeometricDepth``."""
+        """The map as the only feature (B, 1, h, w), embeddings of one; arguments as in ``GeometricDepth``."""
         features = self.head(depth.embedding)
         queries = segments[-1].queries
         embedding = features.new_ones((*queries.shape[:2], 1))
