@@ -48,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Render what is missing; returns 0."""
+    """Render what is missing; returns 0. Raises ``ValueError`` where ``--out`` holds streets of other settings."""
     config = load_config(args.config).street if args.config else StreetConfig()
     if args.frames:
         config = replace(config, frames=args.frames)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import numpy as np
+
 os.environ.setdefault("MUJOCO_GL", "egl")  # headless; must be set before mujoco is first imported
 
-from dvps_ros.config import StreetConfig  # noqa: E402
-from dvps_ros.simulation.camera import Frame, StreetCamera  # noqa: E402
-from dvps_ros.simulation.street import Street  # noqa: E402
+from dvps_ros.config import StreetConfig
+from dvps_ros.simulation.camera import Frame, StreetCamera
+from dvps_ros.simulation.street import Street
 
 __all__ = ["Frame", "Street", "StreetCamera", "drive", "sequence"]
 
 
 def sequence(seed: int, config: StreetConfig) -> Iterator[Frame]:
     """``config.frames`` frames, ``config.spacing`` seconds apart, from somewhere along the street of ``seed``."""
-    import numpy as np
-
     street = Street(seed, config)
     span = config.spacing * (config.frames - 1)
     start = np.random.default_rng([seed, 1]).uniform(0, max(street.duration - span, 0.0))

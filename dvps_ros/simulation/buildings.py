@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def house(
     bays = max(1, round(width / BAY))
     upper, lower = [], []
     corners = [(0, -y), (0, y), (-depth, y), (-depth, -y), (0, -y)]
-    for k, ((x0, y0), (x1, y1)) in enumerate(zip(corners[:-1], corners[1:], strict=True)):
+    for k, ((x0, y0), (x1, y1)) in enumerate(pairwise(corners)):
         count = bays if k % 2 == 0 else max(1, round(depth / BAY))
         u = np.array([0, count, count, 0]) / 4 + phase[0] / 4
         v = np.array([0, 0, floors, floors]) / 4 + phase[1] / 4

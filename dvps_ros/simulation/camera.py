@@ -78,7 +78,7 @@ class StreetCamera:
         self._free()
 
     def render(self, time: float) -> Frame:
-        """What the camera sees ``time`` seconds after the drive began."""
+        """What the camera sees ``time`` seconds after the drive began; ``RuntimeError`` once it is closed."""
         if not self._free.alive:
             raise RuntimeError("this camera was closed")
         self._gl.make_current()

@@ -97,8 +97,8 @@ class Frontage:
         rng, s, width = self._rng, (first + last) / 2, last - first
         self._lawn(path, first, last, side, edge, 18)
         back = rng.uniform(4.5, 7.5)
-        self._house(path, s + rng.uniform(-1, 1), side * (edge + back), inward(side), width * rng.uniform(0.55, 0.75), 9,
-                    int(rng.integers(1, 3)))  # fmt: skip
+        middle, wide, floors = s + rng.uniform(-1, 1), width * rng.uniform(0.55, 0.75), int(rng.integers(1, 3))
+        self._house(path, middle, side * (edge + back), inward(side), wide, 9, floors)
         gate = first + width * rng.uniform(0.2, 0.8)
         for a, b in ((first, gate - 1.2), (gate + 1.2, last)):
             self._boundary(

@@ -67,7 +67,7 @@ def _polygon(sides: int, radius: float, turn: float = 0.0) -> np.ndarray:
 
 
 def sign_face(rng: np.random.Generator, palette: Palette) -> tuple[Mesh, float]:
-    """A traffic sign facing +x around the origin, and its radius: prohibition, warning, priority, stop, order, board."""
+    """A traffic sign facing +x around the origin, and its radius in metres; one of eight kinds."""
     white, black, red = palette((0.93, 0.93, 0.92)), palette((0.06, 0.06, 0.07)), palette((0.75, 0.05, 0.06))
     blue, yellow = palette((0.06, 0.22, 0.62)), palette((0.95, 0.72, 0.10))
     kind = rng.choice(["limit", "warning", "yield", "priority", "stop", "order", "board", "parking"])

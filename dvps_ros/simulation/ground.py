@@ -25,7 +25,7 @@ def build_ground(site: Site) -> None:
     _markings(site)
     far = 260.0
     x, y, _ = site.path.place((site.low + site.high) / 2)
-    corners = np.array([[-far, -far], [far, -far], [far, far], [-far, far]]) + [x, y]
+    corners = np.array([[-far, -far], [far, -far], [far, far], [-far, far]]) + np.array([x, y])
     world.put(quads(np.column_stack([corners, np.full(4, -0.06)]), corners / 6), "grass", terrain)
     for junction in site.junctions:
         for side in junction.sides:
@@ -142,7 +142,8 @@ def _markings(site: Site) -> None:
         for lane in range(section.lanes):
             y = section.lane_center(lane)
             for s, side in ((before - 1.2, -1), (after + 4.2, 1)):
-                world.put(_line(site.path, s - 0.2, s + 0.2, side * y - section.lane * 0.45, side * y + section.lane * 0.45, white), "matte", road)  # fmt: skip
+                low, high = side * y - section.lane * 0.45, side * y + section.lane * 0.45
+                world.put(_line(site.path, s - 0.2, s + 0.2, low, high, white), "matte", road)
     for s in crossings(site):
         _zebra(site, s - 1.75, 3.5, white)
 
@@ -155,7 +156,7 @@ def crossings(site: Site) -> list[float]:
 
 
 def _zebra(site: Site, s: float, length: float, white) -> None:
-    half = site.section.road - site.section.parking * 0
+    half = site.section.road
     bars = [
         _line(site.path, s, s + length, y - 0.25, y + 0.25, white, 0.016) for y in np.arange(-half + 0.5, half, 1.0)
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,11 @@ class Person:
     body: Mesh
     limbs: tuple[Limb, ...]
     height: float
+
+    def raised(self, height: float) -> Person:
+        """The same person standing ``height`` metres higher, as on a kerb."""
+        limbs = tuple(replace(limb, pivot=(*limb.pivot[:2], limb.pivot[2] + height)) for limb in self.limbs)
+        return replace(self, body=self.body.moved(z=height), limbs=limbs)
 
     def standing(self) -> Mesh:
         """The whole person as one mesh, limbs hanging straight."""
@@ -70,6 +75,10 @@ def _head(c: _Clothes, z: float, rng: np.random.Generator, helmet: tuple | None 
         if rng.uniform() < 0.35:  # long hair
             parts.append(ellipsoid((-0.075, 0, z - 0.08), (0.055, 0.085, 0.16), c.hair))
     return merge(parts)
+
+
+def _vector(x: float, y: float, z: float) -> np.ndarray:
+    return np.array([x, y, z])
 
 
 def pedestrian(rng: np.random.Generator, palette: Palette) -> Person:
@@ -113,19 +122,19 @@ def rider(rng: np.random.Generator, palette: Palette, motorized: bool) -> Mesh:
     c = _clothes(rng, palette)
     hip = np.array([-0.27, 0, 0.98]) if not motorized else np.array([-0.32, 0, 0.93])
     lean = rng.uniform(0.18, 0.42) if not motorized else rng.uniform(0.05, 0.22)
-    shoulder = hip + [np.sin(lean) * 0.52, 0, np.cos(lean) * 0.52]
-    head = shoulder + [0.06 + np.sin(lean) * 0.1, 0, 0.24]
+    shoulder = hip + _vector(np.sin(lean) * 0.52, 0, np.cos(lean) * 0.52)
+    head = shoulder + _vector(0.06 + np.sin(lean) * 0.1, 0, 0.24)
     helmeted = motorized or rng.uniform() < 0.5
     helmet = palette(rng.uniform(0.05, 0.95, 3)) if helmeted else None
     middle = (hip + shoulder) / 2
     parts = [
         tube(hip, shoulder, 0.15, c.top, end_radius=0.165, sides=9),
-        ellipsoid(shoulder - [0.01, 0, 0.02], (0.13, 0.21, 0.12), c.top),
+        ellipsoid(shoulder - _vector(0.01, 0, 0.02), (0.13, 0.21, 0.12), c.top),
         ellipsoid(hip, (0.155, 0.17, 0.13), c.legs),
         _head(c, 0.0, rng, helmet).moved(*head),
     ]
     if rng.uniform() < 0.3:
-        parts.append(box(middle + [-0.2, 0, 0.05], (0.15, 0.28, 0.4), palette(rng.uniform(0.05, 0.7, 3))))
+        parts.append(box(middle + _vector(-0.2, 0, 0.05), (0.15, 0.28, 0.4), palette(rng.uniform(0.05, 0.7, 3))))
     bars = np.array([0.36, 0, 1.06])
     phase = rng.uniform(0, np.pi)
     for side in (-1, 1):
@@ -135,18 +144,18 @@ def rider(rng: np.random.Generator, palette: Palette, motorized: bool) -> Mesh:
             turn = phase + (np.pi if side > 0 else 0)
             foot = np.array([-0.08 + 0.16 * np.cos(turn), side * 0.12, 0.30 + 0.16 * np.sin(turn)])
             # two links of 0.44 m from hip to foot, knee forward
-            span = foot - (hip + [0, side * 0.1, 0])
+            span = foot - (hip + _vector(0, side * 0.1, 0))
             reach = min(float(np.hypot(span[0], span[2])), 0.86)
             bend = np.sqrt(max(0.44**2 - (reach / 2) ** 2, 0.0))
             ahead = np.array([-span[2], 0, span[0]]) / (np.hypot(span[0], span[2]) + 1e-9)
-            knee = hip + [0, side * 0.1, 0] + span / 2 + ahead * bend
-        start = hip + [0, side * 0.1, 0]
-        hand, elbow = bars + [0, side * 0.27, 0], (shoulder + bars) / 2 + [0, side * 0.28, -0.06]
-        arm = shoulder + [0, side * 0.2, 0]
+            knee = hip + _vector(0, side * 0.1, 0) + span / 2 + ahead * bend
+        start = hip + _vector(0, side * 0.1, 0)
+        hand, elbow = bars + _vector(0, side * 0.27, 0), (shoulder + bars) / 2 + _vector(0, side * 0.28, -0.06)
+        arm = shoulder + _vector(0, side * 0.2, 0)
         parts += [
             tube(start, knee, 0.085, c.legs, end_radius=0.065, sides=6),
-            tube(knee, foot + [0, 0, 0.06], 0.063, c.legs, end_radius=0.05, sides=6),
-            ellipsoid(foot + [0.05, 0, 0.03], (0.135, 0.05, 0.05), c.shoes, 0),
+            tube(knee, foot + _vector(0, 0, 0.06), 0.063, c.legs, end_radius=0.05, sides=6),
+            ellipsoid(foot + _vector(0.05, 0, 0.03), (0.135, 0.05, 0.05), c.shoes, 0),
             tube(arm, elbow, 0.055, c.top, end_radius=0.045, sides=6),
             tube(elbow, hand, 0.045, c.top, end_radius=0.036, sides=6),
             ellipsoid(hand, (0.05, 0.05, 0.05), c.skin, 0),

@@ -229,4 +229,6 @@ def _side_street(site: Site, frontage: Frontage, junction, side: int) -> None:
         for _ in range(rng.integers(0, 3)):
             person = pedestrian(rng, palette)
             at = rng.uniform(start, start + 25)
-            _stand(site, person.standing().moved(z=KERB), "person", at, flank * (junction.half + rng.uniform(1.2, junction.sidewalk - 0.4)), rng.uniform(0, 6.3), path, "matte")  # fmt: skip
+            lateral = flank * (junction.half + rng.uniform(1.2, junction.sidewalk - 0.4))
+            mesh = person.standing().moved(z=KERB)
+            _stand(site, mesh, "person", at, lateral, rng.uniform(0, 6.3), path, "matte")

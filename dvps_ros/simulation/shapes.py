@@ -72,7 +72,7 @@ def quads(corners: np.ndarray, uv: np.ndarray | Paint) -> Mesh:
     normal = _cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
     base = np.arange(n)[:, None] * 4
-    faces = np.stack([base + [0, 1, 2], base + [0, 2, 3]], 1).reshape(-1, 3)
+    faces = np.stack([base + np.array([0, 1, 2]), base + np.array([0, 2, 3])], 1).reshape(-1, 3)
     return Mesh(
         corners.reshape(-1, 3),
         np.repeat(normal, 4, axis=0),
@@ -90,15 +90,6 @@ def box(center: Sequence[float], size: Sequence[float], paint: Paint, taper: flo
     corners = _BOX * np.asarray(size, float)
     corners[_BOX[:, 2] > 0, :2] *= taper
     return quads((corners + np.asarray(center, float))[_BOX_FACES], paint)
-
-
-def tiled_box(center: Sequence[float], size: Sequence[float], repeats: Paint) -> Mesh:
-    """A box whose texture repeats ``repeats`` times per metre, along and upwards."""
-    corners = (_BOX * np.asarray(size, float))[_BOX_FACES]
-    axes = np.array([[1, 2], [1, 2], [0, 2], [0, 2], [0, 1], [0, 1]])
-    uv = np.stack([np.take_along_axis(corners, axes[:, None, k, None].repeat(4, 1), 2)[..., 0] for k in (0, 1)], -1)
-    uv[..., 1] += np.where(axes[:, 1] == 2, size[2] / 2, 0.0)[:, None]
-    return quads(corners + np.asarray(center, float), uv * np.asarray(repeats))
 
 
 def prism(outline: np.ndarray, half_width: np.ndarray | float, paint: Paint) -> Mesh:

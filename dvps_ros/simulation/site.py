@@ -62,7 +62,7 @@ def random_section(rng: np.random.Generator) -> CrossSection:
 
 @dataclass(frozen=True)
 class Junction:
-    """A side street at ``s``: half its road's width, its sidewalks' width, on which sides (+1 left, -1 right), lights."""
+    """A side street at ``s``: half its road's width, its sidewalks' width, its sides (+1 left, -1 right), lights."""
 
     s: float
     half: float

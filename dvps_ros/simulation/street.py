@@ -47,7 +47,7 @@ class Rig:
         return _START + self.speed * time
 
     def pose(self, path: Path, time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """World position (m), viewing direction and up direction of the camera."""
+        """World position in metres, viewing direction and up direction of the camera, each (3,)."""
         s = self.place(time)
         position = path.place(s, self.lateral, self.height)
         heading = float(path.heading(s)) + self.yaw
@@ -213,20 +213,12 @@ def _fill_sidewalks(site: Site, traffic: Traffic) -> None:
                 speed = rng.choice([-1, 1]) * rng.uniform(0.8, 1.6)
                 course = Course(s + rng.uniform(-0.6, 0.6), speed, lateral, site.low, site.high)
                 value = site.world.instance("person")
-                raised = _raised(person)
+                raised = person.raised(KERB)
                 if rng.uniform() < 0.7:
                     traffic.add_person(raised, value, course, rng.uniform(0, 6.3))
                 else:
                     site.put(raised.standing(), "matte", value, course.s, lateral, rng.uniform(0, 6.3))
             s += rng.exponential(spacing) + 1.0
-
-
-def _raised(person):
-    """The person on the sidewalk rather than on the road."""
-    from dataclasses import replace
-
-    limbs = tuple(replace(limb, pivot=(limb.pivot[0], limb.pivot[1], limb.pivot[2] + KERB)) for limb in person.limbs)
-    return replace(person, body=person.body.moved(z=KERB), limbs=limbs)
 
 
 def _light(spec: mujoco.MjSpec, air, config: StreetConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ def _finish(picture: np.ndarray) -> np.ndarray:
 
 
 def asphalt(rng: np.random.Generator, color: Color) -> np.ndarray:
-    """Worn asphalt, 512 px for 10 m: grain, stains, repaired patches and a few cracks."""
+    """Worn asphalt, (512, 512, 3) for 10 m: grain, stains, repaired patches and a few cracks."""
     size = 512
     shade = 0.10 * noise(rng, size, 4, 3) + 0.10 * noise(rng, size, 128, 3)
     picture = _picture(color, shade)
@@ -51,7 +52,7 @@ def asphalt(rng: np.random.Generator, color: Color) -> np.ndarray:
 
 
 def cobbles(rng: np.random.Generator, color: Color, rows: int = 32, bond: bool = True) -> np.ndarray:
-    """Paving stones, 512 px: ``rows`` courses, each stone of its own shade; ``bond`` shifts every other course."""
+    """Paving stones, (512, 512, 3): ``rows`` courses, each stone of its own shade; ``bond`` shifts every other course."""
     size = 512
     columns = rows // 2 if bond else rows
     tone = rng.uniform(-0.16, 0.16, (rows, columns))
@@ -65,7 +66,7 @@ def cobbles(rng: np.random.Generator, color: Color, rows: int = 32, bond: bool =
 
 
 def bricks(rng: np.random.Generator, color: Color, mortar: float = 0.75) -> np.ndarray:
-    """A brick wall, 256 px for 2 m."""
+    """A brick wall, (256, 256, 3) for 2 m."""
     return _brick_wall(rng, color, mortar, 256, 24)
 
 
@@ -82,12 +83,12 @@ def _brick_wall(rng: np.random.Generator, color: Color, mortar: float, size: int
 
 
 def plaster(rng: np.random.Generator, color: Color) -> np.ndarray:
-    """Rendered or concrete surface, 256 px for 4 m, with stains."""
+    """Rendered or concrete surface, (256, 256, 3) for 4 m, with stains."""
     return _finish(_picture(color, 0.07 * noise(rng, 256, 4, 3) + 0.04 * noise(rng, 256, 128, 1)))
 
 
 def grass(rng: np.random.Generator, color: Color) -> np.ndarray:
-    """Lawn, 512 px for 6 m."""
+    """Lawn, (512, 512, 3) for 6 m."""
     size = 512
     shade = 0.18 * noise(rng, size, 8, 3) + 0.22 * noise(rng, size, 128, 2)
     picture = _picture(color, shade)
@@ -96,12 +97,12 @@ def grass(rng: np.random.Generator, color: Color) -> np.ndarray:
 
 
 def soil(rng: np.random.Generator, color: Color) -> np.ndarray:
-    """Gravel or earth, 512 px for 6 m."""
+    """Gravel or earth, (512, 512, 3) for 6 m."""
     return _finish(_picture(color, 0.15 * noise(rng, 512, 8, 3) + 0.22 * noise(rng, 512, 128, 2)))
 
 
 def leaves(rng: np.random.Generator, color: Color) -> np.ndarray:
-    """Foliage, 256 px for 2 m: thousands of small leaves over dark gaps."""
+    """Foliage, (256, 256, 3) for 2 m: thousands of small leaves over dark gaps."""
     size = 256
     picture = (np.asarray(color, np.float32) * np.float32(0.42)) * np.ones((size, size, 3), np.float32)
     count = 1500
@@ -119,14 +120,8 @@ def leaves(rng: np.random.Generator, color: Color) -> np.ndarray:
     return _finish(picture)
 
 
-def bark(rng: np.random.Generator, color: Color) -> np.ndarray:
-    """Tree bark, 128 px for 1 m, furrows running along v."""
-    grain = cv2.resize(noise(rng, 128, 32, 2)[:16], (128, 128), interpolation=cv2.INTER_LINEAR)
-    return _finish(_picture(color, 0.35 * grain + 0.1 * noise(rng, 128, 16, 2)))
-
-
 def planks(rng: np.random.Generator, color: Color) -> np.ndarray:
-    """Upright wooden boards, 256 px for 2 m."""
+    """Upright wooden boards, (256, 256, 3) for 2 m."""
     size, boards = 256, 14
     tone = rng.uniform(-0.18, 0.18, boards)
     x = np.arange(size) * boards // size
@@ -136,7 +131,7 @@ def planks(rng: np.random.Generator, color: Color) -> np.ndarray:
 
 
 def roof_tiles(rng: np.random.Generator, color: Color) -> np.ndarray:
-    """Roof tiles, 256 px for 4 m."""
+    """Roof tiles, (256, 256, 3) for 4 m."""
     size, rows = 256, 16
     tone = rng.uniform(-0.12, 0.12, (rows, 24))
     y, x = np.mgrid[0:size, 0:size]
@@ -155,7 +150,7 @@ def _glass(rng: np.random.Generator, picture: np.ndarray, x0: float, y0: float, 
     h, w = y1 - y0, x1 - x0
     if h < 2 or w < 2:
         return
-    y, x = np.mgrid[0:h, 0:w] / (h, w)[0]
+    y, x = np.mgrid[0:h, 0:w] / h
     reflection = np.clip(1.1 - y * rng.uniform(1.0, 1.8) - 0.3 * x, 0, 1)[..., None] * rng.uniform(0.25, 0.6)
     dark = np.float32([0.10, 0.12, 0.15]) * rng.uniform(0.6, 1.6)
     pane = dark * (1 - reflection) + np.float32([0.55, 0.65, 0.75]) * reflection
@@ -170,7 +165,7 @@ def _glass(rng: np.random.Generator, picture: np.ndarray, x0: float, y0: float, 
 
 
 def facade(rng: np.random.Generator, color: Color, brick: bool, style: str) -> np.ndarray:
-    """Four bays by four floors of an upper facade, 512 px; style is ``window``, ``tall``, ``ribbon`` or ``glass``."""
+    """Four bays by four floors of an upper facade, (512, 512, 3); style is ``window``, ``tall``, ``ribbon`` or ``glass``."""
     size, bay = 512, 128
     if brick:
         base = _brick_wall(rng, color, 0.7, size, 128).astype(np.float32) / 255
@@ -199,15 +194,15 @@ def facade(rng: np.random.Generator, color: Color, brick: bool, style: str) -> n
             _rectangle(base, x0, y0, x1, y1, frame)
             panes = 2 if style != "ribbon" else 3
             edges = np.linspace(x0 + 3, x1, panes + 1)
-            for left, right in zip(edges[:-1], edges[1:], strict=True):
+            for left, right in pairwise(edges):
                 _glass(rng, base, left, y0 + 4, right - 4, y1 - 4)
     return _finish(base)
 
 
 def ground_floor(rng: np.random.Generator, color: Color) -> np.ndarray:
-    """Six bays of a ground floor, 768 x 128 px drawn, given as 1024 x 128: shops, doors, gates and windows."""
-    bay, height = 128, 128
-    picture = _picture(np.asarray(color) * 0.85, 0.05 * noise(rng, 128, 8, 3)).repeat(1, 0)
+    """Eight bays of a ground floor, (128, 1024, 3): shops, doors, gates and windows."""
+    bay = 128
+    picture = _picture(np.asarray(color) * 0.85, 0.05 * noise(rng, 128, 8, 3))
     picture = np.tile(picture, (1, 8, 1)).astype(np.float32)
     for column in range(8):
         x = column * bay

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Vehicle:
 
 
 def vehicle_color(rng: np.random.Generator) -> np.ndarray:
-    """A paint, RGB in 0..1."""
+    """A paint: (3,) RGB in 0..1."""
     return np.clip(np.asarray(_CAR_COLORS[rng.integers(len(_CAR_COLORS))]) + rng.normal(0, 0.03, 3), 0.03, 0.95)
 
 
@@ -71,7 +72,7 @@ def _lamps(palette: Palette, front: float, rear: float, half_width: float, z: fl
 
 
 def _side_glass(palette: Palette, low: np.ndarray, high: np.ndarray, half: tuple[float, float], color) -> Mesh:
-    """Glass on both sides between two edges: low, high (2,) x of the bottom and top ends; half widths at each height."""
+    """Glass on both sides: ``low``, ``high`` (x of the rear end, of the front end, z), and half widths there."""
     (z0, z1), (y0, y1) = (low[2], high[2]), half
     corners = np.array([[low[0], y0, z0], [high[0], y1, z1], [high[1], y1, z1], [low[1], y0, z0]])
     mirror = corners[::-1] * [1, -1, 1]
@@ -121,7 +122,7 @@ def car(rng: np.random.Generator, palette: Palette) -> Vehicle:
     cuts = [0.0, 0.52, 1.0] if kind in ("hatch", "saloon") else [0.0, 0.34, 0.66, 1.0]
     glass = []
     dark = kind == "van" and rng.uniform() < 0.5
-    for left, right in zip(cuts[:-1], cuts[1:], strict=True):
+    for left, right in pairwise(cuts):
         if dark and right < 0.9:
             continue
         lo0, hi0 = r0 + pillar + (f0 - r0 - 2 * pillar) * left, r0 + pillar + (f0 - r0 - 2 * pillar) * right - 0.07
@@ -205,8 +206,8 @@ def truck(rng: np.random.Generator, palette: Palette) -> Vehicle:
 def _coach(palette: Palette, length: float, w: float, low: float, top: float, paint, accent, ends=(0.12, 0.12)) -> list:
     """The body that bus and tram share: a rounded box with a window band, a skirt and lamps."""
     front, rear = length / 2, -length / 2
-    outline = np.array([[rear, low], [front, low], [front, 1.05], [front - ends[0], top - 0.25], [front - ends[0] - 0.2, top],
-                        [rear + ends[1] + 0.2, top], [rear + ends[1], top - 0.25], [rear, 1.05]])  # fmt: skip
+    outline = np.array([[rear, low], [front, low], [front, 1.05], [front - ends[0], top - 0.25],
+                        [front - ends[0] - 0.2, top], [rear + ends[1] + 0.2, top], [rear + ends[1], top - 0.25], [rear, 1.05]])  # fmt: skip
     widths = np.array([w, w, w, w * 0.985, w * 0.93, w * 0.93, w * 0.985, w])
     parts = [prism(outline, widths, paint)]
     for side in (-1, 1):
@@ -226,7 +227,7 @@ def bus(rng: np.random.Generator, palette: Palette) -> Vehicle:
     panes = 6
     edges = np.linspace(rear + 0.5, front - 0.35, panes + 1)
     for side in (-1, 1):
-        for left, right in zip(edges[:-1], edges[1:], strict=True):
+        for left, right in pairwise(edges):
             parts.append(box(((left + right) / 2, side * w * 0.998, 1.95), (right - left - 0.12, 0.02, 1.05), glass))
         parts.append(box((front - 0.3, side * (w + 0.15), 2.2), (0.15, 0.2, 0.45), trim))
     for x in (front - 1.1, 0.4):  # doors, on the kerb side
@@ -248,15 +249,15 @@ def bus(rng: np.random.Generator, palette: Palette) -> Vehicle:
 
 
 def tram_car(rng: np.random.Generator, palette: Palette, color: np.ndarray, leading: bool, trailing: bool) -> Vehicle:
-    """One rigid section of a tram, 9.2 m; leading and trailing sections have a sloping end."""
+    """One rigid section of a tram, 9.2 m, its ``color`` (3,) RGB in 0..1; leading and trailing sections have a sloping end."""
     length, width, top = 9.2, 2.45, 3.35
-    front, rear, w = length / 2, -length / 2, width / 2
+    w = width / 2
     paint, upper = palette(color), palette((0.88, 0.87, 0.82))
     glass, trim = palette(GLASS), palette(DARK)
     parts = _coach(palette, length, w, 0.28, top, paint, trim, (0.55 if leading else 0.02, 0.55 if trailing else 0.02))
     for side in (-1, 1):
         parts.append(box((0, side * w * 0.985, 2.95), (length - 1.4, 0.05, 0.42), upper))
-        for left, right in zip(np.linspace(-3.9, 2.5, 5)[:-1], np.linspace(-3.9, 2.5, 5)[1:], strict=True):
+        for left, right in pairwise(np.linspace(-3.9, 2.5, 5)):
             parts.append(box(((left + right) / 2, side * w * 0.997, 2.0), (right - left - 0.16, 0.03, 1.15), glass))
         parts.append(box((3.15, side * w * 1.0, 1.5), (1.1, 0.03, 2.15), palette((0.17, 0.2, 0.23))))
         parts.append(box((3.15, side * w * 1.003, 1.5), (0.05, 0.03, 2.15), paint))
@@ -284,7 +285,8 @@ def tram_car(rng: np.random.Generator, palette: Palette, color: np.ndarray, lead
         parts.append(box((x, 0, 0.24), (2.1, width * 0.9, 0.3), trim))
         for dx in (-0.65, 0.65):
             for side in (-1, 1):
-                parts.append(tube((x + dx, side * 0.72, 0.3), (x + dx, side * 1.12, 0.3), 0.3, palette((0.2, 0.2, 0.21)), sides=10))  # fmt: skip
+                ends = (x + dx, side * 0.72, 0.3), (x + dx, side * 1.12, 0.3)
+                parts.append(tube(*ends, 0.3, palette((0.2, 0.2, 0.21)), sides=10))
     return Vehicle(merge(parts), length, width)
 
 
