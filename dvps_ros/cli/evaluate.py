@@ -29,11 +29,11 @@ def add_parser(subparsers: Any) -> None:
         "and the errors of metric depth.",
     )
     parser.add_argument("--model", required=True, help="model folder, e.g. models/street")
-    parser.add_argument("--data", required=True, help="data set folder that holds video_sequence/")
+    parser.add_argument("--data", required=True, help="data set folder, which holds video_sequence/ or train/ and val/")
     parser.add_argument("--split", default="val", help="split to measure on (default: %(default)s)")
     parser.add_argument(
         "--format",
-        choices=("cityscapes_dvps", "semkitti_dvps"),
+        choices=("cityscapes_dvps", "semkitti_dvps", "folder"),
         help="folder format of the data set (default: the one the model was trained on)",
     )
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N frames")

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from dvps_ros import __version__
 
-SUBCOMMANDS = ("train", "evaluate", "predict", "bench", "convert", "render", "demo")
+SUBCOMMANDS = ("train", "evaluate", "predict", "bench", "convert", "render", "label", "demo")
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -39,9 +39,10 @@ def open_recording(path: Path, given: Given) -> list[Source]:
             if types.get(topic) not in (RAW, COMPRESSED):
                 images = sorted(name for name, kind in types.items() if kind in (RAW, COMPRESSED))
                 raise ValueError(f"recording {path} has no images on {topic}; it has {', '.join(images) or 'none'}")
-        sources = []
+        sources: list[Source] = []
+        stem = path.name if path.is_dir() else path.stem
         for topic in topics:
-            name = path.stem if len(topics) == 1 else f"{path.stem}_{topic.strip('/').replace('/', '_')}"
+            name = stem if len(topics) == 1 else f"{stem}_{topic.strip('/').replace('/', '_')}"
             sources.append(Recording(path, name, topic, _cameras(path, bag, types, topic, given), given))
         return sources
 
@@ -93,7 +94,9 @@ def _choose(path: Path, bag: Any, types: dict[str, str], given: Given) -> str:
 
 def _shows_color(path: Path, bag: Any, topic: str) -> bool:
     """Whether its first image is a picture for people, not a depth or label map."""
-    _, message = next(_messages(path, bag, topic))
+    _, message = next(_messages(path, bag, topic), (0, None))
+    if message is None:
+        return False
     if _is_compressed(message):
         return "compressedDepth" not in message.format
     return message.encoding in FORMATS and message.encoding != "mono16"
@@ -137,14 +140,18 @@ def _image(message: Any) -> Any:
 
 
 def _messages(path: Path, bag: Any, topic: str) -> Iterator[tuple[int, Any]]:
-    """Stamps (ns) and messages of one topic, in order of recording."""
+    """Stamps (ns) and messages of one topic, in order of recording; ``ValueError`` when fewer than its index states."""
     connections = [connection for connection in bag.connections if connection.topic == topic]
     rows = bag.messages(connections)
+    stated, count = sum(connection.msgcount for connection in connections), 0
     while True:
         with _faults(path):
             row = next(rows, None)
             if row is None:
+                if count < stated:
+                    raise ValueError(f"{count} of {stated} messages on {topic}")
                 return
+            count += 1
             connection, recorded, data = row
             message = bag.deserialize(data, connection.msgtype)
         stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec

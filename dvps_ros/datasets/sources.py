@@ -137,7 +137,7 @@ class Runs:
         """The frame with its run; a gap, another size or another camera begins a new one."""
         news, last = gap or "", self._last
         if last is not None and not news:
-            if frame.image.shape != last.image.shape:
+            if frame.image.shape[:2] != last.image.shape[:2]:
                 (h, w), (old_h, old_w) = frame.image.shape[:2], last.image.shape[:2]
                 news = f"pictures change from {old_w}x{old_h} to {w}x{h}"
             elif frame.intrinsics != last.intrinsics:

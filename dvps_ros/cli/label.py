@@ -1,0 +1,311 @@
+"""``dvps label``: recordings, videos and pictures become a training set, labelled by a model."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dvps_ros.config import LabelConfig
+
+if TYPE_CHECKING:
+    from dvps_ros.datasets.pseudo_labels import Chunk, LabelledFolder
+    from dvps_ros.datasets.sources import Given, Source, SourceFrame
+    from dvps_ros.runtime import Perceiver
+
+PANOPTIC, DEPTH = "panoptic", "depth"
+SHEET = "contact_sheet.png"
+CAMERA = ("fx", "fy", "cx", "cy")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the subcommand; the options of ``LabelConfig`` are made from it."""
+    parser = subparsers.add_parser(
+        "label",
+        help="make a training set of recordings, videos or pictures, labelled by a model",
+        description="Labels pictures with a model and keeps what it is sure of, as a data set in the folder form "
+        "(for dvps train --set data.format=folder data.root=OUT). Every source is read once before the first is "
+        "labelled, so that a broken one is found before hours are spent. Started again, it goes on where it was. "
+        f"OUT/{SHEET} shows a selection.",
+    )
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        type=Path,
+        metavar="SOURCE",
+        help="ROS 2 recording (.mcap, .db3 or their folder), video, picture, or folder of pictures",
+    )
+    parser.add_argument("--model", default="models/street", help="model folder (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the data set, e.g. data/mine")
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        choices=(PANOPTIC, DEPTH),
+        default=[PANOPTIC, DEPTH],
+        help="which labels to write (default: both)",
+    )
+    parser.add_argument(
+        "--topic", nargs="+", action="extend", default=[], help="image topics (default: the only one in the recording)"
+    )
+    parser.add_argument("--camera-info", default="", metavar="TOPIC", help="(default: camera_info beside the images)")
+    parser.add_argument("--fx", type=_positive, help="focal length in pixels, for what has no camera_info")
+    parser.add_argument("--fy", type=_positive, help="vertical focal length in pixels (default: fx)")
+    parser.add_argument("--cx", type=float, help="principal point, column in pixels (default: the centre)")
+    parser.add_argument("--cy", type=float, help="principal point, row in pixels (default: the centre)")
+    for option in fields(LabelConfig):
+        assert option.default is not MISSING
+        parser.add_argument(
+            f"--{option.name.replace('_', '-')}",
+            type=type(option.default),
+            default=option.default,
+            metavar="N" if isinstance(option.default, int) else "X",
+            help=f"{option.metadata['description']} (default: %(default)s)",
+        )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument(
+        "--precision", choices=("auto", "32", "16", "bf16"), default="auto", help="arithmetic (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Label what is not labelled yet; ``ValueError`` or ``FileNotFoundError`` names what is wrong with a source."""
+    from dvps_ros.config import from_dict
+    from dvps_ros.datasets.sources import Given, open_sources
+
+    config = from_dict(
+        LabelConfig, {option.name: getattr(args, option.name) for option in fields(LabelConfig)}, "options"
+    )
+    if args.fx is None and any(getattr(args, name) is not None for name in CAMERA):
+        raise ValueError("--fy, --cx and --cy need --fx")
+    camera = None if args.fx is None else tuple(getattr(args, name) for name in CAMERA)
+    given = Given(camera, tuple(dict.fromkeys(args.topic)), args.camera_info, DEPTH in args.labels)
+    kinds = tuple(sorted(set(args.labels)))
+    sources = open_sources(args.sources, given)
+    runs = [survey(source, config) for source in sources]
+    teacher, identity = load_teacher(args)
+    data = _open(args.out, teacher, identity, kinds, given, config)
+    label(sources, runs, teacher, data, kinds, config)
+    if config.sheet:
+        contact_sheet(args.out, config.sheet)
+    print(_summary(args.out, data))
+    return 0
+
+
+def load_teacher(args: argparse.Namespace) -> tuple[Perceiver, str]:
+    """The model that labels, and what tells it apart from others."""
+    from dvps_ros import resources
+    from dvps_ros.network.checkpoints import model_hash
+    from dvps_ros.runtime import Perceiver
+
+    folder = resources.find(args.model)
+    return Perceiver.load(folder, args.device, args.precision), model_hash(folder)
+
+
+def survey(source: Source, config: LabelConfig) -> list[int]:
+    """Read a source once, as labelling will; the run of each frame that will be kept.
+
+    Prints a line for each interruption. Raises ``ValueError`` naming what is broken.
+    """
+    from tqdm import tqdm
+
+    found: list[int] = []
+    with tqdm(desc=f"read {source.path.name}", unit="frame", disable=None) as bar:
+        for item in source.frames(config.every, config.max_gap):
+            if item.news:
+                bar.write(f"{source.path}: {item.news}; a new sequence begins")
+            found.append(item.run)
+            bar.update()
+    if not found:
+        raise ValueError(f"{source.path} has no pictures")
+    return found
+
+
+def label(
+    sources: Sequence[Source],
+    runs: Sequence[Sequence[int]],
+    teacher: Perceiver,
+    data: LabelledFolder,
+    kinds: Sequence[str],
+    config: LabelConfig,
+) -> None:
+    """Label every sequence that is not done yet, with a progress bar.
+
+    Parameters
+    ----------
+    sources, runs : what to label, and what ``survey`` said of each.
+    teacher : a ``Perceiver`` or anything with its ``step`` and ``reset_tracks``.
+    data : where to.
+    kinds : ``"panoptic"``, ``"depth"`` or both.
+
+    Raises ``ValueError`` where a source has changed, or the model fails at a frame; what is done stays.
+    """
+    from tqdm import tqdm
+
+    from dvps_ros.datasets.pseudo_labels import plan
+
+    todo = []
+    for source, own in zip(sources, runs, strict=True):
+        name = data.register(source.path, source.name, len(own))
+        todo.append((source, plan(name, own, config)))
+    total = sum(map(len, runs))
+    with tqdm(total=total, desc="label", unit="frame", disable=None) as bar:
+        try:
+            for source, chunks in todo:
+                missing = [chunk for chunk in chunks if chunk.name not in data.sequences]
+                bar.update(sum(chunk.last - chunk.first + 1 for chunk in chunks if chunk not in missing))
+                if missing:
+                    _label_source(source, missing, teacher, data, kinds, config, bar)
+        finally:
+            data.discard_partial()
+
+
+def _label_source(
+    source: Source,
+    chunks: Sequence[Chunk],
+    teacher: Perceiver,
+    data: LabelledFolder,
+    kinds: Sequence[str],
+    config: LabelConfig,
+    bar: Any,
+) -> None:
+    waiting = list(chunks)
+    writer = None
+    for number, item in enumerate(source.frames(config.every, config.max_gap)):
+        if not waiting:
+            return
+        chunk = waiting[0]
+        if number < chunk.first:
+            continue
+        if writer is None:
+            writer = data.begin(chunk)
+            teacher.reset_tracks()
+        writer.add(_labelled(teacher, item, number, data, kinds, config), item.frame.intrinsics)
+        bar.update()
+        if number == chunk.last:
+            writer.finish()
+            writer = None
+            waiting.pop(0)
+    if waiting:
+        raise ValueError(f"{source.path} has changed while it was read")
+
+
+def _labelled(
+    teacher: Perceiver,
+    item: SourceFrame,
+    number: int,
+    data: LabelledFolder,
+    kinds: Sequence[str],
+    config: LabelConfig,
+) -> Any:
+    from dvps_ros.datasets.frames import LabelledFrame, centered
+    from dvps_ros.datasets.pseudo_labels import sure_labels
+    from dvps_ros.runtime import DeviceMemoryError, NonFiniteOutputError
+
+    frame = item.frame
+    try:
+        scene = teacher.step(frame.image, frame.intrinsics)
+    except (NonFiniteOutputError, DeviceMemoryError) as error:
+        raise ValueError(f"frame {number}: {error}") from error
+    panoptic, depth = sure_labels(scene, data.labels, config)
+    return LabelledFrame(
+        frame.image,
+        panoptic if PANOPTIC in kinds else None,
+        depth if DEPTH in kinds else None,
+        frame.intrinsics or centered(1.0, *frame.image.shape[:2]),
+        f"{number:06d}",
+    )
+
+
+def contact_sheet(root: Path, count: int) -> None:
+    """Write a picture of ``count`` frames spread over a data set: the camera's picture, labels and depth of each."""
+    import numpy as np
+
+    from dvps_ros.datasets import folder, png
+    from dvps_ros.scene.montage import compose
+
+    frames = [
+        (split, reader, k) for split in ("train", "val") for reader in _readers(root, split) for k in range(len(reader))
+    ]
+    if not frames:
+        return
+    chosen = [frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))]
+    rows = [_row(split, reader, position) for split, reader, position in chosen]
+    columns = ["picture", *(kind for kind in (folder.PANOPTIC, folder.DEPTH) if kind in rows[0][2])]
+    title = f"{root.name}: {len(chosen)} of {len(frames)} frames"
+    pictures = [(caption, [image, *(parts[kind] for kind in columns[1:])]) for caption, image, parts in rows]
+    png.write(root / SHEET, compose(title, columns, pictures, height=192))
+
+
+def _readers(root: Path, split: str) -> list[Any]:
+    """The reader of a split; none where there is no frame in it."""
+    from dvps_ros.datasets.folder import Folder
+
+    try:
+        return [Folder(root, split, 1.0)]
+    except FileNotFoundError:
+        return []
+
+
+def _row(split: str, reader: Any, position: int) -> tuple[str, Any, dict[str, Any]]:
+    """Caption, picture, and a picture of each of its labels."""
+    import numpy as np
+    import torch
+
+    from dvps_ros.labels import VOID
+    from dvps_ros.scene.render import colorize_depth, overlay
+    from dvps_ros.structures import Scene
+
+    frame = reader[position]
+    parts: dict[str, Any] = {}
+    caption = f"{split}  {frame.name}"
+    if frame.panoptic is not None:
+        empty = torch.zeros(frame.panoptic.shape)
+        scene = Scene(torch.from_numpy(frame.panoptic), empty, empty)
+        parts[PANOPTIC] = overlay(frame.image, scene, reader.labels)
+        caption += f"  labelled {100 * np.mean(frame.panoptic < VOID):.0f} %"
+    if frame.depth is not None:
+        parts[DEPTH] = colorize_depth(frame.depth)
+        caption += f"  depth {100 * np.mean(frame.depth > 0):.0f} %"
+    return caption, frame.image, parts
+
+
+def _open(
+    out: Path, teacher: Perceiver, identity: str, kinds: Sequence[str], given: Given, config: LabelConfig
+) -> LabelledFolder:
+    from dataclasses import asdict
+
+    from dvps_ros.datasets.pseudo_labels import LabelledFolder
+    from dvps_ros.labels import LABEL_SETS
+
+    if LABEL_SETS.get(teacher.labels.name) is not teacher.labels:
+        raise ValueError(f"the class table {teacher.labels.name} of the model is none that can be trained on")
+    settings = {"model": identity, "labels": list(kinds), **asdict(config)}
+    settings["camera"] = None if given.camera is None else list(given.camera)
+    del settings["sheet"]
+    return LabelledFolder(out, teacher.labels, settings)
+
+
+def _summary(out: Path, data: LabelledFolder) -> str:
+    rows = list(data.sequences.values())
+    lines = []
+    for split in ("train", "val"):
+        own = [row for row in rows if row["split"] == split and row["frames"]]
+        frames = sum(row["frames"] for row in own)
+        sure = sum(row["sure"] * row["frames"] for row in own) / max(frames, 1)
+        lines.append(f"{out}/{split}: {frames} frames in {len(own)} sequences, {100 * sure:.0f} % of pixels labelled")
+    left_out = sum(row["left_out"] for row in rows)
+    if left_out:
+        lines.append(f"{left_out} frames left out: nothing in them was sure enough (--confidence)")
+    if not any(row["frames"] for row in rows if row["split"] == "val"):
+        lines.append("nothing is held out for validation, which dvps train needs: see --val")
+    lines.append(f"look through {out / SHEET}, then: dvps train --set data.format=folder data.root={out} --config ...")
+    return "\n".join(lines)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} must be a number above 0")
+    return value
