@@ -60,27 +60,34 @@ class DeformableAttention(nn.Module):
         (B, Q, C). Outside a map the value is zero; inside it is bilinear with pixel centres at half integers.
         """
         batch, queries, _ = query.shape
-        shape = (batch, queries, self.heads, self.levels, self.points)
         # Places on a map need float32: half precision moves them by up to half a pixel.
         working = torch.promote_types(query.dtype, torch.float32)
-        offsets = self.offsets(query).to(working).view(*shape, 2)
-        weights = self.weights(query).to(working).view(batch, queries, self.heads, -1).softmax(-1)
-        weights = weights.view(shape).transpose(1, 2).flatten(0, 1)  # (B*heads, Q, L, P)
+        # Queries stand last, so that softmax and sums over the few points run along the many queries.
+        offsets = self._by_head(self.offsets(query).to(working)).unflatten(1, (self.levels, self.points, 2))
+        weights = self._by_head(self.weights(query).to(working)).softmax(1).unflatten(1, (self.levels, self.points))
         value = self.value(value)
-        maps = value.unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1).flatten(0, 1)  # (B*heads, C/heads, N)
+        maps = value.transpose(1, 2).unflatten(1, (self.heads, -1)).flatten(0, 1).to(working)  # (B*heads, C/heads, N)
+        center_x, center_y = (2 * reference.to(working) - 1).unbind(-1)  # -1..1, as grid_sample counts
 
         read, start = 0, 0
         for level, (height, width) in enumerate(sizes):
-            size = torch.tensor((width, height), device=query.device, dtype=working)
-            place = reference.to(working)[:, None, None] + offsets[:, :, :, level] / size  # (B, Q, heads, P, 2)
-            grid = (2 * place - 1).transpose(1, 2).flatten(0, 1)  # (B*heads, Q, P, 2)
-            level_map = maps[:, :, start : start + height * width].unflatten(-1, (height, width)).to(working)
-            sampled = F.grid_sample(level_map, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-            # Summed level by level: the samples of all levels at once are the largest tensor of the whole network.
-            read = read + (sampled * weights[:, None, :, level]).sum(-1)  # (B*heads, C/heads, Q)
+            x = torch.add(center_x, offsets[:, level, :, 0], alpha=2 / width)  # (B*heads, P, Q)
+            y = torch.add(center_y, offsets[:, level, :, 1], alpha=2 / height)
+            level_map = maps[:, :, start : start + height * width].unflatten(-1, (height, width))
+            sampled = F.grid_sample(
+                level_map, torch.stack((x, y), dim=-1), mode="bilinear", padding_mode="zeros", align_corners=False
+            )
+            weight = weights[:, None, level]
+            # The samples are the network's largest tensor: one level at a time, no copy where none is needed.
+            sampled = sampled * weight if sampled.requires_grad else sampled.mul_(weight)
+            read = read + sampled.sum(-2)  # (B*heads, C/heads, Q)
             start += height * width
         read = read.view(batch, -1, queries).transpose(1, 2)  # (B, Q, C)
         return self.output(read.to(value.dtype))
+
+    def _by_head(self, projected: Tensor) -> Tensor:
+        """(B, Q, heads * n) -> (B*heads, n, Q), contiguous."""
+        return projected.transpose(1, 2).unflatten(1, (self.heads, -1)).flatten(0, 1).contiguous()
 
 
 class DeformableLayer(nn.Module):

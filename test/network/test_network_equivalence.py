@@ -123,7 +123,7 @@ def test_deformable_attention_agrees_with_transformers(dtype):
         reference_points=reference[None, :, None].expand(2, -1, 3, -1),
         spatial_shapes_list=sizes,
     )
-    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-12
     torch.testing.assert_close(ours(query, value, reference, sizes), expected, atol=tolerance, rtol=tolerance)
 
 
