@@ -111,7 +111,7 @@ class TrackConfig:
         0.15, "Intersection over union with its predicted place from which a thing is the same.", low=0.0, high=1.0
     )
     min_proximity: float = option(
-        0.5, "Closeness in place and depth, 0..1, from which a thing is the same without overlap.", low=0.0, high=1.0
+        0.3, "Closeness in place and depth, 0..1, from which a thing is the same without overlap.", low=0.0, high=1.0
     )
 
 

@@ -19,7 +19,7 @@ _GRID_SAMPLES = 32768
 #: How much less a candidate of another class is worth: the network may change its mind about a thing's class.
 _OTHER_CLASS = 0.6
 #: Spread of the depth ratio (in ln) and of the place (in object sizes) inside which things count as close.
-_DEPTH_SPREAD, _PLACE_SPREAD = 0.25, 0.7
+_DEPTH_SPREAD, _PLACE_SPREAD = 0.25, 1.5
 #: A thing that shows less than this share of its remembered pixels is partly hidden.
 _PART = 0.7
 #: Worth of lying wholly inside what is remembered, as a half hidden thing does, next to 1 for the same pixels.
@@ -62,6 +62,16 @@ class _Track:
         return self.offset if self.velocity is None else self.offset + self.velocity
 
 
+@dataclass(frozen=True)
+class _Forecast:
+    """Where T tracks should be: their pixels (P, 2) each, centres (T, 2), extents (T,) and depths (T,)."""
+
+    pixels: list[np.ndarray]
+    centers: np.ndarray
+    extents: np.ndarray
+    depths: np.ndarray
+
+
 class Tracker:
     """Gives every thing a number 1..999 that it keeps while it is seen, and for a few frames in which it is not.
 
@@ -79,6 +89,8 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._last_number = 0
         self._size: tuple[int, int] | None = None
+        self._advance = 0.0  # metres that the camera comes closer to most things, per frame
+        self._center = np.zeros(2)
 
     def update(self, scene: Scene) -> Scene:
         """The next frame's scene with stable instance numbers in its label map and segments (depth is untouched)."""
@@ -86,6 +98,7 @@ class Tracker:
         if size != self._size:  # another camera, or another resolution: places do not compare
             self.reset()
             self._size = size
+            self._center = (np.array(size) / _stride(size) - 1) / 2
         segments = [s for s in scene.segments if self.labels.is_thing[s.class_id]]
         things = _things(scene, segments)
         numbers = self._numbers(things)
@@ -94,11 +107,20 @@ class Tracker:
 
     def _numbers(self, things: list[_Thing]) -> list[int]:
         """The number of each thing: its track's, or a fresh one."""
-        affinity = _affinity(self._tracks, things, self.config)  # (T, N), 0: cannot be the same
+        matches = self._matches(things)
+        advance = _advance([(self._tracks[t], things[n]) for t, n in matches], self._advance)
+        if advance != self._advance:  # the camera moves otherwise than thought: look again, knowing how
+            self._advance = advance
+            matches = self._matches(things)
+        number_of = {n: self._tracks[t].number for t, n in matches}
+        taken = set(number_of.values())
+        return [number_of[n] if n in number_of else self._fresh_number(taken) for n in range(len(things))]
+
+    def _matches(self, things: list[_Thing]) -> list[tuple[int, int]]:
+        """Pairs of track and thing that are the same, the best assignment of all together."""
+        affinity = _affinity(self._tracks, things, self._advance, self._center, self.config)  # (T, N), 0: cannot be
         rows, columns = linear_sum_assignment(affinity, maximize=True)
-        matched = {int(n): self._tracks[t].number for t, n in zip(rows, columns, strict=True) if affinity[t, n] > 0}
-        taken = set(matched.values())
-        return [matched[n] if n in matched else self._fresh_number(taken) for n in range(len(things))]
+        return [(int(t), int(n)) for t, n in zip(rows, columns, strict=True) if affinity[t, n] > 0]
 
     def _fresh_number(self, taken: set[int]) -> int:
         remembered = {track.number for track in self._tracks} | taken
@@ -135,12 +157,26 @@ def _seen(before: _Track | None, number: int, thing: _Thing, patience: int) -> _
     return _Track(number, thing, moved if before.velocity is None else (before.velocity + moved) / 2)
 
 
+def _advance(matches: list[tuple[_Track, _Thing]], before: float) -> float:
+    """Median loss of depth per frame over fully seen things, in metres; ``before`` where too few tell it."""
+    losses = [
+        (track.thing.depth - thing.depth) / (track.missed + 1)
+        for track, thing in matches
+        if not track.hidden and math.isfinite(track.thing.depth - thing.depth)
+    ]
+    return float(np.median(losses)) if len(losses) >= 3 else before
+
+
+def _stride(size: tuple[int, int]) -> int:
+    return max(1, math.ceil(math.sqrt(size[0] * size[1] / _GRID_SAMPLES)))
+
+
 def _things(scene: Scene, segments: list[Segment]) -> list[_Thing]:
     """The given segments on the sampling grid, in their order."""
     if not segments:
         return []
     height, width = scene.panoptic.shape
-    stride = max(1, math.ceil(math.sqrt(height * width / _GRID_SAMPLES)))
+    stride = _stride((height, width))
     grid = scene.panoptic[stride // 2 :: stride, stride // 2 :: stride].cpu().numpy()
     ids = np.array([s.id for s in segments])
     order = np.argsort(ids)
@@ -161,34 +197,66 @@ def _thing(segment: Segment, pixels: np.ndarray, panoptic: Tensor, stride: int) 
     return _Thing(segment.class_id, pixels, pixels.mean(0), segment.median_depth)
 
 
-def _affinity(tracks: list[_Track], things: list[_Thing], config: TrackConfig) -> np.ndarray:
-    """(T, N) how well each track and thing go together, 0 where they cannot be the same."""
+def _affinity(
+    tracks: list[_Track], things: list[_Thing], advance: float, center: np.ndarray, config: TrackConfig
+) -> np.ndarray:
+    """(T, N) how well each track and thing go together, 0 where they cannot be the same.
+
+    The best of three forecasts counts: the thing's own motion goes on; it stands while the camera comes ``advance``
+    metres closer, along an axis through ``center`` of the grid; it is seen where it was.
+    """
     if not tracks or not things:
         return np.zeros((len(tracks), len(things)))
-    still = [replace(t, velocity=None, offset=np.zeros(2)) for t in tracks]  # prediction may be wrong: also as it was
-    closeness = _depth_closeness(tracks, things)
-    overlap = np.maximum(_overlap(tracks, things, closeness), 0.9 * _overlap(still, things, closeness))
-    proximity = closeness * np.maximum(_proximity(tracks, things), 0.9 * _proximity(still, things))
+    overlap = proximity = np.zeros((len(tracks), len(things)))
+    for forecast, trust in (
+        (_moved(tracks, [t.shift for t in tracks]), 1.0),
+        (_approached(tracks, advance, center), 1.0),
+        (_moved(tracks, [np.zeros(2)] * len(tracks)), 0.9),
+    ):
+        closeness = _depth_closeness(forecast, things)
+        overlap = np.maximum(overlap, trust * _overlap(forecast, things, closeness))
+        proximity = np.maximum(proximity, trust * closeness * _proximity(forecast, things))
     possible = (overlap >= max(config.min_overlap, 1e-6)) | (proximity >= max(config.min_proximity, 1e-6))
     same = np.array([t.thing.class_id for t in tracks])[:, None] == np.array([n.class_id for n in things])[None]
     return np.where(possible, overlap + 0.5 * proximity, 0) * np.where(same, 1, _OTHER_CLASS)
 
 
-def _overlap(tracks: list[_Track], things: list[_Thing], closeness: np.ndarray) -> np.ndarray:
-    """(T, N) intersection over union of predicted and seen pixels; a part inside the whole counts ``_INSIDE``."""
-    shifts = [np.rint(t.shift).astype(np.int64) for t in tracks]
-    remembered = [t.thing.pixels + shift for t, shift in zip(tracks, shifts, strict=True)]
-    everything = np.concatenate([*remembered, *(n.pixels for n in things)])
+def _moved(tracks: list[_Track], shifts: list[np.ndarray]) -> _Forecast:
+    return _Forecast(
+        [t.thing.pixels + np.rint(shift).astype(np.int64) for t, shift in zip(tracks, shifts, strict=True)],
+        np.array([t.thing.center + shift for t, shift in zip(tracks, shifts, strict=True)]),
+        np.array([t.thing.extent for t in tracks]),
+        np.array([t.thing.depth for t in tracks]),
+    )
+
+
+def _approached(tracks: list[_Track], advance: float, center: np.ndarray) -> _Forecast:
+    """Standing things seen from closer: larger, and further away from the centre of the view."""
+    depths = np.array([t.thing.depth for t in tracks])
+    left = np.maximum(depths - advance * np.array([t.missed + 1 for t in tracks]), 0.3 * depths)
+    zooms = np.where(left > 0, depths / np.where(left > 0, left, 1), 1.0)  # also 1 where depth is unknown
+    pixels = [
+        np.rint(center + (t.thing.pixels - center) * zoom).astype(np.int64)
+        for t, zoom in zip(tracks, zooms, strict=True)
+    ]
+    centers = np.array([center + (t.thing.center - center) * zoom for t, zoom in zip(tracks, zooms, strict=True)])
+    return _Forecast(pixels, centers, np.array([t.thing.extent for t in tracks]) * zooms, left)
+
+
+def _overlap(forecast: _Forecast, things: list[_Thing], closeness: np.ndarray) -> np.ndarray:
+    """(T, N) intersection over union of forecast and seen pixels; a part inside the whole counts ``_INSIDE``."""
+    expected = forecast.pixels
+    everything = np.concatenate([*expected, *(n.pixels for n in things)])
     low = everything.min(0)
     height, width = everything.max(0) - low + 1
     canvas = np.full(height * width, len(things))  # things do not overlap: one map holds them all
     for number, thing in enumerate(things):
         canvas[_flat(thing.pixels - low, width)] = number
-    track_of = np.repeat(np.arange(len(tracks)), [len(p) for p in remembered])
-    thing_at = canvas[_flat(np.concatenate(remembered) - low, width)]
-    bins = len(tracks) * (len(things) + 1)
-    joint = np.bincount(track_of * (len(things) + 1) + thing_at, minlength=bins).reshape(len(tracks), -1)[:, :-1]
-    before, now = np.array([len(p) for p in remembered])[:, None], np.array([len(n.pixels) for n in things])[None]
+    track_of = np.repeat(np.arange(len(expected)), [len(p) for p in expected])
+    thing_at = canvas[_flat(np.concatenate(expected) - low, width)]
+    bins = len(expected) * (len(things) + 1)
+    joint = np.bincount(track_of * (len(things) + 1) + thing_at, minlength=bins).reshape(len(expected), -1)[:, :-1]
+    before, now = np.array([len(p) for p in expected])[:, None], np.array([len(n.pixels) for n in things])[None]
     return np.maximum(joint / (before + now - joint), _INSIDE * closeness * joint / now)
 
 
@@ -196,22 +264,20 @@ def _flat(pixels: np.ndarray, width: int) -> np.ndarray:
     return pixels[:, 0] * width + pixels[:, 1]
 
 
-def _proximity(tracks: list[_Track], things: list[_Thing]) -> np.ndarray:
+def _proximity(forecast: _Forecast, things: list[_Thing]) -> np.ndarray:
     """(T, N) closeness 0..1 in place and size, for small things that outrun their own size."""
-    before = np.array([t.thing.center + t.shift for t in tracks])[:, None]
-    now = np.array([n.center for n in things])[None]
-    extents = np.array([t.thing.extent for t in tracks])[:, None], np.array([n.extent for n in things])[None]
-    distance = np.linalg.norm(before - now, axis=-1) / (_PLACE_SPREAD * np.maximum(*extents) + 1)
-    growth = 2 * np.log(extents[0] / extents[1])  # ln of the ratio of areas
+    before, now = forecast.extents[:, None], np.array([n.extent for n in things])[None]
+    apart = np.linalg.norm(forecast.centers[:, None] - np.array([n.center for n in things])[None], axis=-1)
+    distance = apart / (_PLACE_SPREAD * np.maximum(before, now) + 1)
+    growth = 2 * np.log(before / now)  # ln of the ratio of areas
     return np.exp(-0.5 * (distance**2 + growth**2))
 
 
-def _depth_closeness(tracks: list[_Track], things: list[_Thing]) -> np.ndarray:
+def _depth_closeness(forecast: _Forecast, things: list[_Thing]) -> np.ndarray:
     """(T, N) closeness 0..1 in depth, 1 where depth is unknown."""
-    before, now = np.array([t.thing.depth for t in tracks])[:, None], np.array([n.depth for n in things])[None]
     with np.errstate(all="ignore"):
-        ratio = np.nan_to_num(np.log(before / now), nan=0.0, posinf=0.0, neginf=0.0)
-    return np.exp(-0.5 * (ratio / _DEPTH_SPREAD) ** 2)
+        ratio = np.log(forecast.depths[:, None] / np.array([n.depth for n in things])[None])
+    return np.exp(-0.5 * (np.nan_to_num(ratio, nan=0.0, posinf=0.0, neginf=0.0) / _DEPTH_SPREAD) ** 2)
 
 
 def _renumbered(scene: Scene, numbers: dict[int, int]) -> Scene:

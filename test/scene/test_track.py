@@ -117,6 +117,31 @@ def test_small_fast_things_follow_by_motion():
     assert numbers == [numbers[0]] * len(frames)
 
 
+def test_standing_things_are_followed_past_a_fast_camera():
+    """Small things on both sides, 12 to 40 m away, while the camera advances three metres per frame."""
+    places = [(side * 3.0, z) for z in (12.0, 17.0, 24.0, 31.0, 40.0) for side in (-1, 1)]
+
+    def frame(t):
+        squares = []
+        for x, z in places:
+            z -= 3.0 * t
+            if z > 4:
+                u, v, side = 100 + 120 * x / z, 60 + 120 * 0.5 / z, max(1, round(60 / z))
+                squares.append((PERSON, round(v), round(u - side / 2), side, z))
+            else:
+                squares.append((PERSON, -100, 0, 1))
+        return sorted(squares, key=lambda s: -s[-1])
+
+    depths = [[s[4] + 3.0 * t if len(s) > 4 else None for s in frame(t)] for t in range(6)]
+    seen = {}
+    for names, numbers in zip(depths, follow(Tracker(CITYSCAPES), [frame(t) for t in range(6)]), strict=True):
+        for name, number in zip(names, numbers, strict=True):
+            if number is not None:
+                seen.setdefault(name, set()).add(number)
+    assert len(seen) == 5  # each depth holds the pair left and right
+    assert all(len(numbers) == 2 for numbers in seen.values())
+
+
 def test_another_thing_at_another_depth_is_another_one():
     tracker = Tracker(CITYSCAPES)
     follow(tracker, [[(PERSON, 50, 60, 8, 10.0)]])
