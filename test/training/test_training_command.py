@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_scenes import street_target
 
 from dvps_ros.cli.main import main
@@ -36,6 +37,7 @@ CONFIG = {
         "validate_every": 3,
         "ema_decay": 0.9,
         "images": 1,
+        "log_every": 2,
     },
 }
 
@@ -82,7 +84,9 @@ def test_a_run_leaves_a_model_a_checkpoint_and_curves(command, tmp_path):
     assert config.network.queries == 8
     net = load(out / "model")
     assert net(torch.zeros(1, 3, 64, 96)).class_logits.isfinite().all()
-    assert list((out / "tensorboard").glob("events*"))
+    curves = EventAccumulator(str(out / "tensorboard")).Reload().Tags()
+    assert {"train/loss", "train/depth", "val/PQ", "val/DPQ", "val/absRel"} <= set(curves["scalars"])
+    assert curves["images"] == ["val/0"]
     assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 4
 
 

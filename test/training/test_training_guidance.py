@@ -152,3 +152,25 @@ def test_gradients(scene):
     assert torch.autograd.gradcheck(
         lambda f, s: depth_to_semantic(f, depth, sigma_semantic=s, **form), (features, sigma)
     )
+
+
+@pytest.mark.parametrize("loss", ["semantic_to_depth", "depth_to_semantic"])
+def test_memory_kept_for_the_gradient_does_not_grow_with_the_patch(loss):
+    features = torch.randn(1, 16, 24, 24, requires_grad=True)
+    ids, depth = torch.randint(3, (1, 24, 24)), torch.rand(1, 24, 24) + 1
+
+    def kept(patch):
+        storages = {}
+
+        def pack(tensor):
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes(), tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            if loss == "semantic_to_depth":
+                semantic_to_depth(features, ids, VOID, patch)
+            else:
+                depth_to_semantic(features, depth, patch)
+        return sum(size for size, _ in storages.values())
+
+    assert kept(9) < 1.2 * kept(3)
