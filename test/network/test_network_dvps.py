@@ -331,3 +331,29 @@ def test_the_papers_networks_build(name, channels):
 def test_the_street_network_is_small_enough_to_ship():
     net = build(load_config(CONFIGURATIONS / "street.yaml").network)
     assert sum(p.numel() for p in net.parameters()) < 12_500_000  # 25 MB in half precision
+
+
+def calls(module: torch.nn.Module, method: str = "forward") -> list[int]:
+    """A list that grows by one entry with each call of a module's method."""
+    made, original = [], getattr(module, method)
+
+    def counted(*args, **kwargs):
+        made.append(1)
+        return original(*args, **kwargs)
+
+    setattr(module, method, counted)
+    return made
+
+
+def test_at_run_time_only_the_last_layer_is_classified_and_given_depth(net):
+    classified, depths = calls(net.segment_head, "class_logits"), calls(net.geometry.head)
+    enhanced = [calls(layer, "enhance") for layer in net.geometry.decoder.layers]
+    with torch.no_grad():
+        net(pictures())
+    assert len(classified) == 1
+    assert len(depths) == 2  # segments and backup
+    assert [len(made) for made in enhanced] == [0, 0, 0, 1]
+    with torch.no_grad():
+        net(pictures(), layers=True)
+    assert len(classified) == 1 + 5
+    assert [len(made) for made in enhanced] == [1, 1, 1, 2]
