@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import typing
 from collections.abc import Callable
@@ -98,3 +99,20 @@ def _checked(cls: type, values: dict[str, Any]) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"parameter: {name} must be finite, got {value}")
     return from_dict(cls, values, "parameter")
+
+
+def parameters_file(node: str, cls: type) -> str:
+    """A ROS parameters file for ``node``, in any namespace, with every parameter of ``cls`` at its default."""
+    lines = [
+        f"# Parameters of the node {node}, each at its default; those marked * may be changed while it runs.",
+        f"/**/{node}:",
+        "  ros__parameters:",
+    ]
+    for row in describe(cls):
+        choices = typing.get_args(row["type"]) if typing.get_origin(row["type"]) is Literal else ()
+        one_of = f" One of {', '.join(choices)}." if choices else ""
+        lines += [
+            f"    # {'* ' if row['runtime'] else ''}{row['description']}{one_of}",
+            f"    {row['path']}: {json.dumps(row['default'])}",
+        ]
+    return "\n".join(lines) + "\n"

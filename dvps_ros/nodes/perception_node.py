@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -379,4 +378,4 @@ class _Stopwatch:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the executable ``perception_node``."""
-    sys.exit(run(PerceptionNode, arguments))
+    run(PerceptionNode, arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -112,4 +111,4 @@ def _fail(error: Exception) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the executable ``sim_camera_node``."""
-    sys.exit(run(SimCameraNode, arguments))
+    run(SimCameraNode, arguments)

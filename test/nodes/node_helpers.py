@@ -157,7 +157,7 @@ def interrupt(process):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)  # two seconds, on a machine that is not busy with other tests
     assert "Traceback" not in output, output
-    assert process.returncode == 0
+    assert process.returncode == 0, output
     return output
 
 

@@ -1,13 +1,15 @@
 """Parameters as ROS tools see them, and what happens to wrong ones."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
+import yaml
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from dvps_ros.config import PerceptionConfig, SimCameraConfig
-from dvps_ros.nodes.parameters import NodeParameters
+from dvps_ros.nodes.parameters import NodeParameters, parameters_file
 
 
 @pytest.fixture
@@ -86,3 +88,10 @@ def test_refused_changes_say_why_and_change_nothing(make, name, value):
     assert not result.successful
     assert result.reason
     assert parameters.config == PerceptionConfig()
+
+
+def test_the_shipped_parameters_file_says_what_the_dataclass_says():
+    shipped = (Path(__file__).resolve().parents[2] / "config" / "perception.yaml").read_text()
+    assert shipped == parameters_file("perception", PerceptionConfig)
+    values = yaml.safe_load(shipped)["/**/perception"]["ros__parameters"]
+    assert values == {field.name: field.default for field in fields(PerceptionConfig)}

@@ -10,7 +10,8 @@ from node_helpers import Camera, interrupt, spinning, start_process, wait_for
 from sensor_msgs.msg import Image, PointCloud2
 
 NODE = """
-import sys, time
+import faulthandler, sys, time
+faulthandler.enable()
 sys.path.insert(0, {helpers!r})
 from node_helpers import QuickPerceiver
 from dvps_ros.nodes.perception_node import PerceptionNode
@@ -28,7 +29,7 @@ class Perceiver(QuickPerceiver):
         time.sleep({working})
         return super().step(image, intrinsics)
 
-sys.exit(run(lambda: PerceptionNode(Perceiver.load), ["--ros-args", "-p", "model:={model}", *sys.argv[1:]]))
+run(lambda: PerceptionNode(Perceiver.load), ["--ros-args", "-p", "model:={model}", *sys.argv[1:]])
 """
 
 

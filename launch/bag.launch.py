@@ -1,0 +1,56 @@
+"""Plays a recording through the perception node, on the recording's clock.
+
+ros2 launch dvps_ros bag.launch.py bag:=drive.mcap image:=/camera/image_raw camera_info:=/camera/camera_info
+"""
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
+from launch.event_handlers import OnProcessExit
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+
+from dvps_ros import resources
+from launch import LaunchDescription
+
+ARGUMENTS = {
+    "bag": (None, "Recording: an mcap file or a rosbag2 folder."),
+    "image": ("image", "Topic of the images in it."),
+    "camera_info": ("", "Topic of the calibration in it; empty: camera_info beside the image."),
+    "model": ("", "Model folder; empty: the node's default."),
+    "device": ("", "auto, cpu, cuda or cuda:N; empty: the node's default."),
+    "params_file": ("", "YAML file of parameters; empty: the package's config/perception.yaml."),
+    "namespace": ("", "Namespace of the node."),
+    "rate": ("1.0", "Speed of playing."),
+    "loop": ("false", "Whether to start again at the end: true or false."),
+    "delay": ("5", "Seconds that the player waits for the model to load."),
+    "rviz": ("false", "Whether to start RViz: true or false."),
+    "frame": ("", "Fixed frame of RViz."),
+}
+FORWARDED = ("image", "camera_info", "model", "device", "params_file", "namespace", "rviz", "frame")
+
+
+def start(context):
+    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    forwarded = {**{name: given[name] for name in FORWARDED}, "use_sim_time": "true"}
+    perception = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(resources.find("launch/perception.launch.py"))),
+        launch_arguments=forwarded.items(),
+    )
+    command = ["ros2", "bag", "play", given["bag"], "--clock", "--rate", given["rate"], "--delay", given["delay"]]
+    player = ExecuteProcess(cmd=[*command, *(["--loop"] if given["loop"].lower() == "true" else [])], output="screen")
+    over = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[Shutdown(reason="the recording is over")]))
+    return [perception, player, over]
+
+
+def generate_launch_description():
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=start)])

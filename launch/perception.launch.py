@@ -1,0 +1,85 @@
+"""Starts the perception node on a camera's topics, active, and RViz if wanted.
+
+ros2 launch dvps_ros perception.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info
+"""
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterFile
+
+from dvps_ros import resources
+from launch import LaunchDescription
+
+ARGUMENTS = {
+    "model": ("", "Model folder; empty: what params_file or the node's default says."),
+    "image": ("image", "Topic of the camera's images."),
+    "camera_info": ("", "Topic of the camera's calibration; empty: camera_info beside the image."),
+    "device": ("", "auto, cpu, cuda or cuda:N; empty: what params_file or the node's default says."),
+    "params_file": ("", "YAML file of parameters; empty: the package's config/perception.yaml."),
+    "namespace": ("", "Namespace of the node."),
+    "rviz": ("false", "Whether to start RViz: true or false."),
+    "frame": ("", "Fixed frame of RViz; empty: the one in config/perception.rviz."),
+    "autostart": ("true", "Walk to active at once; false leaves that to a lifecycle manager."),
+    "use_sim_time": ("false", "Take time from /clock."),
+    "dds_profile": ("config/fastdds.xml", "Fast DDS profile for large images on this machine; empty: none."),
+}
+#: What makes the profile work; see config/fastdds.xml. What the environment says already is left as it is.
+ENVIRONMENT = {
+    "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
+    "RMW_FASTRTPS_PUBLICATION_MODE": "ASYNCHRONOUS",
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "536870912",
+}
+
+
+def start(context):
+    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    overrides = {
+        "autostart": given["autostart"].lower() == "true",
+        "use_sim_time": given["use_sim_time"].lower() == "true",
+        **{name: given[name] for name in ("model", "device") if given[name]},
+    }
+    parameters = given["params_file"] or str(resources.find("config/perception.yaml"))
+    perception = Node(
+        package="dvps_ros",
+        executable="perception_node",
+        namespace=given["namespace"],
+        parameters=[ParameterFile(parameters), overrides],
+        remappings=[("image", given["image"]), ("camera_info", given["camera_info"] or beside(given["image"]))],
+        output="screen",
+    )
+    wanted = [*environment(given["dds_profile"]), perception]
+    return [*wanted, rviz(given["namespace"], given["frame"])] if given["rviz"].lower() == "true" else wanted
+
+
+def beside(image):
+    return f"{image.rpartition('/')[0]}/camera_info" if "/" in image else "camera_info"
+
+
+def environment(profile):
+    if not profile:
+        return []
+    values = {"FASTRTPS_DEFAULT_PROFILES_FILE": str(resources.find(profile)), **ENVIRONMENT}
+    return [
+        SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value)) for name, value in values.items()
+    ]
+
+
+def rviz(namespace, frame):
+    prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
+    topics = ("points", "instances", "markers", "overlay", "depth")
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", str(resources.find("config/perception.rviz")), *(["-f", frame] if frame else [])],
+        remappings=[(f"/perception/{topic}", f"{prefix}/perception/{topic}") for topic in topics] if prefix else [],
+    )
+
+
+def generate_launch_description():
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=start)])
