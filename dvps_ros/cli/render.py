@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     folder = split_folder(args.out, args.split)
     _check_same(folder, config, args.seed)
     tasks = [Task(folder, k, street_seed(args.split, args.seed, k), config) for k in range(args.sequences)]
-    missing = [task for task in tasks if not _complete(task)]
+    missing = _incomplete(tasks, folder)
     from tqdm import tqdm
 
     label = f"{args.split} streets"
@@ -107,24 +108,13 @@ def _render_all(tasks: list[Task], workers: int) -> Iterator[int]:
         yield from pool.imap_unordered(_render, tasks)
 
 
-def _complete(task: Task) -> bool:
-    from dvps_ros.datasets import cityscapes_dvps
+def _incomplete(tasks: list[Task], folder: Path) -> list[Task]:
+    """The tasks whose camera or one of whose frames is not there yet."""
+    from dvps_ros.datasets.cityscapes_dvps import IMAGE, read_cameras
 
-    if task.sequence not in _cameras(task.folder):
-        return False
-    frames = task.folder.glob(f"{task.sequence:06d}_*_{cityscapes_dvps.IMAGE}.png")
-    return sum(1 for _ in frames) == task.config.frames
-
-
-_known_cameras: dict[Path, frozenset[int]] = {}
-
-
-def _cameras(folder: Path) -> frozenset[int]:
-    from dvps_ros.datasets.cityscapes_dvps import read_cameras
-
-    if folder not in _known_cameras:
-        _known_cameras[folder] = frozenset(read_cameras(folder))
-    return _known_cameras[folder]
+    cameras = read_cameras(folder)
+    frames = Counter(int(path.name[:6]) for path in folder.glob(f"[0-9]*_{IMAGE}.png"))
+    return [task for task in tasks if task.sequence not in cameras or frames[task.sequence] != task.config.frames]
 
 
 def _render(task: Task) -> int:

@@ -52,7 +52,7 @@ def asphalt(rng: np.random.Generator, color: Color) -> np.ndarray:
 
 
 def cobbles(rng: np.random.Generator, color: Color, rows: int = 32, bond: bool = True) -> np.ndarray:
-    """Paving stones, (512, 512, 3): ``rows`` courses, each stone of its own shade; ``bond`` shifts every other course."""
+    """Paving stones, (512, 512, 3): ``rows`` courses of stones, every other one shifted with ``bond``."""
     size = 512
     columns = rows // 2 if bond else rows
     tone = rng.uniform(-0.16, 0.16, (rows, columns))
@@ -165,7 +165,7 @@ def _glass(rng: np.random.Generator, picture: np.ndarray, x0: float, y0: float, 
 
 
 def facade(rng: np.random.Generator, color: Color, brick: bool, style: str) -> np.ndarray:
-    """Four bays by four floors of an upper facade, (512, 512, 3); style is ``window``, ``tall``, ``ribbon`` or ``glass``."""
+    """Four bays by four floors, (512, 512, 3); ``style`` is ``window``, ``tall``, ``ribbon`` or ``glass``."""
     size, bay = 512, 128
     if brick:
         base = _brick_wall(rng, color, 0.7, size, 128).astype(np.float32) / 255

@@ -207,7 +207,8 @@ def _coach(palette: Palette, length: float, w: float, low: float, top: float, pa
     """The body that bus and tram share: a rounded box with a window band, a skirt and lamps."""
     front, rear = length / 2, -length / 2
     outline = np.array([[rear, low], [front, low], [front, 1.05], [front - ends[0], top - 0.25],
-                        [front - ends[0] - 0.2, top], [rear + ends[1] + 0.2, top], [rear + ends[1], top - 0.25], [rear, 1.05]])  # fmt: skip
+                        [front - ends[0] - 0.2, top], [rear + ends[1] + 0.2, top], [rear + ends[1], top - 0.25],
+                        [rear, 1.05]])  # fmt: skip
     widths = np.array([w, w, w, w * 0.985, w * 0.93, w * 0.93, w * 0.985, w])
     parts = [prism(outline, widths, paint)]
     for side in (-1, 1):
@@ -249,7 +250,7 @@ def bus(rng: np.random.Generator, palette: Palette) -> Vehicle:
 
 
 def tram_car(rng: np.random.Generator, palette: Palette, color: np.ndarray, leading: bool, trailing: bool) -> Vehicle:
-    """One rigid section of a tram, 9.2 m, its ``color`` (3,) RGB in 0..1; leading and trailing sections have a sloping end."""
+    """One rigid section of a tram, 9.2 m, of a ``color`` (3,) RGB in 0..1; ``leading`` and ``trailing`` ones slope."""
     length, width, top = 9.2, 2.45, 3.35
     w = width / 2
     paint, upper = palette(color), palette((0.88, 0.87, 0.82))
