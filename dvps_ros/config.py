@@ -311,7 +311,7 @@ class SimCameraConfig:
     width: int = option(512, "Image width in pixels.", low=32)
     height: int = option(256, "Image height in pixels.", low=32)
     frame_id: str = option("sim_camera_optical_frame", "Name of the camera's optical frame.")
-    street_seconds: float = option(20.0, "Simulated seconds on one street before the next seed's.", low=1.0)
+    street_seconds: float = option(20.0, "At most this many simulated seconds on one street before the next.", low=1.0)
     reliability: Literal["reliable", "best_effort"] = option("reliable", "Offered by all publishers.")
 
 

@@ -15,7 +15,7 @@ from dvps_ros.config import PerceptionConfig
 from dvps_ros.nodes.messages import nanoseconds
 from dvps_ros.nodes.synchronizer import ApproximateTimeSynchronizer, SimpleFilter, TimeSynchronizer
 
-#: Messages of each topic that wait for their partner.
+#: Messages of each topic that wait for their partner; camera_info may also wait that many deep to be taken.
 QUEUE = 5
 #: Seconds between looks at what publishers there are.
 LOOK_EVERY = 0.5
@@ -60,8 +60,8 @@ class CameraInput:
         self._connect()
         image = CompressedImage if settings().input_transport == "compressed" else Image
         self._subscriptions = [
-            AutoSubscription(node, image, "image", self._image, settings().reliability),
-            AutoSubscription(node, CameraInfo, "camera_info", self._info, settings().reliability),
+            AutoSubscription(node, image, "image", self._image, settings().reliability, depth=1),
+            AutoSubscription(node, CameraInfo, "camera_info", self._info, settings().reliability, depth=QUEUE),
         ]
         self._timer = node.create_timer(LOOK_EVERY, self._look)
 
@@ -154,7 +154,7 @@ class CameraInput:
 
 
 class AutoSubscription:
-    """A subscription of depth 1 that asks for the reliability which the topic's publishers offer.
+    """A subscription that asks for the reliability which the topic's publishers offer.
 
     Parameters
     ----------
@@ -162,8 +162,10 @@ class AutoSubscription:
         ``qos_overrides.<topic>.subscription.reliability`` goes before both.
     """
 
-    def __init__(self, node: Node, kind: type, topic: str, callback: Callable[[Any], None], reliability: str) -> None:
-        self._node, self.kind, self._name, self._callback = node, kind, topic, callback
+    def __init__(
+        self, node: Node, kind: type, topic: str, callback: Callable[[Any], None], reliability: str, depth: int
+    ) -> None:
+        self._node, self.kind, self._name, self._callback, self._depth = node, kind, topic, callback, depth
         self.topic = node.resolve_topic_name(topic)
         override = f"qos_overrides.{self.topic}.subscription.reliability"
         if not node.has_parameter(override):
@@ -197,7 +199,7 @@ class AutoSubscription:
     def _subscribe(self) -> Any:
         # reliability is left out: declared once, it would pin what was offered first
         overrides = QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH))
-        qos = QoSProfile(depth=1, reliability=self._asked)
+        qos = QoSProfile(depth=self._depth, reliability=self._asked)
         return self._node.create_subscription(
             self.kind, self._name, self._callback, qos, qos_overriding_options=overrides
         )

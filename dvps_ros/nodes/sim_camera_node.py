@@ -18,8 +18,7 @@ from dvps_ros.nodes.messages import info_of
 from dvps_ros.nodes.packing import Buffer, image_message
 from dvps_ros.nodes.parameters import NodeParameters
 from dvps_ros.nodes.process import GRACE, FatalError, one_line, run
-from dvps_ros.simulation.camera import Frame, StreetCamera
-from dvps_ros.simulation.street import Street
+from dvps_ros.simulation import Frame, drive
 from dvps_ros.structures import Intrinsics
 
 
@@ -28,7 +27,7 @@ class SimCameraNode(Node):
 
     Topics: ``image`` (rgb8), ``camera_info``, ``~/panoptic`` (32SC1, class * 1000 + instance, 255000 unlabelled) and
     ``~/depth`` (32FC1 metres along z, 0 where there is none), all of one frame with one header. After
-    ``street_seconds`` the drive goes on in the street of the next seed, with that street's camera.
+    ``street_seconds`` the drive goes on in the street two seeds on, with that street's camera.
     """
 
     def __init__(self, **options) -> None:
@@ -71,20 +70,19 @@ class SimCameraNode(Node):
 
     def _frames(self) -> Iterator[tuple[Intrinsics, Frame]]:
         """Street after street at the set rate, slower where rendering is; stands still while nobody watches."""
-        seed = self._settings.config.seed
-        while not self._ended.is_set():
-            settings = self._settings.config
-            street = Street(seed, StreetConfig(width=settings.width, height=settings.height, rate=settings.rate))
-            with StreetCamera(street) as camera:
-                self.get_logger().info(f"street {seed}, {camera.intrinsics.width}x{camera.intrinsics.height} pixels")
-                moment = 0.0
-                while moment < min(street.duration, settings.street_seconds) and not self._ended.is_set():
-                    began = time.monotonic()
-                    if any(publisher.get_subscription_count() for publisher in self._topics.values()):
-                        yield camera.intrinsics, camera.render(moment)
-                        moment += 1 / self._settings.config.rate
-                    self._ended.wait(max(0.0, began + 1 / self._settings.config.rate - time.monotonic()))
-            seed += 1
+        settings = self._settings.config
+        street = StreetConfig(width=settings.width, height=settings.height, rate=settings.rate)
+        for camera in drive(settings.seed, street):
+            self.get_logger().info(f"street {camera.street.seed}, {settings.width}x{settings.height} pixels")
+            moment, end = 0.0, min(camera.street.duration, settings.street_seconds)
+            while moment < end:
+                if self._ended.is_set():
+                    return
+                began = time.monotonic()
+                if any(publisher.get_subscription_count() for publisher in self._topics.values()):
+                    yield camera.intrinsics, camera.render(moment)
+                    moment += 1 / self._settings.config.rate
+                self._ended.wait(max(0.0, began + 1 / self._settings.config.rate - time.monotonic()))
 
     def _publish(self, frame: Frame, intrinsics: Intrinsics) -> None:
         header = Header(stamp=self._stamp(), frame_id=self._settings.config.frame_id)
