@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         config = replace(config, frames=args.frames)
     if args.sequences > 10**6:
         raise ValueError("--sequences must be at most 1000000: file names hold six digits")
+    _require_graphics()
     from dvps_ros.datasets.frames import split_folder
 
     folder = split_folder(args.out, args.split)
@@ -82,6 +83,14 @@ def _natural(text: str) -> int:
     if not 0 <= number < 10**6:
         raise argparse.ArgumentTypeError(f"{number} is not between 0 and 999999")
     return number
+
+
+def _require_graphics() -> None:
+    """Raise ``OSError`` where MuJoCo cannot load the OpenGL that ``MUJOCO_GL`` names."""
+    try:
+        import dvps_ros.simulation  # noqa: F401
+    except (AttributeError, ImportError, RuntimeError) as error:
+        raise OSError(f"MuJoCo cannot be loaded with MUJOCO_GL={os.environ.get('MUJOCO_GL')}: {error}") from error
 
 
 def _check_same(folder: Path, config: StreetConfig, seed: int) -> None:

@@ -43,6 +43,7 @@ class StreetCamera:
     """Renders a street with MuJoCo on an offscreen OpenGL context, to be used from one thread.
 
     Usable as a context manager; ``close`` frees the context, as does the end of the object's life.
+    Raises ``OSError`` where no headless OpenGL is to be had.
     """
 
     def __init__(self, street: Street) -> None:
@@ -53,7 +54,7 @@ class StreetCamera:
         self.intrinsics = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
         model = street.model
         self._rect = mujoco.MjrRect(0, 0, width, height)
-        self._gl = mujoco.GLContext(width, height)
+        self._gl = _graphics(width, height)
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         self._free = weakref.finalize(self, _free, self._gl, self._context)
@@ -161,6 +162,13 @@ class StreetCamera:
         rng = np.random.default_rng([self.street.seed, round(time * 1000)])
         grain = rng.standard_normal(rgb.shape, np.float32) * np.float32(air.grain)
         return (np.clip(rgb * self._response + grain, 0, 1) * 255).astype(np.uint8)
+
+
+def _graphics(width: int, height: int) -> mujoco.GLContext:
+    try:
+        return mujoco.GLContext(width, height)
+    except (ImportError, RuntimeError) as error:  # what MuJoCo raises where the driver is missing
+        raise OSError("no headless OpenGL: install libegl1 and libgl1-mesa-dri, or set MUJOCO_GL") from error
 
 
 def _free(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:

@@ -1,5 +1,9 @@
 """``dvps render`` writes whole sequences, goes on where it was, and keeps the splits apart."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -92,3 +96,15 @@ def test_a_missing_configuration_is_named(tmp_path, capsys):
     assert render(tmp_path, tmp_path / "none.yaml") == 2
     assert "none.yaml" in capsys.readouterr().err
     assert not (tmp_path / "video_sequence").exists()
+
+
+@pytest.mark.parametrize(("variable", "value"), [("MUJOCO_GL", "paper"), ("__EGL_VENDOR_LIBRARY_DIRS", "/nowhere")])
+def test_without_graphics_one_line_says_so(variable, value, tmp_path, config):
+    arguments = ["render", "--out", str(tmp_path), "--config", str(config), "--sequences", "1", "--workers", "1"]
+    command = [sys.executable, "-m", "dvps_ros.cli.main", *arguments]
+    environment = {**os.environ, variable: value}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "OpenGL" in done.stderr or "MUJOCO_GL" in done.stderr
+    assert not list(tmp_path.rglob("*.png"))
