@@ -14,6 +14,8 @@ from dvps_ros.structures import Prediction, Scene, Segment
 
 #: The network's maps are this many times smaller than the padded image.
 STRIDE = 4
+#: About this many pixels tell the median depths.
+_MEDIAN_SAMPLES = 131072
 
 
 @torch.no_grad()
@@ -59,7 +61,7 @@ def merge(
     depth = _own_depth(kept, winner, size).clamp(0, prediction.max_depth) * depth_scale
     panoptic = torch.cat([ids, ids.new_tensor([VOID])])[winner].int()  # -1 reads the last entry: void
     confidence = torch.cat([scores, scores.new_zeros(1)])[winner] * probability
-    return Scene(panoptic, depth, confidence, _segments(panoptic, depth, winner, scores, metric), metric)
+    return Scene(panoptic, depth, confidence, _segments(ids, winner, scores, depth, metric), metric)
 
 
 def kept_queries(class_logits: Tensor, threshold: float, labels: LabelSet) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,7 +84,7 @@ def _win_pixels(kept: Prediction, scores: Tensor, size: tuple[int, int], config:
     if count == 0:
         return scores.new_full(size, -1, dtype=torch.long), scores.new_zeros(size)
     masks = _upsample(kept.mask_logits[0].float(), size).sigmoid_()  # (N, H, W)
-    own_mask = (masks >= config.mask_threshold).flatten(1).sum(1)  # (N,)
+    own_mask = torch.ge(masks, config.mask_threshold, out=torch.empty_like(masks)).flatten(1).sum(1)  # (N,)
     best, winner = masks.mul_(scores[:, None, None]).max(0)
     probability = best / scores[winner]
     inside = probability >= config.mask_threshold
@@ -149,24 +151,47 @@ def _resize_nearest(image: Tensor, size: tuple[int, int]) -> Tensor:
     return image[rows[:, None], columns[None, :]]
 
 
-def _segments(panoptic: Tensor, depth: Tensor, winner: Tensor, scores: Tensor, metric: bool) -> tuple[Segment, ...]:
+def _segments(ids: Tensor, winner: Tensor, scores: Tensor, depth: Tensor, metric: bool) -> tuple[Segment, ...]:
     """One row per id present, ordered by id; a merged segment's score is the mean over its pixels."""
-    pixels = (winner >= 0).flatten().nonzero()[:, 0]
-    if len(pixels) == 0:
+    if len(ids) == 0:
         return ()
-    ids, segment, areas = panoptic.flatten()[pixels].unique(return_inverse=True, return_counts=True)
-    score = torch.zeros(len(ids), device=scores.device, dtype=torch.float64)
-    score = score.index_add_(0, segment, scores[winner.flatten()[pixels]].double()) / areas
-    medians = grouped_median(depth.flatten()[pixels], segment, areas) if metric else torch.full_like(score, math.nan)
-    rows = torch.stack([ids.double(), score, areas.double(), medians.double()]).cpu()  # one copy to the host
+    values, segment_of = ids.unique(return_inverse=True)  # (S,), (N,)
+    pixels = torch.bincount(winner.flatten() + 1, minlength=len(ids) + 1)[1:]  # (N,)
+    areas = torch.zeros_like(values).index_add_(0, segment_of, pixels)
+    score = torch.zeros_like(values, dtype=torch.float64).index_add_(0, segment_of, pixels * scores.double()) / areas
+    medians = _medians(segment_of, areas, winner, depth) if metric else torch.full_like(score, math.nan)
+    rows = torch.stack([values.double(), score, areas.double(), medians.double()]).cpu()  # one copy to the host
     return tuple(
-        Segment(int(i), int(i) // DIVISOR, int(i) % DIVISOR, min(s, 1.0), int(a), m) for i, s, a, m in rows.T.tolist()
+        Segment(int(i), int(i) // DIVISOR, int(i) % DIVISOR, min(s, 1.0), int(a), m)
+        for i, s, a, m in rows.T.tolist()
+        if a
     )
 
 
+def _medians(segment_of: Tensor, areas: Tensor, winner: Tensor, depth: Tensor) -> Tensor:
+    """(S,) median depth of each segment, NaN without pixels; in a large picture of a sample of its pixels."""
+    pixels = (winner >= 0).flatten().nonzero()[:, 0]
+    segment = segment_of[winner.flatten()[pixels]]
+    step = max(1, len(pixels) // _MEDIAN_SAMPLES)
+    if step > 1:  # small segments keep all of theirs
+        few = areas[segment] < 64 * step
+        few[::step] = True
+        pixels, segment = pixels[few], segment[few]
+    counts = torch.bincount(segment, minlength=len(areas))
+    present = counts.nonzero()[:, 0]
+    medians = torch.full((len(areas),), math.nan, device=depth.device)
+    if len(pixels) == 0:
+        return medians
+    medians[present] = grouped_median(depth.flatten()[pixels], segment, counts)[present]
+    return medians
+
+
 def grouped_median(values: Tensor, group: Tensor, counts: Tensor) -> Tensor:
-    """Lower median of ``values`` (N,) float32 >= 0 in each group (N,) of 0..G-1, with its members' ``counts`` (G,)."""
+    """Lower median (G,) of ``values`` (N,) float32 >= 0 in each ``group`` (N,) of 0..G-1 with ``counts`` (G,) members.
+
+    N must be positive; what is given for a group without members means nothing.
+    """
     # Non-negative floats order like their bit patterns, so one integer sort orders by group, then by value.
-    order = (group << 32) | values.contiguous().view(torch.int32).long()
-    middle = counts.cumsum(0) - counts + (counts - 1) // 2
-    return (order.sort().values[middle] & 0xFFFFFFFF).int().view(torch.float32)
+    ordered = ((group << 32) | values.contiguous().view(torch.int32).long()).sort().values
+    middle = (counts.cumsum(0) - counts + (counts - 1).clamp(min=0) // 2).clamp(max=len(values) - 1)
+    return (ordered[middle] & 0xFFFFFFFF).int().view(torch.float32)

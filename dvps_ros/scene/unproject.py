@@ -238,9 +238,9 @@ def scene_cloud(
     stride: int = 1,
     edge_threshold: float = math.inf,
 ) -> SegmentCloud:
-    """The points of ``organized_cloud`` without its holes, of every ``stride``-th row and column.
+    """The N points of ``organized_cloud`` without its holes, of every ``stride``-th row and column.
 
-    Arguments and errors are those of ``organized_cloud``.
+    Arguments and errors are those of ``organized_cloud``: ``image`` is (H, W, 3) uint8 RGB of the scene's size.
     """
     cloud = organized_cloud(scene, image, intrinsics, labels, max_depth=max_depth, edge_threshold=edge_threshold)
     valid = cloud.xyz[:, 2].isfinite()

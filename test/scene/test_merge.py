@@ -158,6 +158,22 @@ def test_nothing_kept_leaves_the_backup_depth():
     assert torch.allclose(scene.depth, torch.tensor(20.0))
 
 
+def test_all_kept_queries_may_lose_their_pixels():
+    everywhere = torch.full((4, 4), -3.0)
+    prediction = hand_made([CAR, ROAD], [everywhere, everywhere], [10.0, 20.0])
+    scene = merge(prediction, 0, (16, 16), None, CITYSCAPES, MergeConfig())
+    assert scene.segments == ()
+    assert (scene.panoptic == VOID).all()
+
+
+def test_median_of_a_large_picture():
+    h, w = 8, 8
+    prediction = hand_made([ROAD, CAR], [box(h, w, 0, 0, 8, 8, 2.0), box(h, w, 0, 0, 1, 1, 20.0)], [10.0, 60.0])
+    scene = merge(prediction, 0, (32, 32), (800, 800), CITYSCAPES, MergeConfig())
+    assert [round(s.median_depth) for s in scene.segments] == [10, 60]
+    assert [s.area for s in scene.segments] == [int((scene.panoptic == s.id).sum()) for s in scene.segments]
+
+
 def test_output_size_keeps_borders_sharp_and_areas_true():
     h, w = 8, 8
     prediction = hand_made([ROAD, CAR], [box(h, w, 0, 0, 8, 4), box(h, w, 0, 4, 8, 8)], [10.0, 60.0])
