@@ -273,12 +273,12 @@ CHAIN = {
     "optimizer": {"learning_rate": 2e-3, "backbone_factor": 1.0, "warmup_steps": 10, "clip_norm": 1.0},
     "training": {
         "batch_size": 2,
-        "max_steps": 100,
+        "max_steps": 200,
         "precision": "32",
-        "validate_every": 100,
-        "checkpoint_every": 100,
+        "validate_every": 200,
+        "checkpoint_every": 200,
         "images": 0,
-        "log_every": 25,
+        "log_every": 50,
     },
 }
 
@@ -307,7 +307,17 @@ def measures(model, data, tmp_path):
     return report["PQ"]["all"]["PQ"] or 0.0, report["depth"]["absRel"]
 
 
+@pytest.fixture
+def one_thread():
+    """More threads than free cores wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_from_a_recording_to_a_deployed_model(monkeypatch, tmp_path, capsys):
     pytest.importorskip("mujoco")
     from dvps_ros.config import StreetConfig, load_config
@@ -317,7 +327,10 @@ def test_from_a_recording_to_a_deployed_model(monkeypatch, tmp_path, capsys):
     from dvps_ros.structures import Intrinsics as Camera
 
     started = time.perf_counter()
-    torch.set_num_threads(2)
+    monkeypatch.setenv(
+        "LP_NUM_THREADS", "1"
+    )  # of software rendering; threads beyond the free cores wait for each other
+    torch.set_num_threads(1)
     street = StreetConfig(width=192, height=96, frames=24, spacing=0.5)
     frames = list(sequence(4, street))
     bag = record(tmp_path / "drive", frames)
@@ -344,8 +357,8 @@ def test_from_a_recording_to_a_deployed_model(monkeypatch, tmp_path, capsys):
             f"\nuntrained PQ {before[0]:.1f}, absRel {before[1]:.3f}; distilled PQ {after[0]:.1f}, "
             f"absRel {after[1]:.3f} (label {labelled - started:.0f} s, train {trained - labelled:.0f} s)"
         )
-    assert after[0] > before[0] + 10
-    assert after[1] < 0.5 * before[1]
+    assert after[0] > before[0] + 15
+    assert after[1] < 0.25 * before[1]
 
     perceiver = Perceiver.load(out / "model", "cpu")
     camera: Camera = frames[-1].intrinsics
