@@ -58,7 +58,7 @@ def overlay(image: Array, scene: Scene, labels: LabelSet, *, scale: int = 1, nam
     colors = np.array([_color(i, labels) for i in ids], np.float32)
     opacity = np.array([_opacity(i, labels) for i in ids], np.float32)[:, None]
     index = index.reshape(panoptic.shape)
-    picture = (image * (1 - opacity)[index] + (colors * opacity)[index]).round().astype(np.uint8)
+    picture = (image * (1 - opacity)[index] + (colors * opacity)[index]).round().astype(np.uint8, order="C")
     things = [s for s in scene.segments if labels.is_thing[s.class_id]]
     for segment in sorted(things, key=_far_first):
         _outline(picture, panoptic == segment.id, instance_color(segment.instance))
