@@ -168,7 +168,7 @@ def test_all_kept_queries_may_lose_their_pixels():
 
 def test_median_of_a_large_picture():
     h, w = 8, 8
-    prediction = hand_made([ROAD, CAR], [box(h, w, 0, 0, 8, 8, 2.0), box(h, w, 0, 0, 1, 1, 20.0)], [10.0, 60.0])
+    prediction = hand_made([ROAD, CAR], [box(h, w, 0, 0, 8, 8, 0.5), box(h, w, 0, 0, 3, 3, 20.0)], [10.0, 60.0])
     scene = merge(prediction, 0, (32, 32), (800, 800), CITYSCAPES, MergeConfig())
     assert [round(s.median_depth) for s in scene.segments] == [10, 60]
     assert [s.area for s in scene.segments] == [int((scene.panoptic == s.id).sum()) for s in scene.segments]
