@@ -57,7 +57,7 @@ class Buffer:
         self._pinned: Tensor | None = None
 
     def fill(self, values: Tensor | np.ndarray) -> array:
-        """The bytes of ``values`` in C order; what the previous call returned is overwritten."""
+        """The bytes of ``values`` (any shape and type) in C order; what the previous call returned is overwritten."""
         if isinstance(values, Tensor):
             values = self._on_host(values)
         size = values.nbytes
