@@ -22,7 +22,7 @@ ARGUMENTS = {
     "frame": ("", "Fixed frame of RViz; empty: the one in config/perception.rviz."),
     "autostart": ("true", "Walk to active at once; false leaves that to a lifecycle manager."),
     "use_sim_time": ("false", "Take time from /clock."),
-    "dds_profile": ("config/fastdds.xml", "Fast DDS profile for large images; empty: none, for other machines to see the topics."),
+    "dds_profile": ("config/fastdds.xml", "Fast DDS profile for large images; empty: none, to be seen from afar."),
 }
 #: What makes the profile work; see config/fastdds.xml. What the environment says already is left as it is.
 ENVIRONMENT = {
