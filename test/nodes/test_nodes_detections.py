@@ -97,4 +97,4 @@ def test_label_info_names_every_class(installed):
 
 
 def test_offered_exactly_where_vision_msgs_is_installed():
-    assert detections.AVAILABLE == (importlib.util.find_spec("vision_msgs") is not None)
+    assert (importlib.util.find_spec("vision_msgs") is not None) == detections.AVAILABLE
