@@ -170,6 +170,8 @@ def _label_source(
     config: LabelConfig,
     bar: Any,
 ) -> None:
+    from dvps_ros.runtime import DeviceMemoryError, NonFiniteOutputError
+
     waiting = list(chunks)
     writer = None
     for number, item in enumerate(source.frames(config.every, config.max_gap)):
@@ -181,7 +183,11 @@ def _label_source(
         if writer is None:
             writer = data.begin(chunk)
             teacher.reset_tracks()
-        writer.add(_labelled(teacher, item, number, data, kinds, config), item.frame.intrinsics)
+        try:
+            frame = _labelled(teacher, item, f"{number:06d}", data, kinds, config)
+        except (NonFiniteOutputError, DeviceMemoryError) as error:
+            raise ValueError(f"{source.path}, frame {number}: {error}") from error
+        writer.add(frame, item.frame.intrinsics)
         bar.update()
         if number == chunk.last:
             writer.finish()
@@ -194,27 +200,23 @@ def _label_source(
 def _labelled(
     teacher: Perceiver,
     item: SourceFrame,
-    number: int,
+    name: str,
     data: LabelledFolder,
     kinds: Sequence[str],
     config: LabelConfig,
 ) -> Any:
     from dvps_ros.datasets.frames import LabelledFrame, centered
     from dvps_ros.datasets.pseudo_labels import sure_labels
-    from dvps_ros.runtime import DeviceMemoryError, NonFiniteOutputError
 
     frame = item.frame
-    try:
-        scene = teacher.step(frame.image, frame.intrinsics)
-    except (NonFiniteOutputError, DeviceMemoryError) as error:
-        raise ValueError(f"frame {number}: {error}") from error
+    scene = teacher.step(frame.image, frame.intrinsics)
     panoptic, depth = sure_labels(scene, data.labels, config)
     return LabelledFrame(
         frame.image,
         panoptic if PANOPTIC in kinds else None,
         depth if DEPTH in kinds else None,
         frame.intrinsics or centered(1.0, *frame.image.shape[:2]),
-        f"{number:06d}",
+        name,
     )
 
 

@@ -55,7 +55,10 @@ class Recording(Source):
         self._topic, self._infos, self._given = topic, infos, given
 
     def frames(self, every: float, max_gap: float) -> Iterator[SourceFrame]:
-        """See ``Source``; times are the headers', or the recorder's where those are not set."""
+        """See ``Source``; times are the headers', or the recorder's where those are not set.
+
+        Raises ``ValueError`` naming the recording, topic and time of a torn picture or a camera_info that does not fit.
+        """
         runs, pace, last = Runs(), Pace(every, max_gap), None
         with _open(self.path) as bag:
             for stamp, message in _messages(self.path, bag, self._topic):

@@ -176,7 +176,11 @@ class Video(Source):
         check_camera(given, f"{path}: a video has no camera")
 
     def frames(self, every: float, max_gap: float) -> Iterator[SourceFrame]:
-        """See ``Source``; a stream that ends more than a second before the length it states was cut off."""
+        """See ``Source``.
+
+        Raises ``ValueError`` naming a video that cannot be opened, has no frame, or ends more than a second before the
+        length that it states.
+        """
         capture = cv2.VideoCapture(str(self.path))
         try:
             if not capture.isOpened():

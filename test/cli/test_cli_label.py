@@ -2,6 +2,7 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from dvps_ros.datasets import png
 from dvps_ros.datasets.folder import Folder
 from dvps_ros.datasets.pseudo_labels import Chunk, plan, sure_labels
 from dvps_ros.labels import CITYSCAPES, VOID
+from dvps_ros.runtime import NonFiniteOutputError
 from dvps_ros.structures import Intrinsics, Scene
 
 H, W = 16, 24
@@ -229,6 +231,48 @@ def test_faults_are_found_before_anything_is_labelled(teacher, pictures, tmp_pat
     assert teacher.seen == []
 
 
+def drive(*numbers):
+    """Pictures of these numbers, taken at these tenths of a second."""
+    camera = Intrinsics(20.0, 20.0, (W - 1) / 2, (H - 1) / 2, W, H)
+    return [SimpleNamespace(rgb=np.full((H, W, 3), n, np.uint8), stamp=n / 10, intrinsics=camera) for n in numbers]
+
+
+def test_broken_recordings_write_nothing(teacher, tmp_path, capsys):
+    out = tmp_path / "mine"
+    blind = record(tmp_path / "blind", drive(*range(20)), camera=False)
+    assert "blind has no camera_info for /camera/image" in refused(capsys, out, blind)
+    cut = record(tmp_path / "cut", drive(*range(20)))
+    (file,) = cut.glob("*.mcap")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert "was it cut off" in refused(capsys, out, cut)
+    good = record(tmp_path / "good", drive(*range(20)))
+    assert "was it cut off" in refused(capsys, out, good, cut)  # the good one is not begun either
+    assert teacher.seen == []
+
+
+def test_a_gap_is_told_and_splits_the_sequence(teacher, tmp_path, capsys):
+    bag = record(tmp_path / "bag", drive(*range(10), *range(60, 70)))
+    assert run(bag, "--out", tmp_path / "mine", "--every", "0", "--val", "0.2") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "no picture" in line]
+    assert lines == [f"{bag}: no picture for 5.1 s, 0.9 s after the start; a new sequence begins"]
+    train = Folder(tmp_path / "mine", "train", 1.0)
+    assert [len(positions) for positions in train.sequences().values()] == [8, 8]
+    assert teacher.resets == 4
+
+
+def test_the_model_s_failure_names_the_frame_and_keeps_whole_sequences(teacher, pictures, tmp_path, capsys):
+    def fail(image, intrinsics):
+        if image[0, 0, 0] == 6:
+            raise NonFiniteOutputError("the network's output is not finite")
+        return scene(int(image[0, 0, 0]))
+
+    teacher.step = fail
+    assert run(pictures, "--out", tmp_path / "mine", *SETTINGS) == 2
+    assert capsys.readouterr().err == f"dvps label: {pictures}, frame 6: the network's output is not finite\n"
+    assert len(Folder(tmp_path / "mine", "train", 1.0)) == 4
+    assert not list((tmp_path / "mine").glob(".*"))
+
+
 def test_a_data_set_of_other_settings_is_not_mixed(teacher, pictures, tmp_path, capsys):
     out = tmp_path / "mine"
     assert run(pictures, "--out", out, *SETTINGS) == 0
@@ -368,8 +412,8 @@ def test_from_a_recording_to_a_deployed_model(monkeypatch, tmp_path, capsys):
     assert (found.panoptic.numpy()[road] == 0).mean() > 0.5
 
 
-def record(path, frames):
-    """A bag of the frames with their camera, as a robot would record it."""
+def record(path, frames, camera=True):
+    """A bag of the frames, with their camera if so, as a robot would record it."""
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
@@ -386,13 +430,13 @@ def record(path, frames):
             when = store.types["builtin_interfaces/msg/Time"](stamp // 10**9, stamp % 10**9)
             header = store.types["std_msgs/msg/Header"](when, "camera")
             height, width = frame.rgb.shape[:2]
-            camera = frame.intrinsics
-            k = np.array([camera.fx, 0, camera.cx, 0, camera.fy, camera.cy, 0, 0, 1], float)
+            lens = frame.intrinsics
+            k = np.array([lens.fx, 0, lens.cx, 0, lens.fy, lens.cy, 0, 0, 1], float)
             image = image_type(header, height, width, "rgb8", 0, 3 * width, frame.rgb.reshape(-1))
             roi = roi_type(0, 0, 0, 0, False)
             info = info_type(
                 header, height, width, "plumb_bob", np.zeros(5), k, np.eye(3).reshape(-1), np.zeros(12), 0, 0, roi
             )
-            for name, message in (("Image", image), ("CameraInfo", info)):
+            for name, message in (("Image", image), ("CameraInfo", info))[: 1 + camera]:
                 writer.write(topics[name], stamp, store.serialize_cdr(message, kinds[name]))
     return path
