@@ -39,7 +39,7 @@ class LabelPictures(Callback):
         for image, scene, target in zip(batch[0], outputs, batch[1], strict=True):
             if self._drawn == self.count:
                 return
-            picture = self._picture(image.permute(1, 2, 0).cpu().numpy(), scene, target)
+            picture = self._picture(image.permute(1, 2, 0).contiguous().cpu().numpy(), scene, target)
             name = f"val/{self._drawn}"
             trainer.logger.experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")
             self._drawn += 1
