@@ -64,7 +64,7 @@ setup(
             *(f"ros-{name}==5.3.6" for name in ROS_MESSAGES),
             "mcap>=1.2",
         ],
-        "train": ["lightning>=2.4", "scipy>=1.10", "tensorboard>=2.16", "rosbags>=0.10"],
+        "train": ["lightning>=2.6", "scipy>=1.10", "tensorboard>=2.16", "rosbags>=0.10"],
         "sim": ["mujoco>=3.2"],
         "test": [
             "pytest>=7.4,<8.4",  # launch_pytest breaks with 8.4
