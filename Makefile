@@ -2,6 +2,7 @@
 # make test   lint and every test
 # make lint   ruff alone
 # make docs   renews the parameter tables of README.md
+# make model  renders the streets and trains models/street's successor into runs/street (hours on a CPU, resumes)
 # make setup  the environment alone (the others call it)
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: help setup demo test lint docs
+.PHONY: help setup demo test lint docs model
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +33,16 @@ lint: setup
 
 docs: setup
 	$(BIN)/python test/readme_tables.py
+
+# Each step skips or resumes what an earlier, interrupted run of it left.
+model: setup
+	$(BIN)/dvps render --config config/street.yaml --out data/street --split train --sequences 500 --frames 4
+	$(BIN)/dvps render --config config/street.yaml --out data/street --split val --sequences 15 --frames 4 --seed 5000
+	$(BIN)/dvps render --config config/street.yaml --out data/heldout --split val --sequences 75 --frames 4
+	resume() { if [ -e "$$1/last.ckpt" ]; then echo --resume; fi; }
+	$(BIN)/dvps train --config config/street_stage1.yaml --out runs/stage1 $$(resume runs/stage1)
+	$(BIN)/dvps train --config config/street.yaml --init runs/stage1/model --out runs/street $$(resume runs/street)
+	$(BIN)/dvps evaluate --model runs/street/model --data data/heldout --json runs/street/heldout.json
 
 # The stamp is written last: an interrupted installation is taken up again by the next make.
 $(VENV)/.packages: constraints.txt setup.py setup.cfg pyproject.toml
