@@ -16,9 +16,9 @@ from torch import Tensor
 from dvps_ros.config import Config, NetworkConfig, load_config, save_config
 from dvps_ros.network.backbone import canonical_name, is_derived
 from dvps_ros.network.dvps import DvpsNet, build
-from dvps_ros.network.foreign_names import from_detectron2, from_transformers
+from dvps_ros.network.foreign_names import from_detectron2, from_transformers, to_transformers
 
-__all__ = ["from_detectron2", "from_transformers", "load", "load_model_config", "model_hash", "save"]
+__all__ = ["from_detectron2", "from_transformers", "load", "load_model_config", "model_hash", "save", "to_transformers"]
 
 CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"

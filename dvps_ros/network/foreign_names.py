@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -131,9 +132,117 @@ _TRANSFORMERS: _Rules = (
     (r"(_decoder\..*)\.final_layer_norm\.", r"\1.feedforward.norm."),
 )
 
+#: From our names to those of transformers, all applied one after the other.
+_TO_TRANSFORMERS: _Rules = (
+    (r"^backbone\.model\.", "model.pixel_level_module.encoder."),
+    # Swin, in the names of transformers 4
+    (r"_module\.encoder\.swin\.", "_module.encoder."),
+    (r"(blocks\.\d+)\.attention\.q_proj\.", r"\1.attention.self.query."),
+    (r"(blocks\.\d+)\.attention\.k_proj\.", r"\1.attention.self.key."),
+    (r"(blocks\.\d+)\.attention\.v_proj\.", r"\1.attention.self.value."),
+    (r"(blocks\.\d+)\.attention\.relative_position_bias\.", r"\1.attention.self."),
+    (r"(blocks\.\d+)\.attention\.o_proj\.", r"\1.attention.output.dense."),
+    (r"(blocks\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
+    (r"(blocks\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
+    # feed-forward of both decoders
+    (r"\.feedforward\.expand\.", ".fc1."),
+    (r"\.feedforward\.contract\.", ".fc2."),
+    (r"\.feedforward\.norm\.", ".final_layer_norm."),
+    # the pixel decoder
+    (r"^semantic_decoder\.level$", "semantic_decoder.level_embed"),
+    (r"^semantic_decoder\.project\.", "semantic_decoder.input_projections."),
+    (r"^(semantic_decoder\.encoder)\.(\d+)\.attention\.offsets\.", r"\1.\2.self_attn.sampling_offsets."),
+    (r"^(semantic_decoder\.encoder)\.(\d+)\.attention\.weights\.", r"\1.\2.self_attn.attention_weights."),
+    (r"^(semantic_decoder\.encoder)\.(\d+)\.attention\.(value|output)\.", r"\1.\2.self_attn.\3_proj."),
+    (r"^(semantic_decoder\.encoder)\.(\d+)\.norm\.", r"\1.\2.self_attn_layer_norm."),
+    (r"^semantic_decoder\.encoder\.", "semantic_decoder.encoder.layers."),
+    (r"^semantic_decoder\.lateral\.", "semantic_decoder.adapter_1."),
+    (r"^semantic_decoder\.fuse\.", "semantic_decoder.layer_1."),
+    (r"^semantic_decoder\.embed\.", "semantic_decoder.mask_projection."),
+    (r"^semantic_decoder\.", "model.pixel_level_module.decoder."),
+    # the query decoder and its heads
+    (r"^query_decoder\.content$", "model.transformer_module.queries_features.weight"),
+    (r"^query_decoder\.position$", "model.transformer_module.queries_embedder.weight"),
+    (r"^query_decoder\.level$", "model.transformer_module.level_embed.weight"),
+    (r"^query_decoder\.layers\.", "model.transformer_module.decoder.layers."),
+    (r"\.cross\.attention\.output\.", ".cross_attn.out_proj."),
+    (r"\.cross\.attention\.", ".cross_attn."),  # query, key and value: stacked afterwards
+    (r"\.cross\.norm\.", ".cross_attn_layer_norm."),
+    (r"\.among\.attention\.query\.", ".self_attn.q_proj."),
+    (r"\.among\.attention\.key\.", ".self_attn.k_proj."),
+    (r"\.among\.attention\.value\.", ".self_attn.v_proj."),
+    (r"\.among\.attention\.output\.", ".self_attn.out_proj."),
+    (r"\.among\.norm\.", ".self_attn_layer_norm."),
+    (r"^segment_head\.norm\.", "model.transformer_module.decoder.layernorm."),
+    (
+        r"^segment_head\.mask\.layers\.(\d+)\.",
+        r"model.transformer_module.decoder.mask_predictor.mask_embedder.\1.0.",
+    ),
+    (r"^segment_head\.classify\.", "class_predictor."),
+)
+#: Weight of "no object" in the class loss of Mask2Former, transformers' default.
+_NO_OBJECT_WEIGHT = 0.1
+
+_BACKBONE = "backbone.model."
+_DEPTH = ("depth_decoder.", "geometry.")
 _OURS = ("backbone.model.", "semantic_decoder.", "depth_decoder.", "query_decoder.", "segment_head.", "geometry.")
 #: Learned vectors, which some authors store with a batch dimension of one.
 _VECTORS = re.compile(r"(query_decoder|geometry)(\.decoder|\.backup)?\.(content|position|level|latents)")
+
+
+#: A weight name that each naming has and no other.
+_SIGNS = {
+    "detectron2": "sem_seg_head.",
+    "transformers": "pixel_level_module.",
+    "dvps": "semantic_decoder.",
+}
+_NAMINGS: dict[str, _Rules] = {"detectron2": _DETECTRON2, "transformers": _TRANSFORMERS, "dvps": ()}
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A foreign checkpoint in this project's names.
+
+    Attributes
+    ----------
+    weights : for ``DvpsNet.load_state_dict``, ``strict=False`` where it has no depth half.
+    left_over : foreign names without a place in DvpsNet.
+    """
+
+    weights: dict[str, Tensor]
+    left_over: tuple[str, ...]
+
+
+def naming_of(names: Iterable[str]) -> str | None:
+    """Whose names these are: ``"detectron2"``, ``"transformers"``, ``"dvps"``, or None."""
+    names = tuple(names)
+    return next((naming for naming, sign in _SIGNS.items() if any(sign in name for name in names)), None)
+
+
+def rename(state_dict: Mapping[str, Any], naming: str) -> Renamed:
+    """Weights in the names of ``naming`` (one that ``naming_of`` gives) in this project's; what does not fit is told.
+
+    ``state_dict`` maps names to tensors or NumPy arrays of any shape; buffers that are no weights are dropped silently.
+    """
+    rules = [(re.compile(pattern), replacement) for pattern, replacement in _NAMINGS[naming]]
+    weights: dict[str, Tensor] = {}
+    left_over = []
+    for foreign, value in state_dict.items():
+        name = foreign
+        for pattern, replacement in rules:
+            name = pattern.sub(replacement, name)
+        if not name or is_derived(name):
+            continue
+        if not name.startswith(_OURS):
+            left_over.append(foreign)
+            continue
+        if name.startswith(_BACKBONE):
+            name = _BACKBONE + canonical_name(name.removeprefix(_BACKBONE))
+        weights.update(_split(name, torch.as_tensor(value)))
+    # Frozen batch norms count no batches, ours do.
+    for name in [name for name in weights if name.endswith("running_mean")]:
+        weights.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
+    return Renamed(weights, tuple(left_over))
 
 
 def from_detectron2(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -151,7 +260,7 @@ def from_detectron2(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises ``ValueError`` naming a weight that has no place in DvpsNet.
     """
     inner = state_dict.get("model")
-    return _renamed(inner if isinstance(inner, Mapping) else state_dict, _DETECTRON2, "detectron2")
+    return _renamed(inner if isinstance(inner, Mapping) else state_dict, "detectron2")
 
 
 def from_transformers(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -161,27 +270,43 @@ def from_transformers(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     query, key and value projections (3C, C) come out as three of (C, C).
     Raises ``ValueError`` naming a weight that has no place in DvpsNet.
     """
-    return _renamed(state_dict, _TRANSFORMERS, "transformers")
+    return _renamed(state_dict, "transformers")
 
 
-def _renamed(state_dict: Mapping[str, Any], rules: _Rules, source: str) -> dict[str, Tensor]:
-    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
+def to_transformers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The segmentation half of a ``DvpsNet``'s state dict as transformers' ``Mask2FormerForUniversalSegmentation``.
+
+    The names are those in which transformers 4 and 5 both save; of cross-attention, three (C, C) projections go into
+    one of (3C, C). Two entries that transformers lists and never uses to predict come at their initial values: the
+    loss's class weights (K+1,), and the final norm of Swin. Depth weights are left out.
+    """
+    rules = [(re.compile(pattern), replacement) for pattern, replacement in _TO_TRANSFORMERS]
     result: dict[str, Tensor] = {}
-    for foreign, value in state_dict.items():
-        name = foreign
-        for pattern, replacement in compiled:
-            name = pattern.sub(replacement, name)
-        if not name or is_derived(name):
+    for name, value in state_dict.items():
+        if name.startswith(_DEPTH) or is_derived(name):
             continue
-        if not name.startswith(_OURS):
-            raise ValueError(f"{foreign!r} is no {source} name of a Mask2Former or DeepDPS weight")
-        if name.startswith("backbone.model."):
-            name = "backbone.model." + canonical_name(name.removeprefix("backbone.model."))
-        result.update(_split(name, torch.as_tensor(value)))
-    # Frozen batch norms count no batches, ours do.
-    for name in [name for name in result if name.endswith("running_mean")]:
-        result.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
+        if name.startswith(_BACKBONE):
+            name = _BACKBONE + canonical_name(name.removeprefix(_BACKBONE))
+        for pattern, replacement in rules:
+            name = pattern.sub(replacement, name)
+        result[name] = value
+    for name in [name for name in result if ".cross_attn.query." in name]:
+        parts = [result.pop(name.replace(".query.", f".{part}.")) for part in ("query", "key", "value")]
+        result[name.replace(".query.", ".in_proj_")] = torch.cat(parts)
+    classes = result["class_predictor.bias"]
+    result["criterion.empty_weight"] = torch.ones_like(classes)
+    result["criterion.empty_weight"][-1] = _NO_OBJECT_WEIGHT
+    if (last := result.get("model.pixel_level_module.encoder.hidden_states_norms.stage4.weight")) is not None:
+        result["model.pixel_level_module.encoder.swin.layernorm.weight"] = torch.ones_like(last)
+        result["model.pixel_level_module.encoder.swin.layernorm.bias"] = torch.zeros_like(last)
     return result
+
+
+def _renamed(state_dict: Mapping[str, Any], naming: str) -> dict[str, Tensor]:
+    renamed = rename(state_dict, naming)
+    if renamed.left_over:
+        raise ValueError(f"{renamed.left_over[0]!r} is no {naming} name of a Mask2Former or DeepDPS weight")
+    return renamed.weights
 
 
 def _split(name: str, value: Tensor) -> dict[str, Tensor]:
