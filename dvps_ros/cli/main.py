@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -32,10 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dvps_ros {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=OneLineParser)
     for name in SUBCOMMANDS:
-        module = f"dvps_ros.cli.{name}"
-        if importlib.util.find_spec(module) is None:
-            continue
-        subcommand = importlib.import_module(module)
+        subcommand = importlib.import_module(f"dvps_ros.cli.{name}")
         subcommand.add_parser(subparsers)
         subparsers.choices[name].set_defaults(run=subcommand.run)
     return parser

@@ -311,7 +311,7 @@ def _renamed(state_dict: Mapping[str, Any], naming: str) -> dict[str, Tensor]:
 
 def _split(name: str, value: Tensor) -> dict[str, Tensor]:
     """Query, key and value stacked in one tensor, taken apart; learned vectors brought to two dimensions."""
-    if _VECTORS.fullmatch(name):
+    if _VECTORS.fullmatch(name) and value.ndim > 1:
         return {name: value.flatten(0, -2)}
     stem, stacked, kind = name.rpartition(".in_proj_")
     names = ("query", "key", "value")

@@ -1,0 +1,185 @@
+"""``dvps convert``: weights of other projects become a model folder, and the segmentation half goes back."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dvps_ros.config import Config
+    from dvps_ros.network import DvpsNet
+    from dvps_ros.network.foreign_files import Checkpoint, Fit
+
+#: The parts of DvpsNet, for the summary.
+SEGMENTATION = ("backbone", "semantic_decoder", "query_decoder", "segment_head")
+PARTS = (*SEGMENTATION, "depth_decoder", "geometry")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the subcommand."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="make a model folder of a Mask2Former or DeepDPS checkpoint, or the reverse",
+        description="Reads Mask2Former in detectron2's names (.pkl, .pth), the DeepDPS authors' checkpoints, "
+        "transformers' Mask2Former (a folder, or a name on the hub that is downloaded once) and model folders of dvps. "
+        "Everything found is loaded; what is missing stays random and is listed. Pickles are read without running "
+        "anything of them.",
+    )
+    parser.add_argument("source", metavar="SOURCE", help="checkpoint file, model folder or hub name")
+    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="folder to write; must not exist yet")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="configuration whose network the weights must fit, e.g. config/deepdps_r50.yaml (default: the sizes that "
+        "the weights have)",
+    )
+    parser.add_argument(
+        "--depth-from-semantic",
+        action="store_true",
+        help="start the depth pixel decoder as a copy of the semantic one",
+    )
+    parser.add_argument(
+        "--to",
+        choices=("dvps", "transformers"),
+        default="dvps",
+        help="what to write; transformers: the segmentation half alone (default: dvps)",
+    )
+    parser.add_argument("--verbose", action="store_true", help="list every weight loaded, missing and left over")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert; ``FileNotFoundError`` or ``ValueError`` says what does not fit, and nothing is written then."""
+    import torch
+
+    from dvps_ros import resources
+    from dvps_ros.config import Config, load_config
+    from dvps_ros.network import build, checkpoints, transformers_folder
+    from dvps_ros.network.foreign_files import load_into, open_checkpoint
+
+    _check_out(args.out)
+    if args.to == "transformers" and args.depth_from_semantic:
+        raise ValueError("--depth-from-semantic has no use with --to transformers, which has no depth")
+    given = load_config(resources.find(args.config)) if args.config else None
+    checkpoint = open_checkpoint(args.source, (given or Config()).network)
+    config = _configuration(checkpoint, given, args.config)
+    torch.manual_seed(config.training.seed)
+    net = build(config.network)
+    fit = load_into(net, checkpoint)
+    if args.depth_from_semantic:
+        net.depth_decoder.load_state_dict(net.semantic_decoder.state_dict())
+    parts = PARTS if args.to == "dvps" else SEGMENTATION
+    lines = _summary(net, checkpoint, fit, parts, args.depth_from_semantic)
+    print("\n".join(lines))
+    if args.verbose:
+        print("\n".join(_listing(fit)))
+    with _appearing(args.out) as folder:
+        if args.to == "transformers":
+            transformers_folder.write(net, folder, config)
+        else:
+            checkpoints.save(net, folder, config)
+        (folder / "README.md").write_text(_card(args, lines))
+    print(f"{args.out} written")
+    return 0
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ValueError(f"--out {out} exists already; name another folder, or remove it")
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its name when all is written, and goes away when something fails."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield folder
+        umask = os.umask(0)
+        os.umask(umask)
+        # mkdtemp's folder and safetensors' files are closed to others, such as the robot's own user.
+        folder.chmod(0o777 & ~umask)
+        for path in folder.iterdir():
+            path.chmod(0o666 & ~umask)
+        os.replace(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _configuration(checkpoint: Checkpoint, given: Config | None, file: str | None) -> Config:
+    """The configuration to write: ``given``, or the checkpoint's; ``ValueError`` where both do not go together."""
+    from dvps_ros.config import Config
+    from dvps_ros.labels import LABEL_SETS
+    from dvps_ros.network.sizes import difference
+
+    if given is None:
+        config = replace(checkpoint.config or Config(), network=checkpoint.network)
+    elif found := difference(checkpoint.network, given.network):
+        key, theirs, wanted = found
+        raise ValueError(f"{checkpoint.source} does not fit {file}: {key} is {_plain(theirs)}, not {_plain(wanted)}")
+    else:
+        config = given
+    labels = LABEL_SETS[config.labels]
+    if config.network.classes != len(labels):
+        raise ValueError(
+            f"{checkpoint.source} has {config.network.classes} classes, the class table {config.labels} {len(labels)}"
+        )
+    for index, (theirs, ours) in enumerate(zip(checkpoint.class_names, labels.names, strict=False)):
+        if not theirs.startswith("LABEL_") and _word(theirs) != _word(ours):
+            print(f"note: class {index} is {theirs!r} in {checkpoint.source}, {ours!r} here", file=sys.stderr)
+    # These weights are the starting point now.
+    backbone = replace(config.network.backbone, pretrained="")
+    return replace(config, network=replace(config.network, backbone=backbone))
+
+
+def _plain(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _word(text: str) -> str:
+    return "".join(filter(str.isalpha, text.lower()))
+
+
+def _summary(net: DvpsNet, checkpoint: Checkpoint, fit: Fit, parts: tuple[str, ...], copied: bool) -> list[str]:
+    """One line on the checkpoint, one on each of the network's ``parts``, one on what is left over."""
+    c = net.config
+    sizes = f"{c.backbone.kind} {_plain(c.backbone.depths)}, width {c.width}, {c.queries} queries, {c.classes} classes"
+    lines = [f"{Path(checkpoint.source).name}: names of {checkpoint.naming}; {sizes}"]
+    for part in parts:
+        loaded = sum(name.startswith(f"{part}.") for name in fit.loaded)
+        missing = sum(name.startswith(f"{part}.") for name in fit.missing)
+        note = f", {missing} missing: random until trained" if missing else ""
+        if part == "depth_decoder" and copied:
+            note = ", copied from the semantic decoder"
+        lines.append(f"  {part:<17}{loaded:4} of {loaded + missing:4} loaded{note}")
+    lines.append(f"  {len(fit.left_over)} left over" + (f": {_some(fit.left_over)}" if fit.left_over else ""))
+    return lines
+
+
+def _some(names: tuple[str, ...], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", ... (all with --verbose)" if len(names) > most else "")
+
+
+def _listing(fit: Fit) -> list[str]:
+    groups = (("loaded", fit.loaded), ("missing", fit.missing), ("left over", fit.left_over))
+    return [f"{label:<10}{name}" for label, names in groups for name in names]
+
+
+def _card(args: argparse.Namespace, lines: list[str]) -> str:
+    """A model card that says where the weights come from and which of them are not trained."""
+    summary = "\n".join(lines)
+    use = (
+        "The segmentation half, for `Mask2FormerForUniversalSegmentation.from_pretrained`."
+        if args.to == "transformers"
+        else "What is random above says nothing until it is trained: `dvps train --init` starts from this folder."
+    )
+    origin = "Converted by `dvps convert`; the license of the source applies."
+    return "\n\n".join((f"# {args.out.name}", origin, f"```\n{summary}\n```", use)) + "\n"
