@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialized
 from torch import Tensor
 
 from dvps_ros.config import Config, NetworkConfig, load_config, save_config
@@ -41,7 +42,8 @@ def save(net: DvpsNet, folder: str | Path, config: Config | None = None, half: b
     tensors = {name: value for name, value in tensors.items() if not is_derived(name)}
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{WEIGHTS_FILE}.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
+    # save_file would make a file that only its owner may read, whatever the umask says
+    partial.write_bytes(serialized(tensors, metadata={"format": "pt"}))
     digest = _sha256(partial)
     os.replace(partial, folder / WEIGHTS_FILE)
     _write(folder / HASH_FILE, f"{digest}  {WEIGHTS_FILE}\n")
