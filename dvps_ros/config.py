@@ -231,6 +231,23 @@ class Config:
     street: StreetConfig = field(default_factory=StreetConfig)
 
 
+@dataclass(frozen=True)
+class PairConfig:
+    """Two networks of transformers instead of one of ours: ``pair.yaml`` of a model folder."""
+
+    segmentation: str = option("", "Mask2Former with panoptic classes: folder, also beside the file, or hub name.")
+    depth: str = option("", "Metric Depth Anything or ZoeDepth: folder, also beside the file, or hub name.")
+    labels: str = option(
+        "", "YAML that says which classes are things, drivable and sky; empty: a known one (config/labels) that fits."
+    )
+    depth_size: int = option(
+        0, "One side of the depth network's input in pixels, the other in proportion; 0: what it was trained at.", low=0
+    )
+    input: InputConfig = field(default_factory=InputConfig)
+    merge: MergeConfig = field(default_factory=MergeConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)
+
+
 # --- the nodes --------------------------------------------------------------------------------------------------------
 
 
@@ -239,8 +256,12 @@ class PerceptionConfig:
     """Parameters of the perception node, one ROS parameter each; those marked runtime may be set while it runs."""
 
     model: str = option(
-        "models/street", "Model folder: absolute, or relative to the working directory or the package's share folder."
+        "models/street",
+        "Model folder: absolute, or relative to the working directory or the package's share folder; or pair, for the "
+        "two networks that segmentation and depth name.",
     )
+    segmentation: str = option("", "With model pair: a Mask2Former of transformers, folder or hub name.")
+    depth: str = option("", "With model pair: a metric depth network of transformers, folder or hub name.")
     device: str = option("auto", "Where the network runs: auto, cpu, cuda or cuda:N.")
     precision: Literal["auto", "32", "16", "bf16"] = option("auto", "Arithmetic; auto: 16 on CUDA, 32 elsewhere.")
     autostart: bool = option(False, "Configure and activate without a lifecycle manager.")
@@ -348,19 +369,20 @@ class LabelConfig:
 # --- loading and writing ----------------------------------------------------------------------------------------------
 
 
-def load_config(path: str | Path) -> Config:
+def load_config(path: str | Path, cls: type = Config) -> Any:
     """Read a YAML configuration.
 
     Parameters
     ----------
     path : a ``.yaml`` file; keys left out keep their defaults, ``base: name.yaml`` starts from a file beside it.
+    cls : the dataclass that it fills.
 
     Raises
     ------
     FileNotFoundError : naming a missing file.
     ValueError : naming the path of an unknown key, a value of the wrong type, or one outside its range.
     """
-    return from_dict(Config, _read(Path(path)), str(path))
+    return from_dict(cls, _read(Path(path)), str(path))
 
 
 def save_config(config: Config, path: str | Path) -> None:

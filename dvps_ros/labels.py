@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import colorsys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 #: One class holds at most this many instances: panoptic value = class * DIVISOR + instance.
 DIVISOR = 1000
@@ -139,3 +144,63 @@ SEMKITTI = _label_set(
 )
 
 LABEL_SETS = {labels.name: labels for labels in (CITYSCAPES, SEMKITTI)}
+
+
+def read_label_set(path: str | Path, names: Sequence[str]) -> LabelSet:
+    """The class table of a checkpoint with K ``names``, from a YAML that tells what they mean.
+
+    The YAML has ``name``, either ``things`` or ``stuff`` (the others are the rest), and optionally ``drivable`` and
+    ``sky``: lists of class names, capitals and surrounding spaces aside. Colors are made up.
+
+    Raises ``FileNotFoundError`` or ``ValueError`` naming what is missing, unknown, or no class of the checkpoint.
+    """
+    tree = _read_yaml(Path(path))
+    if ("things" in tree) == ("stuff" in tree):
+        raise ValueError(f"{path}: exactly one of things and stuff must be given")
+    groups = {key: _indices(tree[key], names, f"{path}: {key}") for key in _GROUPS if key in tree}
+    things = groups.get("things", frozenset(range(len(names))) - groups.get("stuff", frozenset()))
+    is_thing = tuple(i in things for i in range(len(names)))
+    empty: frozenset[int] = frozenset()
+    return LabelSet(
+        tree["name"],
+        tuple(name.strip() for name in names),
+        is_thing,
+        tuple(_color(i) for i in range(len(names))),
+        groups.get("drivable", empty),
+        groups.get("sky", empty),
+    )
+
+
+_GROUPS = ("things", "stuff", "drivable", "sky")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no class table {path}")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path}: expected a mapping, got {type(tree).__name__}")
+    if unknown := [key for key in tree if key not in ("name", *_GROUPS)]:
+        raise ValueError(f"{path}: unknown key {unknown[0]!r}; known are name, {', '.join(_GROUPS)}")
+    if not isinstance(tree.get("name"), str) or not tree["name"]:
+        raise ValueError(f"{path}: name must be a word, got {tree.get('name')!r}")
+    return tree
+
+
+def _indices(wanted: Any, names: Sequence[str], where: str) -> frozenset[int]:
+    if not isinstance(wanted, list) or not all(isinstance(name, str) for name in wanted):
+        raise ValueError(f"{where} must be a list of class names, got {wanted!r}")
+    known = {name.strip().casefold(): index for index, name in enumerate(names)}
+    if unknown := [name for name in wanted if name.strip().casefold() not in known]:
+        raise ValueError(f"{where}: {unknown[0]!r} is none of the {len(names)} classes")
+    return frozenset(known[name.strip().casefold()] for name in wanted)
+
+
+def _color(index: int) -> tuple[int, int, int]:
+    """RGB of a class that has no customary color: hues a golden ratio apart are the farthest from those before."""
+    hue, shade = (index * 0.618034) % 1.0, index % 3
+    red, green, blue = colorsys.hsv_to_rgb(hue, (0.9, 0.55, 0.75)[shade], (0.95, 0.8, 0.55)[shade])
+    return round(255 * red), round(255 * green), round(255 * blue)

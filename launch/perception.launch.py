@@ -12,7 +12,9 @@ from dvps_ros import resources
 from launch import LaunchDescription
 
 ARGUMENTS = {
-    "model": ("", "Model folder; empty: what params_file or the node's default says."),
+    "model": ("", "Model folder, or pair; empty: what params_file or the node's default says."),
+    "segmentation": ("", "With model pair: a Mask2Former of transformers, folder or hub name."),
+    "depth": ("", "With model pair: a metric depth network of transformers, folder or hub name."),
     "image": ("image", "Topic of the camera's images."),
     "camera_info": ("", "Topic of the camera's calibration; empty: camera_info beside the image."),
     "device": ("", "auto, cpu, cuda or cuda:N; empty: what params_file or the node's default says."),
@@ -38,7 +40,7 @@ def start(context):
     overrides = {
         "autostart": given["autostart"].lower() == "true",
         "use_sim_time": given["use_sim_time"].lower() == "true",
-        **{name: given[name] for name in ("model", "device") if given[name]},
+        **{name: given[name] for name in ("model", "segmentation", "depth", "device") if given[name]},
     }
     parameters = given["params_file"] or str(resources.find("config/perception.yaml"))
     perception = Node(

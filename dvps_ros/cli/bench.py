@@ -86,10 +86,10 @@ def _perceiver(args: argparse.Namespace) -> Perceiver:
     from dvps_ros import resources
     from dvps_ros.config import load_config
     from dvps_ros.network import build
-    from dvps_ros.runtime import Perceiver
+    from dvps_ros.runtime import Perceiver, load_perceiver
 
     if args.model:
-        perceiver = Perceiver.load(resources.find(args.model), args.device, args.precision)
+        perceiver = load_perceiver(args.model, args.device, args.precision)
     else:
         config = load_config(resources.find(args.config))
         # Random weights are sure of nothing: keep every query, so that merging has at least its usual work.

@@ -95,12 +95,10 @@ def run(args: argparse.Namespace) -> int:
 
 def load_teacher(args: argparse.Namespace) -> tuple[Perceiver, str]:
     """The model that labels, and what tells it apart from others."""
-    from dvps_ros import resources
-    from dvps_ros.network.checkpoints import model_hash
-    from dvps_ros.runtime import Perceiver
+    from dvps_ros.runtime import load_perceiver
 
-    folder = resources.find(args.model)
-    return Perceiver.load(folder, args.device, args.precision), model_hash(folder)
+    teacher = load_perceiver(args.model, args.device, args.precision)
+    return teacher, teacher.digest
 
 
 def survey(source: Source, config: LabelConfig) -> list[int]:

@@ -47,15 +47,14 @@ def run(args: argparse.Namespace) -> int:
     """Predict and write; ``FileNotFoundError`` or ``ValueError`` names a missing or broken picture or model."""
     from dataclasses import replace
 
-    from dvps_ros import resources
-    from dvps_ros.runtime import Perceiver
+    from dvps_ros.runtime import load_perceiver
 
     pictures = _pictures(args.images)
     if args.fx is None and any(getattr(args, name) is not None for name in CAMERA):
         raise ValueError("--fy, --cx and --cy need --fx")
     if args.out.exists() and not args.out.is_dir():
         raise ValueError(f"--out {args.out} is not a folder")
-    perceiver = Perceiver.load(resources.find(args.model), args.device, args.precision)
+    perceiver = load_perceiver(args.model, args.device, args.precision)
     if args.score is not None:
         perceiver.merge_config = replace(perceiver.merge_config, score_threshold=args.score)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import SetBool, Trigger
 
-from dvps_ros import resources
 from dvps_ros.config import PerceptionConfig
-from dvps_ros.network.checkpoints import model_hash
 from dvps_ros.nodes import image_conversion, synchronizer
 from dvps_ros.nodes.camera_input import CameraInput, ImageMessage
 from dvps_ros.nodes.diagnostics import Statistics, device_facts, diagnostic_array
@@ -25,7 +23,7 @@ from dvps_ros.nodes.outputs import Frame, Outputs
 from dvps_ros.nodes.parameters import NodeParameters
 from dvps_ros.nodes.process import GRACE, one_line, run
 from dvps_ros.nodes.worker import LatestWorker
-from dvps_ros.runtime import NonFiniteOutputError, Perceiver
+from dvps_ros.runtime import NonFiniteOutputError, Perceiver, load_perceiver, locate
 from dvps_ros.structures import Intrinsics
 
 #: Seconds that a transition waits for the frame in work.
@@ -51,10 +49,10 @@ class PerceptionNode(LifecycleNode):
 
     Parameters
     ----------
-    load : makes the perceiver from a model folder, a device and a precision.
+    load : makes the perceiver from a model, a device, a precision, and a pair's two networks.
     """
 
-    def __init__(self, load: Callable[[Path, str, str], Perceiver] = Perceiver.load, **options) -> None:
+    def __init__(self, load: Callable[[Path, str, str, str, str], Perceiver] = load_perceiver, **options) -> None:
         super().__init__("perception", **options)
         self._load = load
         self._declared = NodeParameters(self, PerceptionConfig, self._on_parameters)
@@ -151,16 +149,18 @@ class PerceptionNode(LifecycleNode):
     def _configure(self) -> None:
         if self._declared.problems:
             raise ValueError(self._declared.problems[0])
-        folder = resources.find(self.settings.model)
+        given = self.settings
+        model = locate(given.model)
         started = time.perf_counter()
-        self._perceiver = self._load(folder, self.settings.device, self.settings.precision)
+        self._perceiver = self._load(model, given.device, given.precision, given.segmentation, given.depth)
         self._perceiver.warm_up()
         self._apply_thresholds()
         self._outputs = Outputs(self)
         self._worker = LatestWorker(self._process, lambda job: self._statistics.dropped("replaced"), self._lost)
-        self._model_facts = {"model": str(folder), "model sha256": model_hash(folder)}
+        name = " + ".join(filter(None, (str(model), given.segmentation, given.depth)))
+        self._model_facts = {"model": name, "model sha256": self._perceiver.digest}
         took = time.perf_counter() - started
-        self.get_logger().info(f"model {folder} on {self._perceiver.device}, ready after {took:.1f} s")
+        self.get_logger().info(f"model {name} on {self._perceiver.device}, ready after {took:.1f} s")
 
     def _stop_input(self) -> None:
         with self._publishing:

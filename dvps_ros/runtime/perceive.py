@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dvps_ros.config import Config
-from dvps_ros.labels import LABEL_SETS
+from dvps_ros.config import Config, PairConfig
+from dvps_ros.labels import LABEL_SETS, LabelSet
 from dvps_ros.network import checkpoints
 from dvps_ros.runtime.preprocess import network_size, preprocess
 from dvps_ros.scene.merge import merge
 from dvps_ros.scene.track import Tracker
-from dvps_ros.structures import Intrinsics, Prediction, Scene
+from dvps_ros.structures import Intrinsics, Scene
 
 Precision = Literal["auto", "32", "16", "bf16"]
 _DTYPES = {"32": torch.float32, "16": torch.float16, "bf16": torch.bfloat16}
+_PARTS = ("class_logits", "mask_embedding", "mask_features", "depth_embedding", "backup_embedding", "depth_features")
 
 
 class NonFiniteOutputError(RuntimeError):
@@ -41,17 +42,27 @@ class Perceiver:
     config : its input size, canonical focal length, class table and merging thresholds.
     device : ``"auto"`` takes CUDA where there is one; else as torch names devices.
     precision : ``"32"``, ``"16"`` or ``"bf16"``; ``"auto"`` is 16 on CUDA and 32 elsewhere.
+    labels : the class table; None: the one that the configuration names.
 
     Attributes
     ----------
     labels : the class table of its scenes.
+    digest : SHA-256 of the weights, 64 hexadecimal digits; empty where they came from no file.
     merge_config : thresholds of merging; may be replaced between steps.
     timings : seconds of the last step by stage: preprocess, network, merge, track.
     """
 
-    def __init__(self, network: nn.Module, config: Config, device: str = "auto", precision: Precision = "auto") -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        config: Config | PairConfig,
+        device: str = "auto",
+        precision: Precision = "auto",
+        labels: LabelSet | None = None,
+    ) -> None:
         self.config = config
-        self.labels = LABEL_SETS[config.labels]
+        self.labels = labels or LABEL_SETS[config.labels]
+        self.digest = ""
         self.merge_config = config.merge
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
@@ -67,7 +78,9 @@ class Perceiver:
         that is not there.
         """
         config = checkpoints.load_model_config(folder)
-        return cls(checkpoints.load(folder, choose_device(device)), config, device, precision)
+        perceiver = cls(checkpoints.load(folder, choose_device(device)), config, device, precision)
+        perceiver.digest = checkpoints.model_hash(folder)
+        return perceiver
 
     def step(self, image: np.ndarray, intrinsics: Intrinsics | None = None) -> Scene:
         """Labels, depth and tracked segments of the next frame.
@@ -100,8 +113,9 @@ class Perceiver:
             size = network_size(image.shape[:2], self.config.input)
             depth_scale, metric = self._depth_scale(image.shape[:2], size, intrinsics)
         with self._stage("network"):
-            prediction = self._predict(images)
-            check_finite(prediction)
+            with self._arithmetic():
+                prediction = self.network(images)
+            check_finite({name: getattr(prediction, name) for name in _PARTS})
         with self._stage("merge"):
             scene = merge(prediction, 0, size, image.shape[:2], self.labels, self.merge_config, depth_scale, metric)
         with self._stage("track"):
@@ -124,19 +138,15 @@ class Perceiver:
         """Forget all instances: the next frame's are numbered anew."""
         self.tracker.reset()
 
-    def _predict(self, images: Tensor) -> Prediction:
-        with torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "32"):
-            return self.network(images)
+    def _arithmetic(self) -> torch.autocast:
+        return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "32")
 
     def _depth_scale(
         self, image_size: tuple[int, int], size: tuple[int, int], intrinsics: Intrinsics | None
     ) -> tuple[float, bool]:
         """Factor on the network's depth, and whether the result is in metres."""
-        if intrinsics is None or not intrinsics.valid:
+        if not is_calibrated(intrinsics, image_size):
             return 1.0, False
-        if (intrinsics.height, intrinsics.width) != tuple(image_size):
-            height, width = image_size
-            raise ValueError(f"the camera is {intrinsics.width}x{intrinsics.height}, the image {width}x{height}")
         canonical = self.config.network.canonical_focal
         return (1.0 if canonical is None else intrinsics.resized(size[1], size[0]).fx / canonical), True
 
@@ -147,6 +157,16 @@ class Perceiver:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.timings[name] = time.perf_counter() - start
+
+
+def is_calibrated(intrinsics: Intrinsics | None, image_size: tuple[int, int]) -> bool:
+    """Whether the camera of an image of ``image_size`` (H, W) is known; ``ValueError`` when it is of another size."""
+    if intrinsics is None or not intrinsics.valid:
+        return False
+    height, width = image_size
+    if (intrinsics.height, intrinsics.width) != (height, width):
+        raise ValueError(f"the camera is {intrinsics.width}x{intrinsics.height}, the image {width}x{height}")
+    return True
 
 
 def choose_device(device: str | torch.device) -> torch.device:
@@ -171,10 +191,9 @@ def choose_precision(precision: Precision, device: torch.device) -> str:
     return precision
 
 
-def check_finite(prediction: Prediction) -> None:
-    """Raise ``NonFiniteOutputError`` naming the parts of a prediction that hold NaN or infinity."""
-    names = ("class_logits", "mask_embedding", "mask_features", "depth_embedding", "backup_embedding", "depth_features")
-    finite = torch.stack([getattr(prediction, name).isfinite().all() for name in names]).tolist()
+def check_finite(output: Mapping[str, Tensor]) -> None:
+    """Raise ``NonFiniteOutputError`` naming the parts of an output, of any shape, that hold NaN or infinity."""
+    finite = torch.stack([part.isfinite().all() for part in output.values()]).tolist()
     if not all(finite):
-        broken = ", ".join(name for name, good in zip(names, finite, strict=True) if not good)
+        broken = ", ".join(name for name, good in zip(output, finite, strict=True) if not good)
         raise NonFiniteOutputError(f"the network's output is not finite: {broken}")

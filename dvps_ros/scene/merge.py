@@ -53,12 +53,53 @@ def merge(
     output_size = output_size or size
     queries, classes, scores = kept_queries(prediction.class_logits[index], config.score_threshold, labels)
     kept = prediction.select(index, queries)
-
-    winner, probability = _win_pixels(kept, scores, size, config)  # (H, W) index into the kept queries or -1; (H, W)
+    winner, probability = _win_pixels(kept.mask_logits[0], scores, size, config)  # index into the kept or -1
     winner, probability = (_resize_nearest(x, output_size) for x in (winner, probability))
-    ids = _segment_ids(classes, winner, labels)  # (N,)
-
     depth = _own_depth(kept, winner, size).clamp(0, prediction.max_depth) * depth_scale
+    return _scene(classes, scores, winner, probability, depth, labels, metric)
+
+
+@torch.no_grad()
+def merge_masks(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    depth: Tensor,
+    size: tuple[int, int],
+    labels: LabelSet,
+    config: MergeConfig,
+    metric: bool = True,
+) -> Scene:
+    """Labels as ``merge`` gives them, with the depth of another network.
+
+    Parameters
+    ----------
+    class_logits : (Q, K+1), the last column "no object".
+    mask_logits : (Q, h, w) at 1/4 of the padded image.
+    depth : (H', W') float32, metres.
+    size : (H, W) of the network's image before padding (padding is at the bottom and right).
+    labels, config, metric : as in ``merge``.
+
+    Returns
+    -------
+    Scene : maps of the depth's size.
+    """
+    queries, classes, scores = kept_queries(class_logits, config.score_threshold, labels)
+    winner, probability = _win_pixels(mask_logits[queries], scores, size, config)
+    winner, probability = (_resize_nearest(x, tuple(depth.shape)) for x in (winner, probability))
+    return _scene(classes, scores, winner, probability, depth, labels, metric)
+
+
+def _scene(
+    classes: Tensor,
+    scores: Tensor,
+    winner: Tensor,
+    probability: Tensor,
+    depth: Tensor,
+    labels: LabelSet,
+    metric: bool,
+) -> Scene:
+    """The scene of N kept queries, given which of them owns each pixel of the output (-1: none)."""
+    ids = _segment_ids(classes, winner, labels)  # (N,)
     panoptic = torch.cat([ids, ids.new_tensor([VOID])])[winner].int()  # -1 reads the last entry: void
     confidence = torch.cat([scores, scores.new_zeros(1)])[winner] * probability
     return Scene(panoptic, depth, confidence, _segments(ids, winner, scores, depth, metric), metric)
@@ -78,12 +119,14 @@ def kept_queries(class_logits: Tensor, threshold: float, labels: LabelSet) -> tu
     return queries, classes[queries], scores[queries]
 
 
-def _win_pixels(kept: Prediction, scores: Tensor, size: tuple[int, int], config: MergeConfig) -> tuple[Tensor, Tensor]:
+def _win_pixels(
+    mask_logits: Tensor, scores: Tensor, size: tuple[int, int], config: MergeConfig
+) -> tuple[Tensor, Tensor]:
     """Which kept query owns each pixel (-1: none) and its mask probability there, both (H, W)."""
     count = len(scores)
     if count == 0:
         return scores.new_full(size, -1, dtype=torch.long), scores.new_zeros(size)
-    masks = _upsample(kept.mask_logits[0].float(), size).sigmoid_()  # (N, H, W)
+    masks = _upsample(mask_logits.float(), size).sigmoid_()  # (N, H, W)
     own_mask = torch.ge(masks, config.mask_threshold, out=torch.empty_like(masks)).flatten(1).sum(1)  # (N,)
     best, winner = masks.mul_(scores[:, None, None]).max(0)
     probability = best / scores[winner]

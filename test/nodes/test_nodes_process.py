@@ -22,7 +22,7 @@ from dvps_ros.nodes.process import run
 
 class Perceiver(QuickPerceiver):
     @classmethod
-    def load(cls, folder, device="auto", precision="auto"):
+    def load(cls, model, *_):
         print("loading", flush=True)
         time.sleep({loading})
         return cls()

@@ -1,0 +1,49 @@
+"""Which perceiver a model's name or folder means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dvps_ros import resources
+from dvps_ros.config import PairConfig
+from dvps_ros.runtime.perceive import Perceiver, Precision
+
+#: The model's name that stands for two networks given by their own names.
+PAIR = "pair"
+PAIR_FILE = "pair.yaml"
+
+
+def locate(model: str | Path) -> Path:
+    """The folder that ``model`` means, or ``Path("pair")``; ``FileNotFoundError`` when there is none."""
+    return Path(PAIR) if str(model) == PAIR else resources.find(model)
+
+
+def load_perceiver(
+    model: str | Path,
+    device: str = "auto",
+    precision: Precision = "auto",
+    segmentation: str = "",
+    depth: str = "",
+) -> Perceiver:
+    """The perceiver of a model, ready on its device.
+
+    Parameters
+    ----------
+    model : folder of a network, or one with ``pair.yaml``; or ``"pair"``, for ``segmentation`` and ``depth``.
+    device, precision : as for ``Perceiver``.
+    segmentation, depth : with ``"pair"``, folders or hub names of transformers networks.
+
+    Raises ``FileNotFoundError`` or ``ValueError`` in one line naming what is missing or wrong.
+    """
+    found = locate(model)
+    if found != Path(PAIR):
+        if segmentation or depth:
+            raise ValueError(f"segmentation and depth go with model {PAIR}, not with {model}")
+        if not (found / PAIR_FILE).is_file():
+            return Perceiver.load(found, device, precision)
+    # Only now: importing these networks takes a second.
+    from dvps_ros.runtime.pair import PairPerceiver
+
+    if found != Path(PAIR):
+        return PairPerceiver.load(found, device, precision)
+    return PairPerceiver.of(PairConfig(segmentation=segmentation, depth=depth), None, device, precision)
