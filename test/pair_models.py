@@ -14,6 +14,9 @@ from transformers import (
 
 from dvps_ros.labels import CITYSCAPES
 
+# Small tensors gain nothing from threads, and lose much where other processes want the cores.
+torch.set_num_threads(1)
+
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 MAX_DEPTH = 80  # transformers wants a whole number
 

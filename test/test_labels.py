@@ -2,7 +2,7 @@
 
 import pytest
 
-from dvps_ros.labels import CITYSCAPES, DIVISOR, LABEL_SETS, SEMKITTI, VOID, VOID_CLASS, LabelSet
+from dvps_ros.labels import CITYSCAPES, DIVISOR, LABEL_SETS, SEMKITTI, VOID, VOID_CLASS, LabelSet, read_label_set
 
 
 @pytest.mark.parametrize("labels", [CITYSCAPES, SEMKITTI], ids=lambda labels: labels.name)
@@ -49,3 +49,36 @@ def test_mistakes_are_named():
         LabelSet("x", ("a", "b"), (True,), ((0, 0, 0), (1, 1, 1)))
     with pytest.raises(ValueError, match="is no class"):
         LabelSet("x", ("a",), (True,), ((0, 0, 0),), sky=frozenset({1}))
+
+
+def test_a_table_read_for_names(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nstuff: [Floor, 'road, route', sky]\ndrivable: [floor, 'road, route']\nsky: [sky]\n")
+    labels = read_label_set(path, ["Sky", "cart ", "floor", "road, route"])
+    assert (labels.name, labels.names) == ("mine", ("Sky", "cart", "floor", "road, route"))
+    assert labels.things == (1,)
+    assert (labels.drivable, labels.sky, labels.obstacles) == ({2, 3}, {0}, {1})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x", "exactly one of things and stuff"),
+        ("name: x\nthings: [a]\nstuff: [b]", "exactly one of things and stuff"),
+        ("name: x\nthings: [tank]", "things: 'tank' is none of the 2 classes"),
+        ("name: x\nthings: [a]\nsky: b", "sky must be a list of class names, got 'b'"),
+        ("name: x\nthings: [a]\nskies: [b]", "unknown key 'skies'"),
+        ("things: [a]", "name must be a word, got None"),
+        ("[a]", "expected a mapping, got list"),
+        ("name: [", "not valid YAML"),
+    ],
+)
+def test_mistakes_in_a_table_are_one_line(tmp_path, text, message):
+    path = tmp_path / "table.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_label_set(path, ["a", "b"])
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(FileNotFoundError, match="no class table"):
+        read_label_set(tmp_path / "none.yaml", ["a"])

@@ -54,23 +54,21 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; raises ``FileNotFoundError`` or ``ValueError`` before anything is written."""
     from dataclasses import replace
 
-    from dvps_ros import resources
+    from dvps_ros.config import Config, DataConfig
     from dvps_ros.datasets.formats import open_split
     from dvps_ros.datasets.predictions import PredictionWriter
-    from dvps_ros.network.checkpoints import load_model_config
-    from dvps_ros.runtime import Perceiver
+    from dvps_ros.runtime import load_perceiver
 
     if args.json is not None and args.json.is_dir():
         raise ValueError(f"--json {args.json} is a folder, not a file")
-    folder = resources.find(args.model)
-    config = load_model_config(folder)
-    data = replace(config.data, root=args.data, format=args.format or config.data.format)
-    reader = open_split(data, args.split)
-    if reader.labels.name != config.labels:
-        raise ValueError(f"{args.model} knows the classes of {config.labels}, {args.data} has {reader.labels.name}'s")
+    perceiver = load_perceiver(args.model, args.device, args.precision)
+    data = perceiver.config.data if isinstance(perceiver.config, Config) else DataConfig()
+    reader = open_split(replace(data, root=args.data, format=args.format or data.format), args.split)
+    if reader.labels.name != perceiver.labels.name:
+        known = perceiver.labels.name
+        raise ValueError(f"{args.model} knows the classes of {known}, {args.data} has {reader.labels.name}'s")
     if args.limit is not None:
         reader.files = reader.files[: args.limit]
-    perceiver = Perceiver.load(folder, device=args.device, precision=args.precision)
     writer = None if args.predictions is None else PredictionWriter(args.predictions, reader.labels)
 
     report = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForDepthEstimation, Mask2FormerForUniversalSegmentation, PretrainedConfig
 from transformers.utils import cached_file
+from transformers.utils import logging as transformers_logging
 
 from dvps_ros import resources
 from dvps_ros.config import InputConfig, PairConfig, load_config
@@ -224,11 +226,24 @@ def _settings(role: str, source: str) -> PretrainedConfig:
 
 
 def _weights(role: str, source: str, kind: Any) -> nn.Module:
-    model, info = _had(role, source, lambda: kind.from_pretrained(source, output_loading_info=True))
+    with _no_progress_bars():
+        model, info = _had(role, source, lambda: kind.from_pretrained(source, output_loading_info=True))
     # What is missing would silently stay random.
     if missing := sorted(key for key in info["missing_keys"] if not any(part in key for part in _UNUSED)):
         raise ValueError(f"{role}: {source} lacks {missing[0]} ({len(missing)} weights in all)")
     return model.float()
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """A robot's log is no place for them."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _had(role: str, source: str, get: Any) -> Any:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
+from pair_models import save_depth, save_segmentation
 
 from dvps_ros.config import BackboneConfig, Config, InputConfig, MergeConfig, NetworkConfig
 from dvps_ros.network import build, checkpoints
@@ -79,6 +80,17 @@ def test_it_ends_by_itself_with_everything(model, tmp_path):
     assert children(os.getpid()) == []
     for row in ("camera", "answers", "age of an answer", "one frame's work", "PQ", "depth absRel", "objects per frame"):
         assert re.search(rf"^  {re.escape(row)} ", out, re.MULTILINE), row
+    check_files(tmp_path / "out")
+
+
+def test_two_networks_of_transformers_drive_too(tmp_path):
+    pair = tmp_path / "pair"
+    save_segmentation(pair / "segmentation")
+    save_depth(pair / "depth")
+    (pair / "pair.yaml").write_text("{segmentation: segmentation, depth: depth, input: {height: 64, width: 128}}")
+    running = demo(pair, tmp_path / "out", "--seconds", "2")
+    _, error = running.communicate(timeout=150)
+    assert (running.returncode, error) == (0, "")
     check_files(tmp_path / "out")
 
 
