@@ -23,7 +23,7 @@ ROSDEP_NAMES = {
     "yaml": "python3-yaml",
 }
 #: Packages that package.xml leaves to pip, or that come with rclpy.
-FROM_PIP = {"torch", "rosbags", "transformers", "safetensors", "mcap", "lightning", "mujoco", "PIL"}
+FROM_PIP = {"torch", "rosbags", "transformers", "safetensors", "mcap", "lightning", "mujoco", "onnxruntime", "PIL"}
 WITH_RCLPY = {"builtin_interfaces", "rcl_interfaces"}
 
 

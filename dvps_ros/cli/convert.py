@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: The parts of DvpsNet, for the summary.
 SEGMENTATION = ("backbone", "semantic_decoder", "query_decoder", "segment_head")
 PARTS = (*SEGMENTATION, "depth_decoder", "geometry")
+#: Forms of exported programs.
+PROGRAMS = ("torch-export", "aotinductor", "onnx")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -48,10 +50,16 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--to",
-        choices=("dvps", "transformers"),
+        choices=("dvps", "transformers", *PROGRAMS),
         default="dvps",
-        help="what to write; transformers: the segmentation half alone (default: dvps)",
+        help="what to write; transformers: the segmentation half alone; torch-export, aotinductor (compiled for this "
+        "processor, takes minutes) and onnx: a program of one image size for robots, checked against the network "
+        "(default: dvps)",
     )
+    parser.add_argument(
+        "--height", type=int, metavar="PIXELS", help="input height to write into the model (input.height)"
+    )
+    parser.add_argument("--width", type=int, metavar="PIXELS", help="input width to write into the model (input.width)")
     parser.add_argument("--verbose", action="store_true", help="list every weight loaded, missing and left over")
     parser.set_defaults(run=run)
 
@@ -64,19 +72,22 @@ def run(args: argparse.Namespace) -> int:
     from dvps_ros.config import Config, load_config
     from dvps_ros.network import build, checkpoints, transformers_folder
     from dvps_ros.network.foreign_files import load_into, open_checkpoint
+    from dvps_ros.runtime import export
 
     _check_out(args.out)
     if args.to == "transformers" and args.depth_from_semantic:
         raise ValueError("--depth-from-semantic has no use with --to transformers, which has no depth")
     given = load_config(resources.find(args.config)) if args.config else None
     checkpoint = open_checkpoint(args.source, (given or Config()).network)
-    config = _configuration(checkpoint, given, args.config)
+    config = _sized(_configuration(checkpoint, given, args.config), args)
+    if args.to in PROGRAMS:
+        export.check_possible(args.to, config)
     torch.manual_seed(config.training.seed)
     net = build(config.network)
     fit = load_into(net, checkpoint)
     if args.depth_from_semantic:
         net.depth_decoder.load_state_dict(net.semantic_decoder.state_dict())
-    parts = PARTS if args.to == "dvps" else SEGMENTATION
+    parts = SEGMENTATION if args.to == "transformers" else PARTS
     lines = _summary(net, checkpoint, fit, parts, args.depth_from_semantic)
     print("\n".join(lines))
     if args.verbose:
@@ -84,6 +95,10 @@ def run(args: argparse.Namespace) -> int:
     with _appearing(args.out) as folder:
         if args.to == "transformers":
             transformers_folder.write(net, folder, config)
+        elif args.to in PROGRAMS:
+            agreement = export.write(net, folder, config, args.to)
+            lines.append(f"checked against the network: {agreement or 'no, onnxruntime is not installed'}")
+            print(lines[-1])
         else:
             checkpoints.save(net, folder, config)
         (folder / "README.md").write_text(_card(args, lines))
@@ -140,6 +155,14 @@ def _configuration(checkpoint: Checkpoint, given: Config | None, file: str | Non
     return replace(config, network=replace(config.network, backbone=backbone))
 
 
+def _sized(config: Config, args: argparse.Namespace) -> Config:
+    """``config`` with the input size of the command line; ``ValueError`` where it is none."""
+    from dvps_ros.config import apply_overrides
+
+    sizes = {"height": args.height, "width": args.width}
+    return apply_overrides(config, [f"input.{side}={value}" for side, value in sizes.items() if value is not None])
+
+
 def _plain(value: Any) -> str:
     return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
@@ -176,10 +199,11 @@ def _listing(fit: Fit) -> list[str]:
 def _card(args: argparse.Namespace, lines: list[str]) -> str:
     """A model card that says where the weights come from and which of them are not trained."""
     summary = "\n".join(lines)
-    use = (
-        "The segmentation half, for `Mask2FormerForUniversalSegmentation.from_pretrained`."
-        if args.to == "transformers"
-        else "What is random above says nothing until it is trained: `dvps train --init` starts from this folder."
-    )
+    if args.to == "transformers":
+        use = "The segmentation half, for `Mask2FormerForUniversalSegmentation.from_pretrained`."
+    elif args.to in PROGRAMS:
+        use = f"A program ({args.to}) of one image size, in 32 bit: used as any model folder, but not to be trained."
+    else:
+        use = "What is random above says nothing until it is trained: `dvps train --init` starts from this folder."
     origin = "Converted by `dvps convert`; the license of the source applies."
     return "\n\n".join((f"# {args.out.name}", origin, f"```\n{summary}\n```", use)) + "\n"

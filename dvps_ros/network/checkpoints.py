@@ -19,7 +19,16 @@ from dvps_ros.network.backbone import canonical_name, is_derived
 from dvps_ros.network.dvps import DvpsNet, build
 from dvps_ros.network.foreign_names import from_detectron2, from_transformers, to_transformers
 
-__all__ = ["from_detectron2", "from_transformers", "load", "load_model_config", "model_hash", "save", "to_transformers"]
+__all__ = [
+    "file_hash",
+    "from_detectron2",
+    "from_transformers",
+    "load",
+    "load_model_config",
+    "model_hash",
+    "save",
+    "to_transformers",
+]
 
 CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"
@@ -44,7 +53,7 @@ def save(net: DvpsNet, folder: str | Path, config: Config | None = None, half: b
     partial = folder / f"{WEIGHTS_FILE}.partial"
     # save_file would make a file that only its owner may read, whatever the umask says
     partial.write_bytes(serialized(tensors, metadata={"format": "pt"}))
-    digest = _sha256(partial)
+    digest = file_hash(partial)
     os.replace(partial, folder / WEIGHTS_FILE)
     _write(folder / HASH_FILE, f"{digest}  {WEIGHTS_FILE}\n")
     config = replace(config or Config(), network=net.config)
@@ -85,7 +94,7 @@ def load_model_config(folder: str | Path) -> Config:
 
 def model_hash(folder: str | Path) -> str:
     """SHA-256 of a model folder's weights file, 64 hexadecimal digits; ``FileNotFoundError`` where there is none."""
-    return _sha256(_weights_file(Path(folder)))
+    return file_hash(_weights_file(Path(folder)))
 
 
 def _stored_name(name: str) -> str:
@@ -113,7 +122,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     path = _weights_file(folder)
     record = folder / HASH_FILE
     if record.is_file():
-        expected, actual = (record.read_text().split() or [""])[0], _sha256(path)
+        expected, actual = (record.read_text().split() or [""])[0], file_hash(path)
         if actual != expected:
             raise ValueError(f"{path} is damaged or was exchanged: its SHA-256 is {actual}, {record} says {expected!r}")
     try:
@@ -144,7 +153,8 @@ def _write(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def _sha256(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dvps_ros import resources
 from dvps_ros.config import PairConfig
+from dvps_ros.runtime import exported
 from dvps_ros.runtime.perceive import Perceiver, Precision
 
 #: The model's name that stands for two networks given by their own names.
@@ -29,7 +30,8 @@ def load_perceiver(
 
     Parameters
     ----------
-    model : folder of a network, or one with ``pair.yaml``; or ``"pair"``, for ``segmentation`` and ``depth``.
+    model : folder of a network, or one with ``program.yaml`` (exported) or
+        ``pair.yaml``; or ``"pair"``, for ``segmentation`` and ``depth``.
     device, precision : as for ``Perceiver``.
     segmentation, depth : with ``"pair"``, folders or hub names of transformers networks.
 
@@ -39,6 +41,8 @@ def load_perceiver(
     if found != Path(PAIR):
         if segmentation or depth:
             raise ValueError(f"segmentation and depth go with model {PAIR}, not with {model}")
+        if (found / exported.PROGRAM_FILE).is_file():
+            return exported.load(found, device, precision)
         if not (found / PAIR_FILE).is_file():
             return Perceiver.load(found, device, precision)
     # Only now: importing these networks takes a second.

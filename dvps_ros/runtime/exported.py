@@ -1,0 +1,132 @@
+"""Exported programs: a network traced at one size, in a model folder with ``program.yaml``, run without its Python.
+
+A folder holds ``config.yaml``, one program and ``program.yaml``, which names it, its SHA-256 and its size. A program is
+code: load only folders whose origin you trust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dvps_ros.config import Config, load_config, option
+from dvps_ros.network import checkpoints
+from dvps_ros.runtime.perceive import Perceiver, Precision, choose_device
+from dvps_ros.structures import Prediction
+
+PROGRAM_FILE = "program.yaml"
+#: Form of the program -> its file.
+FORMS = {"torch-export": "model.pt2", "aotinductor": "model.aoti.pt2", "onnx": "model.onnx"}
+#: A program's outputs, in order: the tensors of a ``Prediction``.
+OUTPUTS = ("class_logits", "mask_embedding", "mask_features", "depth_embedding", "backup_embedding", "depth_features")
+
+
+@dataclass(frozen=True)
+class ProgramRecord:
+    """What ``program.yaml`` says."""
+
+    form: str = option("", "torch-export, aotinductor or onnx.")
+    sha256: str = option("", "Hash of the program's file.")
+    height: int = option(0, "Height in pixels of the images that the program takes.", low=1)
+    width: int = option(0, "Width in pixels of the images that the program takes.", low=1)
+    torch: str = option("", "Version of torch that made it.")
+
+
+class ExportedNetwork(nn.Module):
+    """A program in a network's place: images (1, 3, H, W), 0..255, of its one size -> ``Prediction``, in float32.
+
+    Parameters: ``program`` maps float32 images to the tensors of ``OUTPUTS``; ``max_depth`` metres at sigmoid = 1.
+    """
+
+    def __init__(self, program: Callable[[Tensor], Any], max_depth: float):
+        super().__init__()
+        self._program = (program,)  # in a tuple: its weights must keep the layout they were traced with
+        self.max_depth = max_depth
+
+    def forward(self, images: Tensor) -> Prediction:
+        """Predict (1, 3, H, W) RGB images, 0..255, uint8 or floating point."""
+        return Prediction(*self._program[0](images.float().contiguous()), max_depth=self.max_depth)
+
+
+def load(folder: str | Path, device: str = "auto", precision: Precision = "auto") -> Perceiver:
+    """The perceiver of an exported folder; pictures of another size are resized to the program's.
+
+    Parameters
+    ----------
+    device : torch-export runs where it is told; AOTInductor and ONNX programs on the CPU (``"auto"`` or ``"cpu"``).
+    precision : ``"auto"`` or ``"32"``.
+
+    Raises ``FileNotFoundError`` or ``ValueError`` naming what is missing, damaged, or not possible with this program.
+    """
+    folder = Path(folder)
+    config = checkpoints.load_model_config(folder)
+    record = _record(folder, config)
+    if precision not in ("auto", "32"):
+        raise ValueError(f"{folder} is exported in 32 bit, precision {precision} is not possible")
+    where = choose_device("cpu" if record.form != "torch-export" and device == "auto" else device)
+    if record.form != "torch-export" and where.type != "cpu":
+        raise ValueError(f"{folder} is exported for the CPU ({record.form}), device {device} is not possible")
+    path = folder / FORMS[record.form]
+    try:
+        program = _OPEN[record.form](path, where)
+    except ValueError:
+        raise
+    except Exception as error:  # every runtime has its own ways to say: another version, another processor
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}, made with torch {record.torch}, does not load here: {reason}") from error
+    perceiver = Perceiver(ExportedNetwork(program, config.network.max_depth), config, str(where), "32")
+    perceiver.digest = record.sha256
+    return perceiver
+
+
+def _record(folder: Path, config: Config) -> ProgramRecord:
+    record = load_config(folder / PROGRAM_FILE, ProgramRecord)
+    if record.form not in FORMS:
+        raise ValueError(f"{folder / PROGRAM_FILE}: form is {record.form!r}, must be one of {', '.join(FORMS)}")
+    path = folder / FORMS[record.form]
+    if not path.is_file():
+        raise FileNotFoundError(f"model folder {folder} has no {path.name}")
+    if (actual := checkpoints.file_hash(path)) != record.sha256:
+        raise ValueError(f"{path} is damaged or was exchanged: its SHA-256 is {actual}, not {record.sha256!r}")
+    if (record.height, record.width) != (config.input.height, config.input.width):
+        raise ValueError(
+            f"{path} takes images of {record.width}x{record.height} alone, "
+            f"{folder / checkpoints.CONFIG_FILE} says {config.input.width}x{config.input.height}"
+        )
+    return record
+
+
+def _open_torch_export(path: Path, device: torch.device) -> Callable[[Tensor], Any]:
+    program = torch.export.load(path)
+    if device.type != "cpu":
+        from torch.export.passes import move_to_device_pass
+
+        program = move_to_device_pass(program, str(device))
+    return program.module()
+
+
+def _open_aotinductor(path: Path, device: torch.device) -> Callable[[Tensor], Any]:
+    return torch._inductor.aoti_load_package(str(path))
+
+
+def _open_onnx(path: Path, device: torch.device) -> Callable[[Tensor], Any]:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ValueError(f"{path} needs onnxruntime: pip install dvps_ros[export]") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(output) for output in session.run(list(OUTPUTS), {"images": images.numpy()})]
+
+    return run
+
+
+_OPEN = {"torch-export": _open_torch_export, "aotinductor": _open_aotinductor, "onnx": _open_onnx}
