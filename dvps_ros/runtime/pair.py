@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 from dvps_ros import resources
 from dvps_ros.config import InputConfig, PairConfig, load_config
 from dvps_ros.labels import LABEL_SETS, VOID_CLASS, LabelSet, read_label_set
+from dvps_ros.network.transformers_folder import from_hub, is_hub_name
 from dvps_ros.runtime.models import PAIR_FILE
 from dvps_ros.runtime.perceive import Perceiver, Precision, check_finite, is_calibrated
 from dvps_ros.runtime.preprocess import network_size, preprocess
@@ -122,7 +122,7 @@ class PairPerceiver(Perceiver):
         cls, config: PairConfig, home: Path | None = None, device: str = "auto", precision: Precision = "auto"
     ) -> PairPerceiver:
         """The pair of a configuration whose folders may lie in ``home``; raises as ``load`` does."""
-        where = {name: _source(name, getattr(config, name), home) for name in ("segmentation", "depth")}
+        where = {name: _folder(name, getattr(config, name), home) for name in ("segmentation", "depth")}
         kinds = {name: _settings(name, source) for name, source in where.items()}
         _check_kinds(where, kinds)
         labels = labels_of(kinds["segmentation"], config.labels, home)
@@ -207,25 +207,32 @@ def labels_of(settings: PretrainedConfig, table: str = "", home: Path | None = N
     )
 
 
-def _source(role: str, name: str, home: Path | None) -> str:
-    """The folder that ``name`` means, else ``name`` itself where it may be one on the hub."""
+def _folder(role: str, name: str, home: Path | None) -> Path:
+    """The folder that ``name`` means, that of the local cache for a name on the hub."""
     if not name:
         raise ValueError(f"{role} is empty: give the folder or hub name of a transformers model")
     if home is not None and (home / name).is_dir():
-        return str(home / name)
+        return home / name
     try:
-        return str(resources.find(name))
+        return resources.find(name)
     except FileNotFoundError:
-        if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-            return name
-        raise FileNotFoundError(f"{role}: no such folder: {name}") from None
+        if not is_hub_name(name):
+            raise FileNotFoundError(f"{role}: no such folder: {name}") from None
+    try:
+        folder = from_hub(name)
+    except ValueError as error:
+        raise ValueError(f"{role}: {error}") from error
+    if not (folder / _PREPROCESSOR).is_file():
+        with suppress(OSError):  # not every checkpoint has one
+            cached_file(name, _PREPROCESSOR)
+    return folder
 
 
-def _settings(role: str, source: str) -> PretrainedConfig:
+def _settings(role: str, source: Path) -> PretrainedConfig:
     return _had(role, source, lambda: AutoConfig.from_pretrained(source))
 
 
-def _weights(role: str, source: str, kind: Any) -> nn.Module:
+def _weights(role: str, source: Path, kind: Any) -> nn.Module:
     with _no_progress_bars():
         model, info = _had(role, source, lambda: kind.from_pretrained(source, output_loading_info=True))
     # What is missing would silently stay random.
@@ -246,7 +253,7 @@ def _no_progress_bars() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _had(role: str, source: str, get: Any) -> Any:
+def _had(role: str, source: Path, get: Any) -> Any:
     try:
         return get()
     except Exception as error:  # a broken folder makes transformers raise almost anything
@@ -254,7 +261,7 @@ def _had(role: str, source: str, get: Any) -> Any:
         raise ValueError(f"{role}: no usable model at {source} ({type(error).__name__}: {lines[0]})") from error
 
 
-def _check_kinds(where: Mapping[str, str], kinds: Mapping[str, PretrainedConfig]) -> None:
+def _check_kinds(where: Mapping[str, Path], kinds: Mapping[str, PretrainedConfig]) -> None:
     kind = kinds["segmentation"].model_type
     if kind != "mask2former":
         raise ValueError(f"segmentation: {where['segmentation']} is a {kind}, not a mask2former")
@@ -265,12 +272,12 @@ def _check_kinds(where: Mapping[str, str], kinds: Mapping[str, PretrainedConfig]
         raise ValueError(f"depth: {where['depth']} estimates {depth.depth_estimation_type} depth, not metres")
 
 
-def _pixels(source: str, default: Mapping[str, Sequence[float]]) -> Mapping[str, Sequence[float]]:
+def _pixels(source: Path, default: Mapping[str, Sequence[float]]) -> Mapping[str, Sequence[float]]:
     """``image_mean`` and ``image_std`` of a checkpoint's preprocessor."""
-    file = cached_file(source, _PREPROCESSOR, _raise_exceptions_for_missing_entries=False)
-    if file is None:
+    file = source / _PREPROCESSOR
+    if not file.is_file():
         return default
-    said = _had("preprocessor", file, lambda: dict(json.loads(Path(file).read_text())))
+    said = _had("preprocessor", file, lambda: dict(json.loads(file.read_text())))
     result = {key: said.get(key, default[key]) for key in default}
     for key, values in result.items():
         if not (isinstance(values, list | tuple) and len(values) == 3 and all(type(v) in (int, float) for v in values)):

@@ -241,11 +241,24 @@ def test_mistakes_are_one_line(models, tmp_path, monkeypatch):
         ((str(text), depth), "segmentation: no usable model at .*text"),
         ((str(tmp_path), depth), "segmentation: no usable model at"),
         ((segmentation, str(tmp_path / "nowhere")), "depth: no such folder: .*nowhere"),
-        (("nobody/nothing", depth), "segmentation: no usable model at nobody/nothing"),
+        (("nobody/nothing", depth), "segmentation: cannot download 'nobody/nothing' from the hub"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=words) as caught:
             load_perceiver("pair", "cpu", "32", *given)
         assert "\n" not in str(caught.value)
+
+
+def test_names_on_the_hub_need_no_network_once_they_are_here(models, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    for name in ("segmentation", "depth"):
+        repository = tmp_path / f"models--somebody--{name}"
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text("0123abcd")
+        (repository / "snapshots").mkdir()
+        (repository / "snapshots" / "0123abcd").symlink_to(models[0] / name)
+    perceiver = load_perceiver("pair", "cpu", "32", "somebody/segmentation", "somebody/depth")
+    assert perceiver.labels is CITYSCAPES
 
 
 def test_weights_that_are_missing_do_not_stay_random(models, tmp_path):
