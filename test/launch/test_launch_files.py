@@ -11,7 +11,10 @@ import pytest
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 OFFERED = {
-    "perception": {"model", "segmentation", "depth", "image", "camera_info", "device", "params_file", "namespace", "rviz"},
+    "perception": {
+        *("model", "segmentation", "depth", "image", "camera_info"),
+        *("device", "params_file", "namespace", "rviz"),
+    },
     "demo": {"model", "device", "seed", "rate", "rviz"},
     "bag": {"bag", "model", "image", "camera_info", "params_file", "rviz"},
 }

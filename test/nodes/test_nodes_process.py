@@ -1,6 +1,7 @@
 """The executables as processes: they end quickly and quietly in every state, and two of them work together."""
 
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,17 @@ def configure(camera):
 
 
 def read_until(process, line):
-    """Read a process's output up to a line."""
-    for found in process.stdout:
-        if found == f"{line}\n":
-            return
-    raise AssertionError(f"{line!r} was not printed")
+    """Read a process's output up to a line; a process that does not print it in time is killed."""
+    deadline, output = threading.Timer(STARTING, process.kill), []
+    deadline.start()
+    try:
+        for found in process.stdout:
+            output.append(found)
+            if found == f"{line}\n":
+                return
+    finally:
+        deadline.cancel()
+    raise AssertionError(f"{line!r} was not printed: {''.join(output)}")
 
 
 def test_a_users_mistake_is_one_line_and_the_unconfigured_node_ends_quietly(start):
