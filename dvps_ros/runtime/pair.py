@@ -107,6 +107,8 @@ class PairPerceiver(Perceiver):
         precision: Precision = "auto",
     ) -> None:
         super().__init__(network, config, device, precision, labels)
+        # Channels last, which suits our network, makes transformers' Mask2Former slower (1.6 times on a CPU).
+        self.network.to(memory_format=torch.contiguous_format)
         self._depth_side, self._depth_multiple = depth_grid(network.depth.config, config.depth_size)
 
     @classmethod
