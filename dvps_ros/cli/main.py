@@ -38,17 +38,26 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``dvps``; returns the exit code: 0, 2 after a user's mistake, 130 after Ctrl-C."""
+    """Run ``dvps``; returns the exit code: 0, 1 when a model fails on a frame, 2 after a user's mistake, 130 after
+    Ctrl-C."""
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)
     except (ValueError, OSError) as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        print(f"dvps {args.command}: {message}", file=sys.stderr)
-        return 2
+        return _failed(args.command, " ".join(str(error).split()) or type(error).__name__, 2)
     except KeyboardInterrupt:
-        print(f"dvps {args.command}: interrupted", file=sys.stderr)
-        return 130
+        return _failed(args.command, "interrupted", 130)
+    except RuntimeError as error:
+        from dvps_ros.runtime import DeviceMemoryError, NonFiniteOutputError
+
+        if not isinstance(error, DeviceMemoryError | NonFiniteOutputError):
+            raise
+        return _failed(args.command, " ".join(str(error).split()), 1)
+
+
+def _failed(command: str, message: str, code: int) -> int:
+    print(f"dvps {command}: {message}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pytest
 
 from dvps_ros.cli import main as cli
 from dvps_ros.cli.main import SUBCOMMANDS, main
+from dvps_ros.runtime import DeviceMemoryError, NonFiniteOutputError
 
 
 def exit_code(*arguments):
@@ -43,10 +44,12 @@ def test_a_bad_argument_is_one_line_and_exit_2(arguments, capsys):
         (ValueError("a key\nis wrong"), 2, "dvps evaluate: a key is wrong\n"),
         (FileNotFoundError("no data set folder x"), 2, "dvps evaluate: no data set folder x\n"),
         (PermissionError(13, "Permission denied", "x"), 2, "dvps evaluate: [Errno 13] Permission denied: 'x'\n"),
+        (NonFiniteOutputError("the output is not finite"), 1, "dvps evaluate: the output is not finite\n"),
+        (DeviceMemoryError("out of memory"), 1, "dvps evaluate: out of memory\n"),
         (KeyboardInterrupt(), 130, "dvps evaluate: interrupted\n"),
     ],
 )
-def test_a_users_mistake_is_one_line(error, code, line, monkeypatch, capsys):
+def test_a_failure_is_one_line(error, code, line, monkeypatch, capsys):
     def fail(args):
         raise error
 
