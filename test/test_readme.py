@@ -25,9 +25,10 @@ def test_a_changed_default_would_be_seen():
 
 
 def test_every_topic_is_listed():
-    rclpy.init()
+    context = rclpy.Context()  # its own: other tests of this process may hold the default one
+    rclpy.init(context=context)
     try:
-        node = LifecycleNode("listed")
+        node = LifecycleNode("listed", context=context)
         outputs = Outputs(node)
         # the lifecycle machinery and every node's own topics aside
         names = {publisher.topic_name for publisher in node.publishers}
@@ -35,7 +36,7 @@ def test_every_topic_is_listed():
         outputs.destroy()
         node.destroy_node()
     finally:
-        rclpy.try_shutdown()
+        rclpy.try_shutdown(context=context)
     published -= {"transition_event"}
     listed = set(re.findall(r"`~/([\w/]+)`", TEXT)) - {"enable", "reset_tracks"}
     assert {"panoptic", "points", "labels"} <= published

@@ -11,7 +11,6 @@ from collections import defaultdict
 from contextlib import contextmanager
 
 import numpy as np
-import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
@@ -164,9 +163,3 @@ def interrupt(process):
 def nearly(a, b):
     """Floats within float32's precision."""
     return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6)
-
-
-def rclpy_session():
-    """Initialise rclpy once for a test process."""
-    if not rclpy.ok():
-        rclpy.init()
