@@ -147,13 +147,12 @@ def _pictures(given: list[Path]) -> list[Path]:
 
 
 def _read(path: Path) -> np.ndarray:
-    import cv2
-    import numpy as np
+    from dvps_ros.datasets.pictures import decode
 
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ValueError(f"{path} is not a picture that OpenCV can read")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    try:
+        return decode(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not a picture that can be used: {error}") from error
 
 
 def _positive(text: str) -> float:

@@ -94,6 +94,7 @@ def test_without_a_camera_there_is_no_cloud(model, picture, tmp_path, capsys):
         ({"--model": "/nowhere/model"}, "/nowhere/model"),
         ({"image": "/nowhere/picture.png"}, "no such picture: /nowhere/picture.png"),
         ({"image": "broken"}, "broken.png is not a picture"),
+        ({"image": "torn"}, "torn.png is not a picture that can be used: truncated picture"),
         ({"image": "twice"}, "under one name"),
         ({"image": "empty"}, "no pictures in folder"),
         ({"--cx": "5"}, "need --fx"),
@@ -102,8 +103,10 @@ def test_without_a_camera_there_is_no_cloud(model, picture, tmp_path, capsys):
 )
 def test_mistakes_are_one_line(change, message, model, picture, tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "torn.png").write_bytes(picture.read_bytes()[:-100])
     (tmp_path / "empty").mkdir()
-    given = {"broken": [tmp_path / "broken.png"], "twice": [picture, picture], "empty": [tmp_path / "empty"]}
+    given = {name: [tmp_path / f"{name}.png"] for name in ("broken", "torn")}
+    given |= {"twice": [picture, picture], "empty": [tmp_path / "empty"]}
     images = [str(path) for path in given.get(change.get("image"), [change.get("image", picture)])]
     options = {"--model": str(model), "--out": str(tmp_path / "out"), **change}
     options.pop("image", None)
