@@ -100,6 +100,9 @@ class MergeConfig:
     overlap_threshold: float = option(
         0.8, "Segments that win a smaller share of their own mask are dropped.", low=0.0, high=1.0, runtime=True
     )
+    backup: bool = option(
+        True, "Depth outside all segments is the backup query's; false: that of the likeliest query, for ablations."
+    )
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,9 @@ class DataConfig:
     flip: float = option(0.5, "Probability of a left-right mirror.", low=0.0, high=1.0)
     color_jitter: bool = option(True, "Vary brightness, contrast, saturation and hue (Liu et al., SSD, ECCV 2016).")
     focal: float = option(2262.52, "fx in pixels of cameras without an intrinsics file (Cityscapes: 2262.52).", low=1.0)
+    supervision: Literal["full", "thirds"] = option(
+        "full", "thirds: of every three sequences one trains with panoptic labels alone, one with depth alone."
+    )
     workers: int = option(2, "Loader processes.", low=0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import lightning
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from dvps_ros.config import Config
 from dvps_ros.datasets.formats import open_split
-from dvps_ros.datasets.frames import FrameReader
+from dvps_ros.datasets.frames import FrameReader, LabelledFrame
 from dvps_ros.datasets.targets import build_target
 from dvps_ros.datasets.transforms import PADDING, apply_window, jitter_color, random_window, whole_window
 from dvps_ros.labels import LABEL_SETS, VOID
@@ -31,6 +32,7 @@ class TrainingFrames(Dataset):
     def __init__(self, reader: FrameReader, config: Config) -> None:
         self.reader = reader
         self.config = config
+        self._turns = {sequence: turn for turn, sequence in enumerate(reader.sequences())}
 
     def __len__(self) -> int:
         return len(self.reader)
@@ -40,6 +42,8 @@ class TrainingFrames(Dataset):
         data = self.config.data
         rng = np.random.default_rng((self.config.training.seed, epoch, position))
         frame = self.reader[position]
+        if data.supervision == "thirds":
+            frame = one_third(frame, self._turns[self.reader.files[position].sequence])
         window = random_window(*frame.image.shape[:2], data, rng)
         frame = apply_window(frame, window)
         image = jitter_color(frame.image, rng) if data.color_jitter else frame.image
@@ -89,6 +93,14 @@ class ShareSampler(DistributedSampler):
 
     def _share(self) -> range:
         return range(self.rank, len(self.dataset), self.num_replicas)
+
+
+def one_third(frame: LabelledFrame, turn: int) -> LabelledFrame:
+    """``frame`` with its panoptic label alone, its depth alone, or both, as ``turn`` is 0, 1 or 2 modulo 3.
+
+    The set-up of incomplete labels of He et al., ICCV 2023, Table 5.
+    """
+    return (replace(frame, depth=None), replace(frame, panoptic=None), frame)[turn % 3]
 
 
 def collate(items: Sequence[Item]) -> tuple[Tensor, list[Target]]:

@@ -33,7 +33,7 @@ def merge(
 
     Queries are kept by class and score; every pixel goes to the kept query of largest score x mask probability;
     segments that lose too much of their own mask are dropped; stuff of one class becomes one segment. Depth comes from
-    the pixel's own query, elsewhere from the backup query.
+    the pixel's own query, elsewhere from the backup query (or see ``MergeConfig.backup``).
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ def merge(
     kept = prediction.select(index, queries)
     winner, probability = _win_pixels(kept.mask_logits[0], scores, size, config)  # index into the kept or -1
     winner, probability = (_resize_nearest(x, output_size) for x in (winner, probability))
-    depth = _own_depth(kept, winner, size).clamp(0, prediction.max_depth) * depth_scale
+    elsewhere = kept.backup_depth[0, 0] if config.backup else _likeliest_depth(prediction, index)
+    depth = _own_depth(kept.depth[0], elsewhere, winner, size).clamp(0, prediction.max_depth) * depth_scale
     return _scene(classes, scores, winner, probability, depth, labels, metric)
 
 
@@ -145,13 +146,21 @@ def _segment_ids(classes: Tensor, winner: Tensor, labels: LabelSet) -> Tensor:
     return classes * DIVISOR + same_before.sum(1).clamp(max=DIVISOR - 1) * thing
 
 
-def _own_depth(kept: Prediction, winner: Tensor, size: tuple[int, int]) -> Tensor:
-    """Depth (H', W') in metres of each pixel's own query, the backup query's where ``winner`` is -1.
+def _likeliest_depth(prediction: Prediction, index: int) -> Tensor:
+    """Depth (h, w) of the query of largest score x mask probability at each cell, whether it is kept or not."""
+    image = prediction.select(index, torch.arange(prediction.class_logits.shape[1]))
+    scores = image.class_logits[0].float().softmax(-1)[:, :-1].amax(-1)  # (Q,)
+    best = (scores[:, None, None] * image.mask_logits[0].float().sigmoid()).argmax(0)
+    return image.depth[0].gather(0, best[None])[0]
+
+
+def _own_depth(own: Tensor, elsewhere: Tensor, winner: Tensor, size: tuple[int, int]) -> Tensor:
+    """Depth (H', W') in metres of each pixel's own query (N, h, w), that of ``elsewhere`` (h, w) where it has none.
 
     The same values as upsampling every query's map bilinearly and then picking one per pixel, but only the picked ones
     are interpolated, and at the output's own resolution: depth never blends across a segment's border.
     """
-    maps = torch.cat([kept.depth[0], kept.backup_depth[0]]).float()  # (N+1, h, w)
+    maps = torch.cat([own, elsewhere[None]]).float()  # (N+1, h, w)
     layer = winner.where(winner >= 0, len(maps) - 1)
     rows, low_weight_y = _bilinear_taps(winner.shape[0], size[0], maps.shape[1], maps.device)
     columns, low_weight_x = _bilinear_taps(winner.shape[1], size[1], maps.shape[2], maps.device)
