@@ -166,6 +166,12 @@ class LossConfig:
     semantic_to_depth_weight: float = option(0.0, "Guidance Eqs. 3-5; 0 switches it off (paper: 0.1).", low=0.0)
     depth_to_semantic_weight: float = option(0.0, "Guidance Eq. 6; 0 switches it off (paper: 0.1).", low=0.0)
     depth_to_semantic_form: Literal["equation", "similarity"] = option("equation", "Which form of Eq. 6.")
+    semantic_to_depth_levels: tuple[int, ...] = option(
+        (4,), "Strides of the depth decoder's maps that Eqs. 3-5 shape, of 4 (E_depth), 8, 16, 32; their mean.", low=4
+    )
+    depth_to_semantic_levels: tuple[int, ...] = option(
+        (4,), "Strides of the semantic decoder's maps that Eq. 6 shapes, of 4 (E_pixel), 8, 16, 32; their mean.", low=4
+    )
     patch: int = option(5, "Side of the guidance patches in pixels; odd.", low=3)
     margin: float = option(0.3, "Margin alpha of Eq. 5.", low=0.0)
     min_negatives: int = option(1, "An anchor counts with at least this many negatives (and positives).", low=1)
@@ -351,6 +357,20 @@ class ObserverConfig:
     patience: float = option(90.0, "Seconds without any answer after which the run is given up.", low=1.0)
     record_rate: float = option(2.0, "At most this many frames per second are recorded.", low=0.1)
     max_depth: float = option(80.0, "Stands for +Inf in the depth scores, and ends the color scale; metres.", low=1.0)
+
+
+@dataclass(frozen=True)
+class SoakConfig:
+    """Parameters of the soak node of ``dvps soak``, one ROS parameter each."""
+
+    folder: str = option("soak", "Where samples.json is written.")
+    pid: int = option(0, "Process of the perception node; 0: its memory, threads and files are not looked at.", low=0)
+    seconds: float = option(600.0, "Length of the run from the first answer on.", low=5.0)
+    patience: float = option(120.0, "Seconds without any answer after which the run is given up.", low=1.0)
+    warm_up: float = option(0.15, "Share of the run that is fed but not judged.", low=0.0, high=0.5)
+    overload: float = option(5.0, "Frames of the middle third, as a multiple of what the node answers.", low=1.0)
+    frames: int = option(24, "Different pictures, rendered before the run and sent in turn.", low=1)
+    seed: int = option(1, "Which street they show.", low=0)
 
 
 @dataclass(frozen=True)

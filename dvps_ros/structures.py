@@ -111,6 +111,8 @@ class Prediction:
     depth_features : (B, D, h, w), E_depth of the paper.
     max_depth : metres at sigmoid = 1.
     layers : the predictions of earlier decoder layers, first to last; empty unless asked for.
+    semantic_maps, depth_maps : what the two pixel decoders gave at strides 4 (E_pixel, E_depth), 8, 16 and 32, all
+        (B, C, H/s, W/s); None unless layers were asked for.
     """
 
     class_logits: Tensor
@@ -121,6 +123,8 @@ class Prediction:
     depth_features: Tensor
     max_depth: float
     layers: tuple[Prediction, ...] = ()
+    semantic_maps: Features | None = None
+    depth_maps: Features | None = None
 
     @property
     def mask_logits(self) -> Tensor:

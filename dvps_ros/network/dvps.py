@@ -117,7 +117,7 @@ class DvpsNet(nn.Module):
         none = estimate.backups[-1][:, :0]  # the initial queries have met no geometry yet
         earlier = [predict(initial, none, none)]
         earlier += map(predict, segments[:-1], estimate.segments, estimate.backups)
-        return replace(last, layers=tuple(earlier))
+        return replace(last, layers=tuple(earlier), semantic_maps=semantic.maps(sizes), depth_maps=depth.maps(sizes))
 
 
 @torch.no_grad()

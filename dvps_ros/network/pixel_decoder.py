@@ -26,6 +26,13 @@ class PixelFeatures:
     levels: tuple[Tensor, ...]
     embedding: Tensor
 
+    def maps(self, sizes: Sequence[tuple[int, int]]) -> Features:
+        """All four as maps; ``sizes`` are the (height, width) of strides 32, 16, 8."""
+        coarse = [
+            tokens.transpose(1, 2).unflatten(-1, tuple(size)) for tokens, size in zip(self.levels, sizes, strict=True)
+        ]
+        return Features(self.embedding, *reversed(coarse))
+
 
 class PixelDecoder(nn.Module):
     """MSDeformAttn pixel decoder (Cheng et al., Mask2Former, CVPR 2022; He et al. 2023, section 3).

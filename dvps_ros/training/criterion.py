@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,12 @@ from torch import Tensor, nn
 
 from dvps_ros.config import LossConfig
 from dvps_ros.labels import VOID
-from dvps_ros.structures import Prediction, Target
+from dvps_ros.structures import Features, Prediction, Target
 from dvps_ros.training import guidance_losses, mask_losses, matcher, points
 from dvps_ros.training.depth_losses import scale_invariant_groups
+
+#: Strides of the maps that guidance can shape.
+_LEVELS = (4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -47,16 +51,23 @@ class _Matched:
     segments: Tensor
 
 
+#: A loss before it is divided: its sum over masks, images or pixels, and how many (or how heavy) they are.
+Total = tuple[Tensor, Tensor]
+
+
 class Criterion(nn.Module):
     """Weighted losses of a ``Prediction`` against its ``Target``s (deepdps.md: He et al., ICCV 2023, section 3.4).
 
     An image adds only the losses its labels allow: without panoptic labels no class, mask, segment depth or
-    semantic-to-depth loss; without depth no depth and no depth-to-semantic loss. Sums over layers, means over masks
-    (of all ranks) or images.
+    semantic-to-depth loss; without depth no depth and no depth-to-semantic loss. Sums over layers; means over the
+    queries, masks, images or pixels of the whole batch, that is over the images of all processes.
+
+    Raises ``ValueError`` for a guidance level or patch that does not exist.
     """
 
     def __init__(self, config: LossConfig, classes: int) -> None:
         super().__init__()
+        _check_guidance(config)
         self.config = config
         self.classes = classes
         if config.depth_to_semantic_weight > 0 and config.depth_to_semantic_form == "similarity":
@@ -65,57 +76,76 @@ class Criterion(nn.Module):
         else:
             self.sigma_semantic = self.sigma_depth = 1.0
 
-    def forward(self, prediction: Prediction, targets: list[Target]) -> dict[str, Tensor]:
+    def forward(
+        self, prediction: Prediction, targets: list[Target], seeds: Sequence[int] | None = None
+    ) -> dict[str, Tensor]:
         """Losses by name, each a scalar already multiplied by its weight; their sum is what training minimizes.
 
         Names: ``class mask dice depth backup`` and, where switched on, ``semantic_to_depth depth_to_semantic``.
         Every output of the network takes part in the sum (if only with weight 0), so no parameter is left without a
         gradient, whatever labels a batch has.
+
+        With several processes each calls this once a step. A loss then has the value of the whole batch in all of
+        them, and its gradient is this process's share times their number, so that the mean of all gradients, which
+        DistributedDataParallel takes, is the gradient of the whole batch.
+
+        Parameters
+        ----------
+        prediction : with all layers, and with maps where guidance is on.
+        targets : one an image.
+        seeds : 0 .. 2**63 - 1, of each image's random points; default: drawn from torch's own generator.
         """
+        seeds = torch.randint(2**62, (len(targets),)).tolist() if seeds is None else seeds
         with torch.autocast(prediction.class_logits.device.type, enabled=False):
             layers = _unbatch(prediction)
-            losses = self._mask_losses(layers, targets)
-            losses |= self._backup_loss(layers, targets)
-            losses |= self._guidance_losses(prediction, targets)
-            losses["class"] = losses["class"] + _nothing(prediction)
-        return losses
+            totals = self._segment_totals(layers, targets, seeds) | self._backup_total(layers, targets)
+            guidance = self._guidance_totals(prediction, targets)
+            means = _means(totals | guidance)
+            losses = {
+                "class": self.config.class_weight * means["class"] + _nothing(prediction),
+                "mask": self.config.mask_weight * means["mask"],
+                "dice": self.config.dice_weight * means["dice"],
+                "depth": self.config.depth_weight * means["depth"],
+                "backup": self.config.backup_weight * means["backup"],
+            }
+            return losses | self._guidance(means)
 
     # --- segments: class, mask, dice, depth -----------------------------------------------------------------------
 
-    def _mask_losses(self, layers: list[_Layers], targets: list[Target]) -> dict[str, Tensor]:
+    def _segment_totals(self, layers: list[_Layers], targets: list[Target], seeds: Sequence[int]) -> dict[str, Total]:
         zero = layers[0].class_logits.new_zeros(())
         mask, dice, depth = zero, zero, zero
         class_logits, classes = [], []
         masks, depths = zero, zero
-        for layer, target in zip(layers, targets, strict=True):
+        for layer, target, seed in zip(layers, targets, seeds, strict=True):
             labelled = _labelled(target)
             if not labelled.any():
                 continue
             matched = _Matched(*(torch.zeros(len(layer.class_logits), 0, dtype=torch.long) for _ in range(2)))
             if len(target.classes):
-                matched, image_mask, image_dice = self._match_and_compare(layer, target, labelled)
+                matched, image_mask, image_dice = self._match_and_compare(layer, target, labelled, seed)
                 image_depth, image_depths = _segment_depth(layer, target, matched)
                 mask, dice, depth = mask + image_mask, dice + image_dice, depth + image_depth
                 masks, depths = masks + len(target.classes), depths + image_depths
             class_logits.append(layer.class_logits)
             classes.append(self._true_classes(layer, target, matched))
-        masks = _mean_over_ranks(masks).clamp_min(1)
-        depths = _mean_over_ranks(depths).clamp_min(1)
         return {
-            "class": self.config.class_weight * self._class_loss(class_logits, classes) if classes else zero,
-            "mask": self.config.mask_weight * mask / masks,
-            "dice": self.config.dice_weight * dice / masks,
-            "depth": self.config.depth_weight * depth / depths,
+            "class": self._class_total(class_logits, classes) if classes else (zero, zero),
+            "mask": (mask, masks),
+            "dice": (dice, masks),
+            "depth": (depth, depths),
         }
 
-    def _match_and_compare(self, layer: _Layers, target: Target, labelled: Tensor) -> tuple[_Matched, Tensor, Tensor]:
+    def _match_and_compare(
+        self, layer: _Layers, target: Target, labelled: Tensor, seed: int
+    ) -> tuple[_Matched, Tensor, Tensor]:
         """Match one image's queries to its segments; BCE and dice of the matched, summed over layers and masks."""
         config = self.config
         # One set of candidate points for all masks and layers: the features are sampled once, and every logit is
         # then a dot product. Each mask still keeps its own most uncertain candidates.
         candidates = max(config.points, round(config.points * config.oversample))
         important = round(config.points * config.importance)
-        where = points.draw(labelled, candidates + config.points - important)
+        where = points.draw(labelled, candidates + config.points - important, seed)
         features = points.sample_features(layer.mask_features, where)  # (C, P)
         truth = points.sample_masks(target.masks, where)  # (N, P)
 
@@ -136,14 +166,15 @@ class Criterion(nn.Module):
         nothing = torch.full(layer.class_logits.shape[:2], self.classes, device=layer.class_logits.device)
         return nothing.scatter(1, matched.queries.to(nothing.device), target.classes[matched.segments])
 
-    def _class_loss(self, logits: list[Tensor], classes: list[Tensor]) -> Tensor:
-        by_layer = zip(torch.stack(logits, 1), torch.stack(classes, 1), strict=True)  # (B, Q, K+1), (B, Q) each
-        weight = self.config.no_object_weight
-        return sum(mask_losses.class_cross_entropy(layer, truth, weight) for layer, truth in by_layer)
+    def _class_total(self, logits: list[Tensor], classes: list[Tensor]) -> Total:
+        stacked = torch.stack(logits, 1), torch.stack(classes, 1)  # (L, B, Q, K+1), (L, B, Q)
+        total, weights = mask_losses.class_cross_entropy(*stacked, self.config.no_object_weight)
+        # every layer matches as many queries, so the weights of each add up to the same
+        return total, weights / len(stacked[0])
 
     # --- dense depth and guidance -----------------------------------------------------------------------------------
 
-    def _backup_loss(self, layers: list[_Layers], targets: list[Target]) -> dict[str, Tensor]:
+    def _backup_total(self, layers: list[_Layers], targets: list[Target]) -> dict[str, Total]:
         total = layers[0].class_logits.new_zeros(())
         images = total
         for layer, target in zip(layers, targets, strict=True):
@@ -155,32 +186,52 @@ class Criterion(nn.Module):
             pred = layer.max_depth * logits[:, pixel].sigmoid()  # (L', K)
             values = scale_invariant_groups(pred, true.flatten()[pixel], torch.zeros_like(pixel), 1)
             total, images = total + values.sum(), images + 1
-        return {"backup": self.config.backup_weight * total / _mean_over_ranks(images).clamp_min(1)}
+        return {"backup": (total, images)}
 
-    def _guidance_losses(self, prediction: Prediction, targets: list[Target]) -> dict[str, Tensor]:
-        config, losses = self.config, {}
-        size = tuple(prediction.mask_features.shape[-2:])
+    def _guidance_totals(self, prediction: Prediction, targets: list[Target]) -> dict[str, Total]:
+        """Each switched-on guidance at each of its levels, named ``semantic_to_depth/4``."""
+        config, totals = self.config, {}
         if config.semantic_to_depth_weight > 0:
-            ids = torch.stack([points.at_stride(_ids(target), size, VOID) for target in targets])
-            losses["semantic_to_depth"] = config.semantic_to_depth_weight * guidance_losses.semantic_to_depth(
-                _full(prediction.depth_features), ids, VOID, config.patch, config.margin, config.min_negatives
-            )
+            for stride in config.semantic_to_depth_levels:
+                features = _map(prediction.depth_maps, stride)
+                ids = _at_level([_ids(target) for target in targets], features, VOID, stride)
+                totals[f"semantic_to_depth/{stride}"] = guidance_losses.semantic_to_depth_total(
+                    features, ids, VOID, config.patch, config.margin, config.min_negatives
+                )
         if config.depth_to_semantic_weight > 0:
-            features = _full(prediction.mask_features)
-            depth = torch.stack([points.at_stride(t.depth * t.has_depth, size, 0) for t in targets])
-            losses["depth_to_semantic"] = config.depth_to_semantic_weight * guidance_losses.depth_to_semantic(
-                features,
-                depth.to(features.dtype),
-                config.patch,
-                config.tau,
-                config.depth_to_semantic_form,
-                self.sigma_semantic,
-                self.sigma_depth,
-            )
+            for stride in config.depth_to_semantic_levels:
+                features = _map(prediction.semantic_maps, stride)
+                depth = _at_level([target.depth * target.has_depth for target in targets], features, 0, stride)
+                totals[f"depth_to_semantic/{stride}"] = guidance_losses.depth_to_semantic_total(
+                    features,
+                    depth.to(features.dtype),
+                    config.patch,
+                    config.tau,
+                    config.depth_to_semantic_form,
+                    self.sigma_semantic,
+                    self.sigma_depth,
+                )
+        return totals
+
+    def _guidance(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        losses = {}
+        for name in ("semantic_to_depth", "depth_to_semantic"):
+            levels = [mean for level, mean in means.items() if level.startswith(name)]
+            if levels:
+                losses[name] = getattr(self.config, f"{name}_weight") * torch.stack(levels).mean()
         return losses
 
 
-def _segment_depth(layer: _Layers, target: Target, matched: _Matched) -> tuple[Tensor, Tensor]:
+def _check_guidance(config: LossConfig) -> None:
+    for key in ("semantic_to_depth_levels", "depth_to_semantic_levels"):
+        levels = getattr(config, key)
+        if not levels or len(set(levels)) < len(levels) or not set(levels) <= set(_LEVELS):
+            raise ValueError(f"loss.{key} is {list(levels)}, must be some of {list(_LEVELS)}, each once")
+    if config.patch % 2 == 0:
+        raise ValueError(f"loss.patch is {config.patch}, must be odd")
+
+
+def _segment_depth(layer: _Layers, target: Target, matched: _Matched) -> Total:
     """Scale-invariant depth of matched queries inside their true masks: the sum over layers and masks, and the number
     of masks (of one layer) that have depth."""
     true = _depth_at_stride(layer, target)
@@ -253,10 +304,26 @@ def _nothing(prediction: Prediction) -> Tensor:
     return sum((_full(output).sum() * 0 for output in outputs), outputs[0].new_zeros((), dtype=torch.float32))
 
 
-def _mean_over_ranks(count: Tensor) -> Tensor:
-    """A count, averaged over all processes: gradients are averaged too, so sums divided by it are global means."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return count
-    count = count.clone()
-    torch.distributed.all_reduce(count)
-    return count / torch.distributed.get_world_size()
+def _map(maps: Features, stride: int) -> Tensor:
+    return _full(getattr(maps, f"stride{stride}"))
+
+
+def _at_level(labels: list[Tensor], features: Tensor, fill: float, stride: int) -> Tensor:
+    """(B, h, w): each image's labels at the size of ``features``."""
+    size = tuple(features.shape[-2:])
+    return torch.stack([points.at_stride(label, size, fill, stride) for label in labels])
+
+
+def _means(totals: dict[str, Total]) -> dict[str, Tensor]:
+    """Each sum divided by its count, both over all processes, in one exchange: see ``Criterion.forward``."""
+    parts = torch.stack([torch.stack([part.detach().double() for part in total]) for total in totals.values()])
+    world = 1
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        world = torch.distributed.get_world_size()
+        torch.distributed.all_reduce(parts)
+    means = {}
+    for (name, (total, _)), (whole, count) in zip(totals.items(), parts, strict=True):
+        divisor = torch.where(count > 0, count, 1.0)  # the sum of nothing is 0
+        share = total * (world / divisor).to(total.dtype)
+        means[name] = share + ((whole / divisor).to(total.dtype) - share).detach()
+    return means

@@ -36,11 +36,19 @@ def semantic_to_depth(
     -------
     scalar: the mean over anchors, 0 without an anchor.
     """
+    total, anchors = semantic_to_depth_total(features, ids, void, patch, margin, min_negatives)
+    return total / anchors.clamp_min(1)
+
+
+def semantic_to_depth_total(
+    features: Tensor, ids: Tensor, void: int, patch: int, margin: float, min_negatives: int
+) -> tuple[Tensor, Tensor]:
+    """``semantic_to_depth`` before its division: the sum over anchors, and their number, two scalars."""
     unit = F.normalize(features, dim=1)
     farthest, nearest, anchors = _extreme_offsets(unit.detach(), ids, void, patch, min_negatives)
     rows = anchors.nonzero()
     if len(rows) == 0:
-        return features.sum() * 0
+        return features.sum() * 0, anchors.sum()
     image, y, x = rows.unbind(1)
     flat = unit.permute(0, 2, 3, 1)
     anchor = flat[image, y, x]  # (A, C)
@@ -49,7 +57,7 @@ def semantic_to_depth(
     for chosen in (farthest[anchors], nearest[anchors]):  # (A,) index into the offsets
         dy, dx = offsets[chosen].unbind(1)
         reach.append(_length(anchor - flat[image, y + dy, x + dx], dim=1))
-    return (margin + reach[0] - reach[1]).clamp_min(0).mean()
+    return (margin + reach[0] - reach[1]).clamp_min(0).sum(), anchors.sum()
 
 
 @torch.no_grad()
@@ -114,6 +122,23 @@ def depth_to_semantic(
 
     Raises ``ValueError`` for another ``form``.
     """
+    total, count = depth_to_semantic_total(features, depth, patch, tau, form, sigma_semantic, sigma_depth)
+    return total / count.clamp_min(1)
+
+
+def depth_to_semantic_total(
+    features: Tensor,
+    depth: Tensor,
+    patch: int,
+    tau: float,
+    form: str,
+    sigma_semantic: Tensor | float,
+    sigma_depth: Tensor | float,
+) -> tuple[Tensor, Tensor]:
+    """``depth_to_semantic`` before its division: the sum, and the number of anchors or pairs, two scalars.
+
+    Raises ``ValueError`` for another ``form``.
+    """
     if form == "equation":
         return _depth_affinity(features, depth, patch, tau)
     if form == "similarity":
@@ -121,13 +146,13 @@ def depth_to_semantic(
     raise ValueError(f"form is {form!r}, must be 'equation' or 'similarity'")
 
 
-def _depth_affinity(features: Tensor, depth: Tensor, patch: int, tau: float) -> Tensor:
+def _depth_affinity(features: Tensor, depth: Tensor, patch: int, tau: float) -> tuple[Tensor, Tensor]:
     total = features.sum() * 0
     # A pair is seen from both its ends with the same value: half of the offsets, twice
     for dy, dx in _offsets(patch)[patch * patch // 2 + 1 :]:
         # Recomputed in the backward pass, so that one offset's differences are held at a time
         total = total + 2 * checkpoint(_pair_affinity, features, depth, dy, dx, tau, use_reentrant=False)
-    return -total / (depth > 0).sum().clamp_min(1)
+    return -total, (depth > 0).sum()
 
 
 def _pair_affinity(features: Tensor, depth: Tensor, dy: int, dx: int, tau: float) -> Tensor:
@@ -140,8 +165,8 @@ def _pair_affinity(features: Tensor, depth: Tensor, dy: int, dx: int, tau: float
 
 def _similarity_difference(
     features: Tensor, depth: Tensor, sigma_semantic: Tensor | float, sigma_depth: Tensor | float
-) -> Tensor:
-    total, count = features.sum() * 0, 0
+) -> tuple[Tensor, Tensor]:
+    total, count = features.sum() * 0, torch.zeros((), dtype=torch.long, device=features.device)
     for dy, dx in ((0, 1), (1, 0)):
         here, there = _overlap(dy, dx, *depth.shape[1:])
         both = (depth[here] > 0) & (depth[there] > 0)
@@ -150,7 +175,7 @@ def _similarity_difference(
         spatial = torch.exp(-sigma_depth * (depth[here] - depth[there]).square() / 2)
         total = total + torch.where(both, (semantic - spatial).abs(), 0.0).sum()
         count = count + both.sum()
-    return total / count.clamp_min(1)
+    return total, count
 
 
 # --- patches ------------------------------------------------------------------------------------------------------

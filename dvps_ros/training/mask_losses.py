@@ -1,4 +1,4 @@
-"""Class and mask losses, summed over masks; the caller divides by the number of masks over all ranks."""
+"""Class and mask losses as sums; the caller divides by the number of masks, or the sum of weights, of all ranks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def class_cross_entropy(logits: Tensor, classes: Tensor, no_object_weight: float) -> Tensor:
-    """Cross-entropy of the class, "no object" weighted down, as a weighted mean over all queries.
+def class_cross_entropy(logits: Tensor, classes: Tensor, no_object_weight: float) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the class, "no object" weighted down: its weighted sum over all queries, and their weights'.
 
     Parameters
     ----------
@@ -18,11 +18,12 @@ def class_cross_entropy(logits: Tensor, classes: Tensor, no_object_weight: float
 
     Returns
     -------
-    scalar.
+    Two scalars; the first divided by the second is the weighted mean.
     """
     weight = torch.ones(logits.shape[-1], dtype=logits.dtype, device=logits.device)
     weight[-1] = no_object_weight
-    return F.cross_entropy(logits.flatten(0, -2), classes.flatten(), weight)
+    total = F.cross_entropy(logits.flatten(0, -2), classes.flatten(), weight, reduction="sum")
+    return total, weight[classes].sum()
 
 
 def mask_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import lightning.pytorch as lightning
+import numpy as np
 import torch
 from torch import Tensor
 
 from dvps_ros import network
 from dvps_ros.config import Config
 from dvps_ros.structures import Scene, Target
+from dvps_ros.training.batch_norm import share_batch_norms
 from dvps_ros.training.criterion import Criterion
 from dvps_ros.training.optimizer import build_optimizer
 from dvps_ros.training.resume import CONFIG_KEY, plain
@@ -20,7 +22,9 @@ Batch = tuple[Tensor, list[Target]]
 class DvpsModule(lightning.LightningModule):
     """Trains ``net`` by ``config``; a batch is (images (B, 3, H, W) uint8 RGB, one ``Target`` an image).
 
-    Every step seeds its own random numbers, so a resumed run repeats what an uninterrupted one would have done.
+    Every step seeds its own random numbers, so a resumed run repeats what an uninterrupted one would have done. Points
+    are drawn by the number of an image in the run, so that the same images in one process or spread over several give
+    the same gradients (stochastic depth of a Swin alone differs, as it draws in each process anew).
 
     Attributes: ``net`` the DvpsNet, ``criterion``, ``config``, ``scores`` of the running validation.
     """
@@ -32,11 +36,16 @@ class DvpsModule(lightning.LightningModule):
         self.criterion = Criterion(config.loss, config.network.classes)
         self.scores = Scores(config)
 
+    def configure_model(self) -> None:
+        """With several processes on CPUs, share batch norms' statistics; on CUDA Lightning's ``sync_batchnorm`` does."""
+        if self.trainer.world_size > 1 and self.trainer.strategy.root_device.type == "cpu":
+            share_batch_norms(self.net)
+
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One batch's loss."""
         self._seed(index)
         images, targets = batch
-        losses = self.criterion(self.net(images, layers=True), targets)
+        losses = self.criterion(self.net(images, layers=True), targets, self._image_seeds(index, len(targets)))
         total = torch.stack(list(losses.values())).sum()
         self.log("train/loss", total, prog_bar=True)
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()})
@@ -53,7 +62,8 @@ class DvpsModule(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log PQ, DPQ (percent) and absRel."""
-        self.log_dict(self.scores.compute(), prog_bar=True)
+        # the same in all processes; without synchronization Lightning warns that it might not be
+        self.log_dict(self.scores.compute(), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> dict:
         """AdamW and its schedule."""
@@ -71,3 +81,9 @@ class DvpsModule(lightning.LightningModule):
 
     def _seed(self, index: int) -> None:
         torch.manual_seed((self.config.training.seed * 1_000_003 + index) * 4096 + self.global_rank)
+
+    def _image_seeds(self, index: int, count: int) -> list[int]:
+        """A seed for each image of this process's batch ``index``: a function of its number among the run's images."""
+        size, world, rank = self.config.training.batch_size, self.trainer.world_size, self.trainer.global_rank
+        numbers = [(index * size + place) * world + rank for place in range(count)]
+        return [int(np.random.SeedSequence((self.config.training.seed, n)).generate_state(1)[0]) for n in numbers]

@@ -14,13 +14,15 @@ from torch import Tensor
 STRIDE = 4
 
 
-def draw(labelled: Tensor, count: int) -> Tensor:
+def draw(labelled: Tensor, count: int, seed: int) -> Tensor:
     """Random points, uniform over the labelled area.
 
     Parameters
     ----------
     labelled : (H, W) bool with at least one True.
     count : number of points.
+    seed : 0 .. 2**63 - 1; the same seed and labels give the same points on the same kind of device, whatever other
+        images are in the batch.
 
     Returns
     -------
@@ -31,11 +33,12 @@ def draw(labelled: Tensor, count: int) -> Tensor:
     pixels = labelled.flatten().nonzero()[:, 0]
     if len(pixels) == 0:
         raise ValueError("no labelled pixel to draw points from")
-    chosen = pixels[torch.randint(len(pixels), (count,), device=labelled.device)]
+    random = {"device": labelled.device, "generator": torch.Generator(labelled.device).manual_seed(seed)}
+    chosen = pixels[torch.randint(len(pixels), (count,), **random)]
     width = labelled.shape[1]
     corner = torch.stack((chosen % width, chosen // width), dim=1)
     # torch.rand can round up to 1.0 once added to a large float32: keep the point inside its pixel
-    return corner + torch.rand(count, 2, device=labelled.device).clamp(max=0.999)
+    return corner + torch.rand(count, 2, **random).clamp(max=0.999)
 
 
 def sample_features(features: Tensor, points: Tensor) -> Tensor:
@@ -76,17 +79,19 @@ def uncertain(logits: Tensor, count: int) -> Tensor:
     return logits.detach().abs().topk(count, dim=-1, largest=False, sorted=False).indices
 
 
-def at_stride(labels: Tensor, size: tuple[int, int], fill: float) -> Tensor:
-    """Labels of an image, resized by nearest to its stride-4 map.
+def at_stride(labels: Tensor, size: tuple[int, int], fill: float, stride: int = STRIDE) -> Tensor:
+    """Labels of an image, resized by nearest to a map of it.
 
     Parameters
     ----------
     labels : (..., H, W), any dtype.
-    size : (h, w) of the map, h >= H / 4; what lies beyond the image is ``fill``.
+    size : (h, w) of the map, h >= H / stride; what lies beyond the image is ``fill``.
+    stride : pixels of the image per pixel of the map, even.
 
     Returns
     -------
-    (..., h, w): of each 4 x 4 cell the pixel right below its center (the nearest, the center being a corner).
+    (..., h, w): of each cell of stride x stride the pixel right below its center (the nearest, the center being a
+    corner).
     """
-    height, width = size[0] * STRIDE - labels.shape[-2], size[1] * STRIDE - labels.shape[-1]
-    return F.pad(labels, (0, width, 0, height), value=fill)[..., STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+    height, width = size[0] * stride - labels.shape[-2], size[1] * stride - labels.shape[-1]
+    return F.pad(labels, (0, width, 0, height), value=fill)[..., stride // 2 :: stride, stride // 2 :: stride]

@@ -10,7 +10,7 @@ def test_points_lie_in_labelled_pixels_and_cover_them():
     torch.manual_seed(0)
     labelled = torch.zeros(7, 9, dtype=torch.bool)
     labelled[2, 3:6] = labelled[6, 8] = True
-    points = draw(labelled, 400)
+    points = draw(labelled, 400, seed=0)
     counts = torch.zeros(7, 9)
     columns, rows = points.long().unbind(1)
     counts.index_put_((rows, columns), torch.ones(400), accumulate=True)
@@ -22,7 +22,7 @@ def test_points_lie_in_labelled_pixels_and_cover_them():
 
 def test_no_labelled_pixel_is_said():
     with pytest.raises(ValueError, match="labelled"):
-        draw(torch.zeros(2, 2, dtype=torch.bool), 3)
+        draw(torch.zeros(2, 2, dtype=torch.bool), 3, seed=0)
 
 
 def test_a_linear_map_is_sampled_exactly():
