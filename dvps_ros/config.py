@@ -1,7 +1,8 @@
 """Configuration: frozen dataclasses, the only place where a default is written, and their strict YAML loading.
 
 Each field carries its description and range, from which the ROS parameters, ``--help`` texts and documentation tables
-are generated. A YAML file names only what differs; ``base: other.yaml`` starts from another file in the same folder.
+are generated. A YAML file names only what differs; ``base: other.yaml`` starts from another file in the same folder,
+``base: [one.yaml, other.yaml]`` from several, the later ones on top.
 """
 
 from __future__ import annotations
@@ -137,6 +138,12 @@ class DataConfig:
         "cityscapes_dvps", "Folder format of the data set; folder: one's own data, see datasets/folder.py."
     )
     root: str = option("data/street", "Folder of the data set: holds video_sequence/ (format folder: train/ and val/).")
+    labels: Literal["both", "panoptic", "depth"] = option(
+        "both", "Labels to train and validate with; both: those that each image has, one of the two is enough."
+    )
+    on_bad_sample: Literal["error", "skip"] = option(
+        "error", "A sample that cannot be read ends the run, or another one takes its place (counted in the log)."
+    )
     crop_height: int = option(512, "Training crop height in pixels.", low=32)
     crop_width: int = option(1024, "Training crop width in pixels.", low=32)
     min_scale: float = option(0.5, "Smallest resizing factor.", low=0.05)
@@ -207,6 +214,7 @@ class TrainingConfig:
     )
     images: int = option(4, "Validation images drawn into TensorBoard.", low=0)
     seed: int = option(1, "Seed of weights, sampling and augmentation.", low=0)
+    check_memory: bool = option(True, "Try one made-up step first, so that memory that does not suffice ends it there.")
 
 
 # --- the simulated street ---------------------------------------------------------------------------------------------
@@ -400,7 +408,8 @@ def load_config(path: str | Path, cls: type = Config) -> Any:
 
     Parameters
     ----------
-    path : a ``.yaml`` file; keys left out keep their defaults, ``base: name.yaml`` starts from a file beside it.
+    path : a ``.yaml`` file; keys left out keep their defaults, ``base: name.yaml`` starts from a file beside it (of a
+        list of files, the later ones win).
     cls : the dataclass that it fills.
 
     Raises
@@ -486,8 +495,13 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: expected a mapping, got {type(tree).__name__}")
-    base = tree.pop("base", None)
-    return tree if base is None else _merged(_read(path.parent / base, (*seen, path.resolve())), tree)
+    bases = tree.pop("base", None) or []
+    if not isinstance(bases, str | list) or not all(isinstance(base, str) for base in bases):
+        raise ValueError(f"{path}: base must be a file name or a list of them, got {bases!r}")
+    merged: dict[str, Any] = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        merged = _merged(merged, _read(path.parent / base, (*seen, path.resolve())))
+    return _merged(merged, tree)
 
 
 def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:

@@ -244,6 +244,7 @@ class Target:
     has_panoptic, has_depth : which of the two labels this image came with.
     labelled : (H, W) bool, pixels that carry a panoptic label (False: void, padding, unlabelled LiDAR gaps).
     name : where it came from, for messages.
+    skipped : what was wrong with each sample that could not be read, in whose place this one stands.
     """
 
     classes: Tensor
@@ -254,6 +255,7 @@ class Target:
     has_depth: bool = True
     labelled: Tensor | None = field(default=None)
     name: str = ""
+    skipped: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> Target:
         """The same target on another device."""
