@@ -1,5 +1,6 @@
 # make demo   the simulated street through the real node, about a minute; leaves demo/montage.png and demo/recording.mcap
 # make test   lint and every test
+# make soak   ten minutes of full load on the node, which must stay the same; leaves soak/soak.json and soak/soak.png
 # make lint   ruff alone
 # make docs   renews the parameter tables of README.md
 # make model  renders the streets and trains models/street's successor into runs/street (hours on a CPU, resumes)
@@ -13,7 +14,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: help setup demo test lint docs model
+.PHONY: help setup demo test soak lint docs model
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +27,9 @@ demo: setup
 
 test: lint
 	$(BIN)/pytest -q
+
+soak: setup
+	$(BIN)/dvps soak
 
 lint: setup
 	$(BIN)/ruff check .

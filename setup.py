@@ -65,7 +65,7 @@ setup(
             "mcap>=1.2",
         ],
         "train": ["lightning>=2.6", "scipy>=1.10", "tensorboard>=2.16", "rosbags>=0.10"],
-        "sim": ["mujoco>=3.2"],
+        "sim": ["mujoco>=3.2", "matplotlib>=3.6"],
         "export": ["torch>=2.6", "onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"],  # beyond torch, for ONNX alone
         "test": [
             "pytest>=7.4,<8.4",  # launch_pytest breaks with 8.4

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from dvps_ros import __version__
 
-SUBCOMMANDS = ("train", "evaluate", "predict", "bench", "convert", "render", "label", "ablate", "demo")
+SUBCOMMANDS = ("train", "evaluate", "predict", "bench", "convert", "render", "label", "ablate", "demo", "soak")
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -50,8 +50,8 @@ class Processes:
         parameters: Mapping[str, object],
         remaps: Mapping[str, str] | None = None,
         shown: bool = False,
-    ) -> None:
-        """Start ``main`` of a module as the node of its last name.
+    ) -> int:
+        """Start ``main`` of a module as the node of its last name; gives its process id.
 
         Its output goes to this process's when ``shown``, else to its log.
         """
@@ -73,6 +73,7 @@ class Processes:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
+        return self._children[node].pid
 
     def wait_for(self, node: str) -> int:
         """Wait until ``node`` ends, asking it to on Ctrl-C or SIGTERM.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -103,11 +103,8 @@ class Outputs:
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-        self._packers: dict[str, tuple[type, Callable[[Frame, packing.Buffer], Any]]] = dict(_PACKERS)
-        if detections.AVAILABLE:
-            self._packers["detections"] = (detections.Detection3DArray, _detections)
-        self._buffers = {name: packing.Buffer() for name in self._packers}
-        self._publishers = {name: self._publisher(kind, name, qos) for name, (kind, _) in self._packers.items()}
+        self._buffers = {name: packing.Buffer() for name in topics()}
+        self._publishers = {name: self._publisher(kind, name, qos) for name, kind in topics().items()}
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
@@ -121,14 +118,8 @@ class Outputs:
         return frozenset(name for name, publisher in self._publishers.items() if publisher.get_subscription_count())
 
     def pack(self, frame: Frame, wanted: frozenset[str]) -> dict[str, Any]:
-        """Messages of the ``wanted`` topics; those in metres are left out when the camera is unknown.
-
-        The messages hold the topics' reused memory: publish them before the next call.
-        """
-        names = [name for name in wanted if frame.metric or name not in METRIC]
-        with torch.inference_mode():
-            frame = frame.scaled()
-            return {name: self._packers[name][1](frame, self._buffers[name]) for name in names}
+        """What ``pack`` makes of the ``wanted`` topics, in memory that the next call reuses: publish it before."""
+        return pack(frame, wanted, self._buffers)
 
     def publish(self, messages: dict[str, Any]) -> None:
         """Send what ``pack`` made."""
@@ -152,6 +143,27 @@ class Outputs:
     def _publisher(self, kind: type, name: str, qos: QoSProfile) -> Any:
         overrides = QoSOverridingOptions.with_default_policies()
         return self._node.create_lifecycle_publisher(kind, f"~/{name}", qos, qos_overriding_options=overrides)
+
+
+def topics() -> dict[str, type]:
+    """Message type of every per-frame topic; ``detections`` only where vision_msgs is installed."""
+    return {name: kind for name, (kind, _) in _packers().items()}
+
+
+def pack(frame: Frame, wanted: Iterable[str], buffers: Mapping[str, packing.Buffer]) -> dict[str, Any]:
+    """Messages of the ``wanted`` topics, by name; those in metres are left out when the camera is unknown.
+
+    Parameters
+    ----------
+    frame : what is computed for a topic is kept in it for the others, and nothing is computed that none of them needs.
+    wanted : names of topics.
+    buffers : memory of each topic, which its message then holds.
+    """
+    packers = _packers()
+    names = [name for name in wanted if frame.metric or name not in METRIC]
+    with torch.inference_mode():
+        frame = frame.scaled()
+        return {name: packers[name][1](frame, buffers[name]) for name in names}
 
 
 def _image(values: Callable[[Scene], Tensor], encoding: str) -> Callable[[Frame, packing.Buffer], Image]:
@@ -198,7 +210,8 @@ def _overlay(frame: Frame, buffer: packing.Buffer) -> Image:
     return packing.image_message(frame.header, overlay(frame.image, frame.scene, frame.labels), "rgb8", buffer)
 
 
-_PACKERS = {
+_Packer = Callable[[Frame, packing.Buffer], Any]
+_PACKERS: dict[str, tuple[type, _Packer]] = {
     "panoptic": (Image, _image(packing.panoptic, "32SC1")),
     "semantic": (Image, _image(packing.semantic, "mono8")),
     "instance": (Image, _image(packing.instance, "16UC1")),
@@ -211,6 +224,12 @@ _PACKERS = {
     "markers": (MarkerArray, _markers),
     "overlay": (Image, _overlay),
 }
+
+
+def _packers() -> dict[str, tuple[type, _Packer]]:
+    if not detections.AVAILABLE:
+        return _PACKERS
+    return {**_PACKERS, "detections": (detections.Detection3DArray, _detections)}
 
 
 def _maps(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> No
     from ``make_node`` becomes one line on stderr and exit code 2.
     """
     code = _live(make_node, arguments)
+    gc.collect()  # ROS lets go of the network, and of its shared memory, when the last object that used it is gone
     sys.stdout.flush()
     sys.stderr.flush()
     # Not through the interpreter's own end: a thread that is still computing would meet its freed memory there.

@@ -1,0 +1,184 @@
+"""What the samples of a soak say: verdicts, a table, and the curves as a picture."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: Largest growth of resident memory between the first and the last window, and of its straight line over the run.
+MEMORY_GROWTH = 0.02
+#: A window is this share of the judged samples, and at least this many of them.
+WINDOW, WINDOW_SAMPLES = 0.15, 5
+#: Largest ratio of the frames on their way in the last third to those in the first. Rate times age is that number
+#: (Little's law), whatever else the machine has to do: a queue that grows shows, a slower clock does not.
+LATENCY_GROWTH = 1.25
+#: Frames on their way at most, under overload, too: one in work, one that waits, and part of one in transport.
+ON_THE_WAY = 3.0
+#: The one cause for which a frame may be dropped: a newer one took its place.
+RULE = "replaced"
+#: Samples before and after each over which the picture's rates are taken.
+SMOOTH = 3
+#: What a log must not hold.
+ALARMS = ("Traceback (most recent call last)", "[ERROR]", "[FATAL]", "Exception in thread", "unexpected error")
+
+Samples = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing that must hold: its name, whether it does, and the figures."""
+
+    name: str
+    good: bool
+    figures: str
+
+
+def judge(run: Mapping[str, Any], log: Sequence[str]) -> list[Verdict]:
+    """What holds and what does not.
+
+    Parameters
+    ----------
+    run : what the soak node wrote: samples of every second, figures of the phases and of the end.
+    log : lines of the node's logs.
+    """
+    samples = [sample for sample in run["samples"] if sample["phase"] != "warm-up"]
+    return [
+        Verdict("ran to its end", not run["trouble"], run["trouble"] or f"{len(run['samples'])} s"),
+        *_memory(samples),
+        _count("threads", samples),
+        _count("files", samples),
+        *_latency(run["phases"]),
+        *_frames(run),
+        _log(log),
+    ]
+
+
+def table(run: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
+    """The phases and the verdicts, aligned."""
+    rows = [f"  {'':12} {'sent':>9} {'answered':>9} {'age p50':>9} {'age p99':>9}"]
+    for name, phase in run["phases"].items():
+        ages = "".join(f" {1000 * phase[key]:6.0f} ms" for key in ("age p50", "age p99"))
+        rows.append(f"  {name:12} {phase['sent']:6.1f} Hz {phase['answered']:6.1f} Hz{ages}")
+    rows += [f"  {'ok  ' if v.good else 'FAIL'} {v.name:28} {v.figures}" for v in verdicts]
+    return "\n".join(rows)
+
+
+def picture(run: Mapping[str, Any], path: Path) -> None:
+    """Draw memory, age and rates over time."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    samples = run["samples"]
+    seconds = [sample["seconds"] for sample in samples]
+    figure, (memory, age, rates) = plt.subplots(3, 1, figsize=(9, 7), sharex=True, constrained_layout=True)
+    memory.plot(seconds, [sample["resident"] / 2**20 for sample in samples], label="resident")
+    memory.plot(seconds, [sample["shared"] / 2**20 for sample in samples], label="of it files and shared memory")
+    memory.set_ylabel("memory of the node (MiB)")
+    age.plot(seconds, [1000 * (sample["age"] or float("nan")) for sample in samples], color="C2", label="each second")
+    age.set_ylabel("age of an answer (ms)")
+    counts = [{**sample, "dropped": sum(sample["dropped"].values())} for sample in samples]
+    for key, color in (("sent", "C3"), ("dropped", "C1"), ("answers", "C0")):
+        rates.plot(seconds, _smooth_rate(counts, key), color=color, label=key)
+    rates.set_ylabel("frames per second")
+    rates.set_xlabel("seconds")
+    for axis in (memory, age, rates):
+        axis.set_ylim(0, 1.25 * axis.get_ylim()[1])
+        axis.grid(alpha=0.3)
+        axis.legend(loc="upper right", ncols=3)
+        for name, start in _starts(samples):
+            axis.axvline(start, color="0.6", linewidth=0.8)
+            if axis is memory:
+                axis.text(start, 1.02, f" {name}", transform=axis.get_xaxis_transform(), color="0.3")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _memory(samples: Samples) -> list[Verdict]:
+    first, last = _windows(samples, "resident")
+    growth = last / max(first, 1) - 1
+    slope = _slope([sample["seconds"] for sample in samples], [sample["resident"] for sample in samples])
+    span = samples[-1]["seconds"] - samples[0]["seconds"] if samples else 0.0
+    line = slope * span / max(first, 1)
+    figures = f"{first / 2**20:.1f} -> {last / 2**20:.1f} MiB, {100 * growth:+.2f} %"
+    trend = f"{100 * line:+.2f} % over the run, {slope * 3600 / 2**20:+.1f} MiB/h"
+    return [
+        Verdict("memory, first and last", first > 0 and growth <= MEMORY_GROWTH, figures),
+        Verdict("memory, straight line", line <= MEMORY_GROWTH, trend),
+    ]
+
+
+def _count(key: str, samples: Samples) -> Verdict:
+    first, last = _windows(samples, key, max)
+    return Verdict(key, 0 < last <= first, f"{first:.0f} -> {last:.0f}")
+
+
+def _latency(phases: Mapping[str, Mapping[str, float]]) -> list[Verdict]:
+    waiting = {name: phase["answered"] * phase["age p50"] for name, phase in phases.items()}
+    first, last = waiting.get("full", 0.0), waiting.get("full again", 0.0)
+    ages = " -> ".join(f"{1000 * phases[name]['age p50']:.0f}" for name in ("full", "full again") if name in phases)
+    figures = f"age {ages} ms; frames on their way {first:.2f} -> {last:.2f}"
+    most = max(waiting.values(), default=float("inf"))
+    return [
+        Verdict("latency does not grow", 0 < last <= LATENCY_GROWTH * first, figures),
+        Verdict("no queue, under overload, too", most <= ON_THE_WAY, f"at most {most:.2f} frames on their way"),
+    ]
+
+
+def _frames(run: Mapping[str, Any]) -> list[Verdict]:
+    end = run["end"]
+    dropped = end["dropped"]
+    others = {cause: count for cause, count in dropped.items() if cause != RULE}
+    lost, share = end["lost before the node"], end["lost before the node"] / max(end["sent"], 1)
+    got = f"{end['frames in']} of {end['sent']} sent reached the node ({lost} replaced in transport)"
+    parts = f"= {end['frames out']} answered + {sum(dropped.values())} dropped + {end['unaccounted']} unaccounted for"
+    readings = [run["end"]["readings"].get(name, 0) for name in end["readings"]]
+    least = min(readings, default=0)
+    return [
+        Verdict("every frame accounted for", end["unaccounted"] == 0 and 0 <= share < 0.5, f"{got} {parts}"),
+        Verdict("drops by the rule alone", not others, ", ".join(f"{n} {c}" for c, n in dropped.items()) or "none"),
+        Verdict(
+            "every answer arrives",
+            abs(end["answers"] - end["frames out"]) <= 0.01 * end["frames out"],
+            f"{end['answers']} of {end['frames out']} reliably, {least} or more of each of {len(readings)} topics",
+        ),
+    ]
+
+
+def _log(lines: Sequence[str]) -> Verdict:
+    bad = [line for line in lines if any(alarm in line for alarm in ALARMS)]
+    return Verdict("log without errors", not bad, bad[0][:100] if bad else f"{len(lines)} lines")
+
+
+def _windows(
+    samples: Samples, key: str, summary: Callable[[list[float]], float] = statistics.median
+) -> tuple[float, float]:
+    """A figure in the first and in the last window; zeros where there are no samples."""
+    values = [sample[key] for sample in samples]
+    size = max(round(WINDOW * len(values)), WINDOW_SAMPLES)
+    return (summary(values[:size]), summary(values[-size:])) if values else (0.0, 0.0)
+
+
+def _slope(x: Sequence[float], y: Sequence[float]) -> float:
+    return statistics.linear_regression(x, y).slope if len(x) > 1 else 0.0
+
+
+def _smooth_rate(samples: Samples, key: str) -> list[float]:
+    """How fast a count grows around each sample, over a few seconds."""
+    rates = []
+    for at in range(len(samples)):
+        start, stop = samples[max(at - SMOOTH, 0)], samples[min(at + SMOOTH, len(samples) - 1)]
+        rates.append((stop[key] - start[key]) / max(stop["seconds"] - start["seconds"], 1e-9))
+    return rates
+
+
+def _starts(samples: Samples) -> list[tuple[str, float]]:
+    """Name and first second of each phase."""
+    starts: dict[str, float] = {}
+    for sample in samples:
+        starts.setdefault(sample["phase"], sample["seconds"])
+    return list(starts.items())

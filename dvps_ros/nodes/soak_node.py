@@ -1,0 +1,330 @@
+"""The soak: feeds a perception node all it can take, reads every topic, and notes once a second how it fares."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from dvps_ros.config import SoakConfig, StreetConfig
+from dvps_ros.nodes.messages import info_of, nanoseconds
+from dvps_ros.nodes.outputs import topics
+from dvps_ros.nodes.packing import Buffer, image_message
+from dvps_ros.nodes.parameters import NodeParameters
+from dvps_ros.simulation import Street, StreetCamera
+
+#: The topic whose messages are taken as the node's answers: the smallest that every frame has.
+ANSWER = "semantic"
+#: The topics that a reader subscribes to, reliably and this deep, without ever taking a message.
+UNREAD, UNREAD_DEPTH = ("points", "panoptic"), 100
+#: Frames on their way to and in the node while it gets as many as it can take: one in work, one that waits.
+ON_THE_WAY = 2
+#: Seconds without an answer after which the next frame is sent all the same: DDS may lose one.
+RESEND = 2.0
+#: Seconds over which the possible rate is taken, and after the last frame until all of them must be accounted for.
+RATE_OVER, SETTLING = 10.0, 20.0
+#: Seconds between two lines of progress.
+LINE_EVERY = 10.0
+
+
+class Soak(Node):
+    """Node ``soak``: a camera, a reader of every topic, one that never takes a message, and the notes on all of it.
+
+    The run has four phases: ``warm-up``, then in equal parts ``full`` (a new frame for each answer, so that one is
+    always waiting), ``overload`` (several times as many frames as are answered) and ``full again``.
+
+    Attributes
+    ----------
+    trouble : why the run cannot go on; empty while all is well.
+
+    Raises
+    ------
+    ValueError : naming a parameter that has no valid value.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("soak", **options)
+        parameters = NodeParameters(self, SoakConfig)
+        if parameters.problems:
+            raise ValueError(parameters.problems[0])
+        self.settings = parameters.config
+        self.trouble = ""
+        self.samples: list[dict[str, Any]] = []
+        self._frames = _frames(self.settings)
+        self._begun = time.monotonic()
+        self._first_answer: float | None = None
+        self._answers: list[float] = []
+        self._ages: list[float] = []
+        self._ages_sampled = self._sent = 0
+        self._next = 0.0
+        self._credit = ON_THE_WAY
+        self._period: float | None = None
+        self._readings: Counter[str] = Counter()
+        self._diagnostics: dict[str, str] = {}
+        self._reports = 0
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+        self._image = self.create_publisher(Image, "image", qos)
+        self._info = self.create_publisher(CameraInfo, "camera_info", qos)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.create_subscription(Image, f"/perception/{ANSWER}", self._on_answer, 10)
+        lossy = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        for name, kind in topics().items():
+            self.create_subscription(kind, f"/perception/{name}", self._count(name), lossy, raw=True)
+        self.idler = Node("soak_idler", context=self.context, use_global_arguments=False)  # in no executor, ever
+        deep = QoSProfile(depth=UNREAD_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
+        for name in UNREAD:
+            self.idler.create_subscription(topics()[name], f"/perception/{name}", lambda message: None, deep)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the first answer, 0 before it."""
+        return 0.0 if self._first_answer is None else time.monotonic() - self._first_answer
+
+    @property
+    def phase(self) -> str:
+        """Which part of the run it is."""
+        warm = self.settings.warm_up * self.settings.seconds
+        if self.seconds < warm:
+            return "warm-up"
+        third = int(3 * (self.seconds - warm) / (self.settings.seconds - warm))
+        return ("full", "overload", "full again")[min(third, 2)]
+
+    @property
+    def done(self) -> bool:
+        """True once time is up or the run cannot go on."""
+        last = self._answers[-1] if self._answers else self._begun
+        if time.monotonic() - last > self.settings.patience:
+            self.trouble = self.trouble or f"no answer for {self.settings.patience:.0f} s"
+        return bool(self.trouble) or self.seconds >= self.settings.seconds
+
+    @property
+    def settled(self) -> bool:
+        """True once the node has accounted for every frame that reached it."""
+        return self.unaccounted == 0
+
+    @property
+    def unaccounted(self) -> int:
+        """Frames that the node has received, and neither answered nor counted as dropped, as it said last."""
+        figures = self._figures()
+        return figures["frames in"] - figures["frames out"] - sum(figures["dropped"].values())
+
+    @property
+    def pause(self) -> float:
+        """Seconds until there is something to do."""
+        return min(max(self._next - time.monotonic(), 0.0), 0.2)
+
+    def step(self) -> None:
+        """Send a frame and take a sample, each when it is time."""
+        now = time.monotonic()
+        if self._is_time(now):
+            self._send(now)
+        if self._first_answer is not None and self.seconds >= len(self.samples):
+            self.samples.append(self._sample())
+
+    def write(self) -> None:
+        """Write samples.json."""
+        figures = {
+            "sent": self._sent,
+            "answers": len(self._answers),
+            "readings": dict(self._readings),
+            "unaccounted": self.unaccounted,
+            "lost before the node": self._sent - self._figures()["frames in"],
+            **self._figures(),
+        }
+        facts = {name: self._diagnostics.get(name, "") for name in ("device", "model", "model sha256")}
+        data = {
+            "trouble": self.trouble,
+            "phases": self._phases(),
+            "end": figures,
+            "facts": facts,
+            "samples": self.samples,
+        }
+        Path(self.settings.folder, "samples.json").write_text(json.dumps(data))
+
+    def line(self) -> str:
+        """How the run is going."""
+        if not self.samples:
+            return f"waiting for the first answer ({time.monotonic() - self._begun:.0f} s)"
+        last = self.samples[-1]
+        return (
+            f"{self.seconds:4.0f} s {self.phase:10} | sent {last['sent']} | answers {last['answers']} "
+            f"({self._rate():.1f} Hz) | age {1000 * (last['age'] or 0):.0f} ms | "
+            f"{last['resident'] / 2**20:.0f} MiB, {last['threads']} threads, {last['files']} files"
+        )
+
+    # --- sending ---------------------------------------------------------------------------------------------------
+
+    def _is_time(self, now: float) -> bool:
+        if not (self._image.get_subscription_count() and self._info.get_subscription_count()):
+            return False
+        if self.phase == "overload" and self._period is None:
+            self._period, self._next = 1 / (self.settings.overload * max(self._rate(), 0.1)), now
+        return now >= self._next or (self.phase != "overload" and self._credit > 0)
+
+    def _send(self, now: float) -> None:
+        image, info = self._frames[self._sent % len(self._frames)]
+        image.header.stamp = info.header.stamp = self.get_clock().now().to_msg()
+        self._info.publish(info)
+        self._image.publish(image)
+        self._sent += 1
+        if self.phase == "overload":
+            self._next = max(self._next + self._period, now - self._period)
+            self._credit = 0  # when it ends, one is in work and one waits
+        else:
+            self._next = now + RESEND
+            self._credit = max(self._credit - 1, 0)
+
+    def _rate(self) -> float:
+        """Answers per second of late."""
+        recent = [moment for moment in self._answers[-1000:] if moment >= time.monotonic() - RATE_OVER]
+        return len(recent) / RATE_OVER
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def _on_answer(self, message: Image) -> None:
+        now = time.monotonic()
+        self._first_answer = self._first_answer or now
+        self._answers.append(now)
+        self._credit = min(self._credit + 1, ON_THE_WAY)
+        self._ages.append((self.get_clock().now().nanoseconds - nanoseconds(message.header.stamp)) / 1e9)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.rpartition("/")[2] == "perception":
+                self._diagnostics = {value.key: value.value for value in status.values}
+                self._reports += 1
+                if status.level == DiagnosticStatus.ERROR:
+                    self.trouble = self.trouble or f"the perception node says: {status.message}"
+
+    def _count(self, name: str) -> Any:
+        def callback(data: bytes) -> None:
+            self._readings[name] += 1
+
+        return callback
+
+    # --- noting ----------------------------------------------------------------------------------------------------
+
+    def _figures(self) -> dict[str, Any]:
+        """What the node's last diagnostics count."""
+        said = self._diagnostics
+        counts = {name: int(said.get(name, 0)) for name in ("frames in", "frames out")}
+        drops = {key.removeprefix("dropped: "): int(n) for key, n in said.items() if key.startswith("dropped: ")}
+        return {**counts, "dropped": drops}
+
+    def _sample(self) -> dict[str, Any]:
+        ages, self._ages_sampled = self._ages[self._ages_sampled :], len(self._ages)
+        return {
+            "seconds": round(self.seconds, 3),
+            "phase": self.phase,
+            "sent": self._sent,
+            "answers": len(self._answers),
+            "age": round(float(np.median(ages)), 4) if ages else None,
+            **process_figures(self.settings.pid),
+            **self._figures(),
+        }
+
+    def _phases(self) -> dict[str, dict[str, float]]:
+        """Frames sent and answered per second and ages, in seconds, of each phase."""
+        result = {}
+        for phase in dict.fromkeys(sample["phase"] for sample in self.samples):
+            part = [sample for sample in self.samples if sample["phase"] == phase]
+            start, stop = part[0], part[-1]
+            span = max(stop["seconds"] - start["seconds"], 1e-9)
+            ages = self._ages[start["answers"] : stop["answers"]]
+            result[phase] = {
+                "seconds": span,
+                "sent": (stop["sent"] - start["sent"]) / span,
+                "answered": (stop["answers"] - start["answers"]) / span,
+                "age p50": float(np.median(ages)) if ages else float("nan"),
+                "age p99": float(np.percentile(ages, 99)) if ages else float("nan"),
+            }
+        return result
+
+
+def process_figures(pid: int) -> dict[str, int]:
+    """Resident and shared bytes, threads, open files and processor ticks of a process; zeros for pid 0 or when gone."""
+    try:
+        folder = Path("/proc") / str(pid)
+        pages = (folder / "statm").read_text().split()
+        # after the name, which may hold blanks: state is field 3 of proc(5), utime and stime are 14 and 15
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        page = os.sysconf("SC_PAGE_SIZE")
+        return {
+            "resident": int(pages[1]) * page,
+            "shared": int(pages[2]) * page,
+            "threads": len(list((folder / "task").iterdir())),
+            "files": len(list((folder / "fd").iterdir())),
+            "ticks": int(fields[11]) + int(fields[12]),
+        }
+    except OSError:
+        return dict.fromkeys(("resident", "shared", "threads", "files", "ticks"), 0)
+
+
+def _frames(settings: SoakConfig) -> list[tuple[Image, CameraInfo]]:
+    """Pictures of a drive along a street as messages, half a second apart, each with its camera_info."""
+    result = []
+    with StreetCamera(Street(settings.seed, StreetConfig())) as camera:
+        info = info_of(camera.intrinsics)
+        for number in range(settings.frames):
+            frame = camera.render(number / 2 % camera.street.duration)
+            header = Header(frame_id="soak_camera_optical_frame")
+            result.append((image_message(header, frame.rgb, "rgb8", Buffer()), info))
+            info.header.frame_id = header.frame_id
+    return result
+
+
+def watch(soak: Soak, stopped: list[int]) -> None:
+    """Run until time is up and all frames are accounted for, or a signal number lies in ``stopped``."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(soak)
+    shown = -LINE_EVERY
+    while not stopped and not soak.done:
+        executor.spin_once(timeout_sec=soak.pause)
+        soak.step()
+        if time.monotonic() - shown >= LINE_EVERY:
+            shown = time.monotonic()
+            print(soak.line(), flush=True)
+    until, reports = time.monotonic() + SETTLING, soak._reports
+    while not stopped and time.monotonic() < until and not (soak._reports >= reports + 2 and soak.settled):
+        executor.spin_once(timeout_sec=0.2)
+    executor.shutdown()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the soak's process: exit code 0 with samples.json written, 1 when the run broke off."""
+    stopped: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stopped.append(number))
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        soak = Soak()
+        watch(soak, stopped)
+        soak.write()
+        trouble = soak.trouble or ("" if soak.samples else "no frame was answered")
+        soak.idler.destroy_node()
+        soak.destroy_node()
+    except (ValueError, OSError) as error:
+        trouble = str(error)
+    rclpy.try_shutdown()
+    if trouble:
+        print(f"soak: {trouble}", file=sys.stderr)
+    sys.exit(1 if trouble else 0)
+
+
+if __name__ == "__main__":
+    main()
