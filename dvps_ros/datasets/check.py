@@ -11,11 +11,8 @@ import numpy as np
 from dvps_ros.config import DataConfig
 from dvps_ros.datasets import cityscapes_dvps, folder, png, semkitti_dvps
 from dvps_ros.datasets.formats import open_split
-from dvps_ros.datasets.frames import FrameFiles, FrameReader, split_folder
+from dvps_ros.datasets.frames import FrameFiles, FrameReader, out_of_range, split_folder
 from dvps_ros.labels import DIVISOR, VOID_CLASS
-
-#: The largest 16-bit value: no distance, but a measurement that was cut off or a foreign "no label".
-_DEPTH_LIMIT = np.iinfo(np.uint16).max
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class CheckReport:
 
 
 def check(config: DataConfig, split: str) -> CheckReport:
-    """Read every file of a split and report counts and each broken file by name.
+    """Read every file of a split that training would read, and report counts and each broken file by name.
 
     Raises ``FileNotFoundError`` when the root folder itself does not exist; a missing or empty split is a problem in
     the report.
@@ -95,67 +92,51 @@ def check(config: DataConfig, split: str) -> CheckReport:
     report.frames = len(reader)
     report.sequences = len(reader.sequences())
     for files in reader.files:
-        _check_frame(reader, files, report)
+        _check_frame(reader, files, config.labels, report)
     report.problems += _labels_without_image(config.format, place, reader)
     return report
 
 
-def _check_frame(reader: FrameReader, files: FrameFiles, report: CheckReport) -> None:
+def _check_frame(reader: FrameReader, files: FrameFiles, labels: str, report: CheckReport) -> None:
     report.with_panoptic += bool(files.panoptic)
     report.with_depth += files.depth is not None
-    if not files.panoptic and files.depth is None:
-        report.problems.append(Problem(files.image, "has neither a panoptic nor a depth label"))
-    elif not files.panoptic:
-        report.problems.append(Problem(files.image, "has no panoptic label", fatal=False))
-    elif files.depth is None:
-        report.problems.append(Problem(files.image, "has no depth label", fatal=False))
+    if lack := files.lacks(labels):
+        report.problems.append(Problem(files.image, lack))
+    elif labels == "both" and (lack := files.lacks("panoptic") or files.lacks("depth")):
+        report.problems.append(Problem(files.image, lack, fatal=False))
     try:
         size = reader.image(files).shape[:2]
         report.sizes[size] += 1
     except (ValueError, OSError) as error:
         report.problems.append(_problem(files.image, error))
         size = None
-    maps = [(path, _check_values) for path in files.panoptic]
-    maps += [] if files.depth is None else [(files.depth, _check_depth)]
-    whole = True
-    for path, look in maps:
+    maps = {}
+    for path in files.maps(labels):
         try:
             values = png.read_values(path)
         except (ValueError, OSError) as error:
             report.problems.append(_problem(path, error))
-            whole = False
             continue
         if size is not None and values.shape != size:
             report.problems.append(Problem(path, f"size {values.shape} differs from the image's {size}"))
-            whole = False
-        report.problems += look(path, values, reader)
-    if files.panoptic and whole:
-        classes = np.bincount(reader.panoptic(files).reshape(-1) // DIVISOR, minlength=VOID_CLASS + 1)
+        else:
+            maps[path] = values
+        report.problems += _look(reader, files, path, values)
+    panoptic = [maps[path] for path in files.panoptic if path in maps]
+    if panoptic and len(panoptic) == len(files.panoptic) and len({values.shape for values in panoptic}) == 1:
+        decoded = reader.decode(files, panoptic)
+        classes = np.bincount(decoded.reshape(-1) // DIVISOR, minlength=VOID_CLASS + 1)
         report.class_frames.update(name for name, count in zip(reader.labels.names, classes, strict=False) if count)
 
 
-def _check_values(path: Path, values: np.ndarray, reader: FrameReader) -> list[Problem]:
-    what, classes, labels = "class", values, reader.labels
-    if isinstance(reader, folder.Folder):
-        classes, _ = folder.classes_and_instances(path, values)
-        allowed = (classes < len(labels)) | np.isin(values, (VOID_CLASS, folder.FILE_VOID, cityscapes_dvps.FILE_VOID))
-    elif path.name.endswith(f"{semkitti_dvps.INSTANCE}.png"):
-        what, allowed = "instance", values < DIVISOR
-    else:
-        if path.name.endswith(f"{cityscapes_dvps.PANOPTIC}.png"):
-            classes = np.where(values < DIVISOR, values, values // DIVISOR)
-        file_void = values // DIVISOR == cityscapes_dvps.FILE_VOID // DIVISOR
-        allowed = (classes < len(labels)) | (values == VOID_CLASS) | file_void
-    bad = np.unique(classes[~allowed])
-    if not bad.size:
-        return []
-    some = ", ".join(map(str, bad[:5])) + (", ..." if bad.size > 5 else "")
-    return [Problem(path, f"{what} ids out of range: {some} ({np.count_nonzero(~allowed)} pixels)")]
-
-
-def _check_depth(path: Path, values: np.ndarray, reader: FrameReader) -> list[Problem]:
-    cut = np.count_nonzero(values == _DEPTH_LIMIT)
-    return [Problem(path, f"depth {_DEPTH_LIMIT}, the format's limit, at {cut} pixels")] if cut else []
+def _look(reader: FrameReader, files: FrameFiles, path: Path, values: np.ndarray) -> list[Problem]:
+    if fault := reader.fault(files, path, values):
+        return [Problem(path, fault)]
+    if path.name.endswith(f"{semkitti_dvps.INSTANCE}.png") and path in files.panoptic:
+        # they start again at 0, which could make two things of one frame one
+        overflow = out_of_range("instance", values, values < DIVISOR)
+        return [Problem(path, overflow, fatal=False)] if overflow else []
+    return []
 
 
 def _labels_without_image(format_name: str, place: Path, reader: FrameReader) -> list[Problem]:

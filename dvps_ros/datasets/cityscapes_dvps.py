@@ -12,14 +12,14 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dvps_ros.datasets import png
-from dvps_ros.datasets.frames import FrameFiles, FrameReader, centered, split_folder
-from dvps_ros.labels import CITYSCAPES, DIVISOR, VOID
+from dvps_ros.datasets.frames import FrameFiles, FrameReader, centered, out_of_range, split_folder
+from dvps_ros.labels import CITYSCAPES, DIVISOR, VOID, VOID_CLASS
 from dvps_ros.structures import Intrinsics
 
 IMAGE, PANOPTIC, DEPTH = "leftImg8bit", "gtFine_instanceTrainIds", "depth"
@@ -167,9 +167,15 @@ class CityscapesDvps(FrameReader):
         self.cameras = read_cameras(split_folder(root, split))
         self.focal = focal
 
-    def panoptic(self, files: FrameFiles) -> np.ndarray:
+    def decode(self, files: FrameFiles, values: Sequence[np.ndarray]) -> np.ndarray:
         """(H, W) int32 from either encoding, see ``decode_panoptic``."""
-        return decode_panoptic(png.read_values(files.panoptic[0]))
+        return decode_panoptic(values[0])
+
+    def class_fault(self, path: Path, values: np.ndarray) -> str | None:
+        """Class ids that are neither a class nor one of the two encodings' void."""
+        classes = np.where(values < DIVISOR, values, values // DIVISOR)
+        void = (values == VOID_CLASS) | (values // DIVISOR == FILE_VOID // DIVISOR)
+        return out_of_range("class", classes, (classes < len(self.labels)) | void)
 
     def intrinsics(self, files: FrameFiles, height: int, width: int) -> Intrinsics:
         """From ``cameras.json``, resized to the image when that differs; else the focal length given, centered."""

@@ -22,7 +22,7 @@ A sequence without a camera of its own has the default; without that, or without
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,10 @@ import numpy as np
 import yaml
 
 from dvps_ros.datasets import png
-from dvps_ros.datasets.frames import FrameFiles, FrameReader, centered
+from dvps_ros.datasets.cityscapes_dvps import FILE_VOID as CITYSCAPES_FILE_VOID
+from dvps_ros.datasets.frames import FrameFiles, FrameReader, centered, out_of_range
 from dvps_ros.datasets.pictures import read_picture
-from dvps_ros.labels import CITYSCAPES, DIVISOR, LABEL_SETS, VOID, LabelSet
+from dvps_ros.labels import CITYSCAPES, DIVISOR, LABEL_SETS, VOID, VOID_CLASS, LabelSet
 from dvps_ros.structures import Intrinsics
 
 IMAGES, PANOPTIC, DEPTH = "images", "panoptic", "depth"
@@ -210,12 +211,18 @@ class Folder(FrameReader):
         """(H, W, 3) uint8 RGB of a PNG or JPEG file; ``ValueError`` naming a broken one."""
         return read_picture(files.image)
 
-    def panoptic(self, files: FrameFiles) -> np.ndarray:
+    def decode(self, files: FrameFiles, values: Sequence[np.ndarray]) -> np.ndarray:
         """(H, W) int32 class * 1000 + instance, 255000 void; stuff has no instances."""
-        classes, instances = classes_and_instances(files.panoptic[0], png.read_values(files.panoptic[0]))
+        classes, instances = classes_and_instances(files.panoptic[0], values[0])
         known = classes < len(self.labels)
         is_thing = np.array(self.labels.is_thing)[np.where(known, classes, 0)]
         return np.where(known, classes * DIVISOR + np.where(is_thing, instances, 0), VOID).astype(np.int32)
+
+    def class_fault(self, path: Path, values: np.ndarray) -> str | None:
+        """Class ids that are neither a class nor one of the usual values for void."""
+        classes, _ = classes_and_instances(path, values)
+        void = np.isin(values, (VOID_CLASS, FILE_VOID, CITYSCAPES_FILE_VOID))
+        return out_of_range("class", classes, (classes < len(self.labels)) | void)
 
     def intrinsics(self, files: FrameFiles, height: int, width: int) -> Intrinsics:
         """From ``cameras.yaml``, resized to the image when that differs; else the focal length given, centered."""

@@ -34,7 +34,12 @@ def read_values(path: Path) -> np.ndarray:
 
 def read_depth(path: Path) -> np.ndarray:
     """(H, W) float32 metres of a 16-bit depth file, 0 = no label; errors as in ``read_rgb``."""
-    return read_values(path).astype(np.float32) / np.float32(DEPTH_SCALE)
+    return metres(read_values(path))
+
+
+def metres(values: np.ndarray) -> np.ndarray:
+    """(H, W) float32 metres from the values of a depth file."""
+    return values.astype(np.float32) / np.float32(DEPTH_SCALE)
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:
@@ -80,7 +85,10 @@ def _decode(path: Path, mode: int) -> np.ndarray:
     # OpenCV fills the missing rows of a truncated PNG with zeros and says nothing
     if _END not in data[-64:]:
         raise ValueError(f"{path}: truncated or not a PNG file")
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
+    except cv2.error as error:  # a header that promises more pixels than OpenCV takes
+        raise ValueError(f"{path}: not a readable PNG file ({error.err})") from error
     if pixels is None:
         raise ValueError(f"{path}: not a readable PNG file")
     return pixels

@@ -8,12 +8,13 @@ is part of the name). Labels come from projected LiDAR points: most pixels have 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dvps_ros.datasets import png
-from dvps_ros.datasets.frames import FrameFiles, FrameReader, centered, split_folder
+from dvps_ros.datasets.frames import FrameFiles, FrameReader, centered, out_of_range, split_folder
 from dvps_ros.labels import DIVISOR, SEMKITTI, VOID, VOID_CLASS
 from dvps_ros.structures import Intrinsics
 
@@ -125,12 +126,18 @@ class SemkittiDvps(FrameReader):
         super().__init__(index(root, split))
         self.focal = focal
 
-    def panoptic(self, files: FrameFiles) -> np.ndarray:
+    def decode(self, files: FrameFiles, values: Sequence[np.ndarray]) -> np.ndarray:
         """(H, W) int32, see ``join_labels``; ``ValueError`` naming the file when the two maps differ in size."""
-        classes, instances = map(png.read_values, files.panoptic)
+        classes, instances = values
         if classes.shape != instances.shape:
             raise ValueError(f"{files.panoptic[1]}: size {instances.shape} differs from the class map's")
         return join_labels(classes, instances)
+
+    def class_fault(self, path: Path, values: np.ndarray) -> str | None:
+        """Class ids that are neither a class nor void; any instance number is allowed, see ``join_labels``."""
+        if path.name.endswith(f"{INSTANCE}.png"):
+            return None
+        return out_of_range("class", values, (values < len(self.labels)) | (values == VOID_CLASS))
 
     def intrinsics(self, files: FrameFiles, height: int, width: int) -> Intrinsics:
         """The focal length of the file name, principal point in the middle (the format does not tell it)."""
