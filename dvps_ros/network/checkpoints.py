@@ -1,4 +1,4 @@
-"""Models on disk: a folder with ``config.yaml``, ``model.safetensors`` and the latter's hash in ``model.sha256``."""
+"""Models on disk: a folder with ``config.yaml``, ``model.safetensors`` and the hashes of both in ``model.sha256``."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def save(net: DvpsNet, folder: str | Path, config: Config | None = None, half: b
     partial = folder / f"{WEIGHTS_FILE}.partial"
     # save_file would make a file that only its owner may read, whatever the umask says
     partial.write_bytes(serialized(tensors, metadata={"format": "pt"}))
-    digest = file_hash(partial)
     os.replace(partial, folder / WEIGHTS_FILE)
-    _write(folder / HASH_FILE, f"{digest}  {WEIGHTS_FILE}\n")
     config = replace(config or Config(), network=net.config)
     partial = folder / f"{CONFIG_FILE}.partial"
     save_config(config, partial)
+    digests = {WEIGHTS_FILE: file_hash(folder / WEIGHTS_FILE), CONFIG_FILE: file_hash(partial)}
+    _write(folder / HASH_FILE, "".join(f"{digest}  {name}\n" for name, digest in digests.items()))
     os.replace(partial, folder / CONFIG_FILE)
 
 
@@ -67,8 +67,8 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> DvpsNet:
 
     Raises
     ------
-    FileNotFoundError : naming a folder, configuration or weights file that is missing.
-    ValueError : when the weights are damaged, are not those that were saved, or do not fit the configuration.
+    FileNotFoundError : naming a folder, configuration, weights or hash file that is missing.
+    ValueError : when weights or configuration are damaged or not those that were saved, or do not fit each other.
     """
     folder = Path(folder)
     network = load_model_config(folder).network
@@ -120,15 +120,33 @@ def _weights_file(folder: Path) -> Path:
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     path = _weights_file(folder)
-    record = folder / HASH_FILE
-    if record.is_file():
-        expected, actual = (record.read_text().split() or [""])[0], file_hash(path)
-        if actual != expected:
-            raise ValueError(f"{path} is damaged or was exchanged: its SHA-256 is {actual}, {record} says {expected!r}")
+    _verify(folder)
     try:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is no complete safetensors file ({error})") from error
+
+
+def _verify(folder: Path) -> None:
+    """Compare weights and configuration with the hashes that were recorded when they were saved."""
+    record = folder / HASH_FILE
+    if not record.is_file():
+        raise FileNotFoundError(f"model folder {folder} has no {HASH_FILE}; {_renewal()}")
+    try:
+        lines = [line.split(maxsplit=1) for line in record.read_text().splitlines() if line.strip()]
+        expected = {name.lstrip("*"): digest for digest, name in lines}  # as sha256sum writes it
+        expected[WEIGHTS_FILE]
+    except (KeyError, ValueError):
+        raise ValueError(f"{record} does not say the SHA-256 of {WEIGHTS_FILE}; {_renewal()}") from None
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        # folders of before the configuration was recorded, too, name the weights alone
+        if name in expected and (actual := file_hash(folder / name)) != expected[name]:
+            said = f"its SHA-256 is {actual}, {record} says {expected[name]!r}"
+            raise ValueError(f"{folder / name} is damaged or was exchanged: {said}; {_renewal()}")
+
+
+def _renewal() -> str:
+    return f"if the files are as you want them: sha256sum {WEIGHTS_FILE} {CONFIG_FILE} > {HASH_FILE}"
 
 
 def _fit(net: DvpsNet, state: Mapping[str, Tensor], folder: Path) -> None:

@@ -6,7 +6,7 @@ from torch import nn
 
 from dvps_ros.config import BackboneConfig, Config, NetworkConfig
 from dvps_ros.network import build
-from dvps_ros.network.checkpoints import from_detectron2, load, load_model_config, model_hash, save
+from dvps_ros.network.checkpoints import file_hash, from_detectron2, load, load_model_config, model_hash, save
 
 SMALL = NetworkConfig(
     backbone=BackboneConfig(depths=(1, 2, 1, 1), stem=16, widths=(16, 32, 32, 64)),
@@ -89,6 +89,43 @@ def test_exchanged_weights_are_refused(net, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def record(folder, *names):
+    """Record the hashes of files as sha256sum would."""
+    lines = [f"{file_hash(folder / name)}  {name}\n" for name in names or ("model.safetensors", "config.yaml")]
+    (folder / "model.sha256").write_text("".join(lines))
+
+
+def test_an_edited_configuration_is_refused_until_it_is_recorded(net, tmp_path):
+    save(net, tmp_path)
+    text = (tmp_path / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(text.replace("max_depth: 80.0", "max_depth: 90.0"))
+    with pytest.raises(
+        ValueError, match=r"config\.yaml is damaged or was exchanged.*sha256sum model\.safetensors"
+    ) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+    record(tmp_path)
+    assert load(tmp_path).config.max_depth == 90.0
+
+
+def test_a_record_of_the_weights_alone_still_counts(net, tmp_path):
+    save(net, tmp_path)
+    record(tmp_path, "model.safetensors")
+    load(tmp_path)
+    with (tmp_path / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match="is damaged or was exchanged"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "model.safetensors\n", f"{'0' * 64}  config.yaml\n", "0" * 64])
+def test_a_record_that_says_nothing_of_the_weights_is_refused(net, tmp_path, text):
+    save(net, tmp_path)
+    (tmp_path / "model.sha256").write_text(text)
+    with pytest.raises(ValueError, match=r"model\.sha256 does not say the SHA-256 of model\.safetensors"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("kept", [0, 5, 0.5, 0.999])
 @pytest.mark.parametrize("hashed", [True, False])
 def test_half_downloaded_weights_are_one_clear_line(net, tmp_path, kept, hashed):
@@ -97,7 +134,7 @@ def test_half_downloaded_weights_are_one_clear_line(net, tmp_path, kept, hashed)
     content = path.read_bytes()
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
     if not hashed:
-        (tmp_path / "model.sha256").unlink()
+        record(tmp_path)
     with pytest.raises(ValueError, match=r"model\.safetensors is (damaged|no complete)") as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
@@ -107,9 +144,11 @@ def test_weights_of_another_network_are_refused(net, tmp_path):
     save(net, tmp_path)
     text = (tmp_path / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(text.replace("decoder_layers: 4", "decoder_layers: 5"))
+    record(tmp_path)
     with pytest.raises(ValueError, match=r"does not fit config.yaml: it lacks .* missing, 0 left over"):
         load(tmp_path)
     (tmp_path / "config.yaml").write_text(text.replace("feedforward: 40", "feedforward: 48"))
+    record(tmp_path)
     with pytest.raises(ValueError, match=r"does not fit config.yaml: size mismatch") as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
