@@ -2,12 +2,11 @@
 
 import ast
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from node_logs import NodeProcess
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 OFFERED = {
@@ -76,19 +75,8 @@ def prefix(tmp_path):
     return tmp_path
 
 
-def output_until(process, words, limit=120):
-    """What a process printed up to the line with ``words``."""
-    lines, end = [], time.monotonic() + limit
-    for line in process.stdout:
-        lines.append(line)
-        if words in line or time.monotonic() > end:
-            break
-    assert words in lines[-1], "".join(lines)
-    return "".join(lines)
-
-
 def test_perception_launch_starts_the_node_and_ends_with_it(prefix):
-    environment = {**os.environ, "AMENT_PREFIX_PATH": str(prefix), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "AMENT_PREFIX_PATH": str(prefix)}
     command = [
         sys.executable,
         "-c",
@@ -97,13 +85,14 @@ def test_perception_launch_starts_the_node_and_ends_with_it(prefix):
         "model:=models/nowhere",
         "namespace:=front",
     ]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = NodeProcess(command, env=environment)
     try:
-        output = output_until(process, "[front.perception]")
+        output = process.wait_for_line("[front.perception]", 120)
         assert "configuring failed: no such file or folder: models/nowhere" in output
         process.send_signal(2)
-        rest, _ = process.communicate(timeout=60)
-        assert "process has finished cleanly" in rest
-        assert "Traceback" not in output + rest
+        process.wait(60)
+        assert "process has finished cleanly" in process.output
+        assert "Traceback" not in process.output
     finally:
         process.kill()
+        process.wait()

@@ -3,16 +3,17 @@
 import math
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections import defaultdict
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
+from node_logs import NodeProcess
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -144,20 +145,23 @@ def wait_for(condition, timeout=40.0, what=""):
 
 
 def start_process(*arguments, code=None):
-    """A Python process running ``code`` or ``-m arguments``, its output kept."""
+    """A Python process running ``code`` or ``-m arguments``; its output goes to a log that the session scans.
+
+    It finds this module and those that this one imports.
+    """
     command = [sys.executable, *(("-c", code) if code else ("-m",)), *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    here = Path(__file__).resolve().parent
+    paths = filter(None, (str(here), str(here.parent), os.environ.get("PYTHONPATH")))
+    return NodeProcess(command, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)})
 
 
 def interrupt(process):
     """SIGINT a process; gives its output and asserts that it ended by itself and quietly."""
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)  # two seconds, on a machine that is not busy with other tests
-    assert "Traceback" not in output, output
-    assert process.returncode == 0, output
-    return output
+    process.wait(60)  # two seconds, on a machine that is not busy with other tests
+    assert "Traceback" not in process.output, process.output
+    assert process.returncode == 0, process.output
+    return process.output
 
 
 def nearly(a, b):

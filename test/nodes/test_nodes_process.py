@@ -1,7 +1,6 @@
 """The executables as processes: they end quickly and quietly in every state, and two of them work together."""
 
 import textwrap
-import threading
 from pathlib import Path
 
 import pytest
@@ -64,20 +63,6 @@ def configure(camera):
     asking.cancel()
 
 
-def read_until(process, line):
-    """Read a process's output up to a line; a process that does not print it in time is killed."""
-    deadline, output = threading.Timer(STARTING, process.kill), []
-    deadline.start()
-    try:
-        for found in process.stdout:
-            output.append(found)
-            if found == f"{line}\n":
-                return
-    finally:
-        deadline.cancel()
-    raise AssertionError(f"{line!r} was not printed: {''.join(output)}")
-
-
 def test_a_users_mistake_is_one_line_and_the_unconfigured_node_ends_quietly(start):
     words = "configuring failed: no such file or folder: models/nowhere"
     camera = Camera()
@@ -99,7 +84,7 @@ def test_interrupt_inactive(start):
 
 def test_interrupt_while_the_model_is_loading(start):
     process = start("-p", "autostart:=true", loading=600)
-    read_until(process, "loading")
+    process.wait_for_line("loading", STARTING)
     interrupt(process)
 
 
@@ -110,7 +95,7 @@ def test_interrupt_while_a_frame_is_in_work(start):
         process = start("-p", "autostart:=true", working=600)
         wait_for(lambda: camera.images.get_subscription_count(), STARTING)
         publish = camera.node.create_timer(0.2, camera.send)
-        read_until(process, "working")
+        process.wait_for_line("working", STARTING)
         publish.cancel()
         interrupt(process)
 
