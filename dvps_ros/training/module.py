@@ -36,8 +36,8 @@ class DvpsModule(lightning.LightningModule):
         self.criterion = Criterion(config.loss, config.network.classes)
         self.scores = Scores(config)
 
-    def configure_model(self) -> None:
-        """With several processes on CPUs, share batch norms' statistics; on CUDA Lightning's ``sync_batchnorm`` does."""
+    def setup(self, stage: str) -> None:
+        """With several processes on CPUs, let batch norms share their statistics; on CUDA ``sync_batchnorm`` does."""
         if self.trainer.world_size > 1 and self.trainer.strategy.root_device.type == "cpu":
             share_batch_norms(self.net)
 
