@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dvps_ros.config import Config
+    from dvps_ros.datasets.module import DvpsData
     from dvps_ros.training.callbacks import StopOnSignal
 
 CHECKPOINT = "last.ckpt"
-MODEL = "model"
+MODEL, BEST = "model", "best"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,9 +27,10 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train a model",
-        description="Trains by a configuration. OUT gets model/ (a model folder, written at every validation and at "
-        "the end), last.ckpt (from which --resume goes on) and tensorboard/. Ctrl-C or SIGTERM ends after the "
-        "current step with both written.",
+        description="Trains by a configuration. OUT gets model/ (a model folder, the last one: written at every "
+        "validation and at the end), best/ (the one of the best validation by DPQ; by PQ or absRel where labels are "
+        "missing for that), last.ckpt (from which --resume goes on) and tensorboard/. Ctrl-C or SIGTERM ends after "
+        "the current step with all of it written.",
     )
     parser.add_argument("--config", required=True, help="configuration file, e.g. config/street.yaml")
     parser.add_argument(
@@ -71,14 +73,16 @@ def check(config: Config) -> int:
 def train(config: Config, args: argparse.Namespace, out: Path) -> int:
     """Train into ``out``; 0 when done, 128 + signal when stopped by one.
 
-    Raises ``ValueError`` or ``FileNotFoundError`` before anything is written.
+    Raises ``ValueError`` or ``FileNotFoundError``, before anything is written but for a broken sample, and
+    ``DeviceMemoryError`` when memory runs out on the way.
     """
     import torch
 
     from dvps_ros import resources
     from dvps_ros.network import checkpoints
+    from dvps_ros.runtime import DeviceMemoryError
     from dvps_ros.training.callbacks import StopOnSignal
-    from dvps_ros.training.memory import keep_freed_memory
+    from dvps_ros.training.memory import keep_freed_memory, ran_out
     from dvps_ros.training.module import DvpsModule
     from dvps_ros.training.resume import completed_batches
 
@@ -88,8 +92,10 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
     hardware = _hardware(args.device, config)
     done = completed_batches(checkpoint, config) if args.resume else 0
     weights = checkpoints.load(resources.find(args.init), "cpu").state_dict() if args.init else None
-    data = _data(config, done)
+    data = _data(config, done, hardware["devices"] * hardware["num_nodes"])
     data.setup("fit")
+    if config.training.check_memory:
+        _check_memory(config, hardware)
 
     keep_freed_memory()
     torch.manual_seed(config.training.seed)  # random weights
@@ -97,7 +103,7 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
     if weights is not None:
         _start_from(module.net, weights, args.init)
     with StopOnSignal() as stop:
-        trainer = _trainer(config, out, hardware, stop)
+        trainer = _trainer(config, out, hardware, stop, _measure(data))
         try:
             trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if args.resume else None)
             if not stop.received and config.training.max_steps % config.training.validate_every:
@@ -105,10 +111,43 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
         except SystemExit:  # Lightning's answer to a KeyboardInterrupt
             if not stop.received:
                 raise
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            raise DeviceMemoryError(_out_of_memory(trainer, checkpoint)) from error
         if trainer.is_global_zero:
             checkpoints.save(module.net, out / MODEL, config)
             print(f"{'stopped at' if stop.received else 'trained to'} step {trainer.global_step}: {out / MODEL}")
     return 128 + stop.received if stop.received else 0
+
+
+def _measure(data: DvpsData) -> str | None:
+    """What models are ranked by, said where it is not DPQ."""
+    from dvps_ros.training.best import ranking
+
+    has_panoptic, has_depth = data.val_labels()
+    measure = ranking(has_panoptic, has_depth)
+    if measure != "DPQ" and int(os.environ.get("RANK", 0)) == 0:
+        missing = "depth" if has_panoptic else "panoptic"
+        print(f"no {missing} labels to validate with: the best model is that of the best {measure}", file=sys.stderr)
+    return measure
+
+
+def _check_memory(config: Config, hardware: dict[str, Any]) -> None:
+    from dvps_ros.training.trial import require_memory
+
+    rank = int(os.environ.get("LOCAL_RANK", 0))
+    if hardware["accelerator"] == "cpu" and rank > 0:
+        return  # the first process of this machine tries for all
+    said = require_memory(config, hardware["accelerator"], hardware["precision"], hardware["devices"])
+    if int(os.environ.get("RANK", rank)) == 0:
+        print(said, file=sys.stderr, flush=True)
+
+
+def _out_of_memory(trainer: lightning.Trainer, checkpoint: Path) -> str:
+    after = f"out of memory after step {trainer.global_step}; lower training.batch_size or the crop (data.crop_height, "
+    after += "data.crop_width), or data.workers"
+    return after + (f", and go on from {checkpoint} with --resume" if checkpoint.exists() else "")
 
 
 def _start_from(net: nn.Module, weights: dict[str, Tensor], name: str) -> None:
@@ -158,7 +197,7 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _data(config: Config, done: int) -> lightning.LightningDataModule:
+def _data(config: Config, done: int, processes: int) -> DvpsData:
     """The configured data set, its training frames from batch ``done`` of the whole run on."""
     from torch.utils.data import DataLoader
 
@@ -176,31 +215,40 @@ def _data(config: Config, done: int) -> lightning.LightningDataModule:
             order = ContinuousSampler(len(loader.dataset), training.seed, length, start, rank, world)
             return continuous_loader(loader, order)
 
-    return Data(config)
+    return Data(config, processes)
 
 
-def _trainer(config: Config, out: Path, hardware: dict[str, Any], stop: StopOnSignal) -> lightning.Trainer:
+def _trainer(
+    config: Config, out: Path, hardware: dict[str, Any], stop: StopOnSignal, measure: str | None
+) -> lightning.Trainer:
     import lightning.pytorch as lightning
     from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, TQDMProgressBar
     from lightning.pytorch.loggers import TensorBoardLogger
 
     from dvps_ros.labels import LABEL_SETS
-    from dvps_ros.training.callbacks import ExportModel, LastCheckpoint, ProgressLines
+    from dvps_ros.training.best import KeepBest
+    from dvps_ros.training.callbacks import ExportModel, LastCheckpoint
     from dvps_ros.training.pictures import LabelPictures
+    from dvps_ros.training.progress import Progress, SkippedSamples
 
     training = config.training
+    processes = hardware["devices"] * hardware["num_nodes"]
     _quiet()
     terminal = sys.stderr.isatty()
+    skipped = SkippedSamples() if config.data.on_bad_sample == "skip" else None
+    progress = Progress(training.log_every, training.batch_size * training.accumulate, skipped, lines=not terminal)
     callbacks = [
         stop,
-        ExportModel(out / MODEL, config),
+        ExportModel(out / MODEL, config),  # before the averaging, so that it exports the average
         LabelPictures(training.images, LABEL_SETS[config.labels], config.network.max_depth),
         LearningRateMonitor(),
+        *([EMAWeightAveraging(decay=training.ema_decay)] if training.ema_decay > 0 else []),
+        *([] if skipped is None else [skipped]),  # before the checkpoint, which keeps its count
+        progress,
+        *([] if measure is None else [KeepBest(out / MODEL, out / BEST, measure)]),
         LastCheckpoint(out / CHECKPOINT, training.checkpoint_every),
-        TQDMProgressBar(refresh_rate=1) if terminal else ProgressLines(training.log_every),
+        *([TQDMProgressBar(refresh_rate=1)] if terminal else []),
     ]
-    if training.ema_decay > 0:
-        callbacks.insert(-2, EMAWeightAveraging(decay=training.ema_decay))
     return lightning.Trainer(
         **hardware,
         max_steps=training.max_steps,
@@ -209,7 +257,7 @@ def _trainer(config: Config, out: Path, hardware: dict[str, Any], stop: StopOnSi
         gradient_clip_val=config.optimizer.clip_norm or None,
         val_check_interval=training.validate_every * training.accumulate,
         check_val_every_n_epoch=None,
-        limit_val_batches=math.ceil(training.validate_batches / training.batch_size) or 1.0,
+        limit_val_batches=math.ceil(training.validate_batches / (training.batch_size * processes)) or 1.0,
         num_sanity_val_steps=0,
         log_every_n_steps=training.log_every,
         use_distributed_sampler=False,

@@ -1,11 +1,9 @@
-"""What happens around training steps: checkpoints, the exported model, signals, progress."""
+"""What happens around training steps: checkpoints, the exported model, signals."""
 
 from __future__ import annotations
 
 import signal
-import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -97,41 +95,3 @@ class StopOnSignal(Callback):
         again, self.received = bool(self.received), number
         if again or self._trainer.validating:
             raise KeyboardInterrupt
-
-
-class ProgressLines(Callback):
-    """Progress as lines, for logs: step, loss, seconds a step, time left."""
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-        self._since, self._step = time.monotonic(), 0
-
-    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
-        """Start the clock."""
-        self._since, self._step = time.monotonic(), trainer.global_step
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """One line every ``every`` steps."""
-        step = trainer.global_step
-        if step == self._step or (step % self.every and step != trainer.max_steps):
-            return
-        seconds = (time.monotonic() - self._since) / (step - self._step)
-        left = time.strftime("%H:%M:%S", time.gmtime(seconds * (trainer.max_steps - step)))
-        losses = _values(trainer, "train/")
-        self._print(trainer, f"step {step}/{trainer.max_steps} {losses} {seconds:.2f} s/step, {left} left")
-        self._since, self._step = time.monotonic(), step
-
-    def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
-        """One line with the scores; validation does not count as time of a step."""
-        if not trainer.sanity_checking:
-            self._print(trainer, f"step {trainer.global_step} validated: {_values(trainer, 'val/')}")
-        self._since, self._step = time.monotonic(), trainer.global_step
-
-    def _print(self, trainer: Trainer, line: str) -> None:
-        if trainer.is_global_zero:
-            print(line, file=sys.stderr, flush=True)
-
-
-def _values(trainer: Trainer, prefix: str) -> str:
-    values = trainer.callback_metrics.items()
-    return " ".join(f"{name.removeprefix(prefix)} {value:.3f}" for name, value in values if name.startswith(prefix))

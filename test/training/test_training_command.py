@@ -38,6 +38,7 @@ CONFIG = {
         "ema_decay": 0.9,
         "images": 1,
         "log_every": 2,
+        "check_memory": False,
     },
 }
 

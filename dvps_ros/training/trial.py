@@ -1,0 +1,239 @@
+"""Does a training step fit into memory? One made-up step tells, in a process of its own, before hours are spent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dvps_ros.config import Config, load_config, save_config
+from dvps_ros.training import memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dvps_ros.structures import Target
+
+#: Segments of a made-up image: a crowded street.
+SEGMENTS = 64
+_GIB = 2**30
+_REMEDY = (
+    "lower training.batch_size (training.accumulate makes up for it) or data.crop_height and data.crop_width; "
+    "training.check_memory=false leaves this trial out"
+)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a trial found, in bytes.
+
+    Attributes
+    ----------
+    fixed : weights, gradients, the optimizer's state and the moving average.
+    image : activations of one image.
+    """
+
+    fixed: int
+    image: int
+
+    def of(self, images: int) -> int:
+        """Bytes of a process that trains with so many images a step."""
+        return self.fixed + images * self.image
+
+
+def require_memory(config: Config, accelerator: str, precision: str, processes: int = 1) -> str:
+    """Try a step of ``config`` and say in one line what it takes.
+
+    On CUDA two steps of the whole batch are run. On a CPU, where too much memory would end the process without a word,
+    one image is, and the batch is extrapolated. Random numbers and weights of this process are not touched.
+
+    Parameters
+    ----------
+    accelerator, precision : Lightning's names.
+    processes : how many share this machine's main memory.
+
+    Raises
+    ------
+    ValueError : in one line what is needed, what there is and what to change.
+    """
+    free = memory.available()  # before the trial takes its own
+    try:
+        found = _try(config, accelerator, precision)
+    except ChildProcessError as error:
+        if accelerator == "cpu" and str(error) == "killed":
+            raise ValueError(
+                f"not enough memory: not even one image a step fits into {_gib(free)}; {_REMEDY}"
+            ) from error
+        return f"memory: not known, as the trial step failed ({error})"
+    if accelerator == "cuda":
+        return _judge_cuda(found, config.training.batch_size)
+    return _judge_cpu(Need(**found), config.training.batch_size, processes, free)
+
+
+def _judge_cuda(found: dict[str, Any], images: int) -> str:
+    if not found["fits"]:
+        one = "" if found["one"] is None else f", one image alone takes {_gib(found['one'])}"
+        raise ValueError(
+            f"not enough GPU memory: {_of(images)} takes more than the {_gib(found['free'])} that are free of "
+            f"{_gib(found['total'])}{one}; {_REMEDY}"
+        )
+    return f"memory: {_of(images)} takes {_gib(found['used'])}, {_gib(found['free'])} of the GPU are free"
+
+
+def _judge_cpu(need: Need, images: int, processes: int, free: int | None) -> str:
+    several = f" in each of {processes} processes" if processes > 1 else ""
+    wanted = need.of(images) * processes
+    takes = f"{_of(images)}{several} takes about {_gib(wanted)}"
+    if free is not None and wanted > free:
+        raise ValueError(
+            f"not enough memory: {takes} ({_gib(need.image)} an image), {_gib(free)} are available; {_REMEDY}"
+        )
+    return f"memory: {takes}, {_gib(free)} are available"
+
+
+def _of(images: int) -> str:
+    return f"a step of {images} image{'s' if images > 1 else ''}"
+
+
+def _gib(count: int | None) -> str:
+    return "an unknown amount" if count is None else f"{count / _GIB:.2f} GiB"
+
+
+def _try(config: Config, accelerator: str, precision: str) -> dict[str, Any]:
+    """What the trial's own process found; ``ChildProcessError`` with ``killed`` or its last words."""
+    # torchrun's variables would make it wait for the others
+    torchrun = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(torchrun)}
+    device = os.environ.get("LOCAL_RANK", "0")
+    with tempfile.TemporaryDirectory() as folder:
+        file, answer = Path(folder) / "config.yaml", Path(folder) / "answer.json"
+        save_config(config, file)
+        command = [sys.executable, "-m", __name__, str(file), str(answer), accelerator, precision, device]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return json.loads(answer.read_text())
+    if done.returncode < 0:
+        raise ChildProcessError("killed" if done.returncode == -9 else f"signal {-done.returncode}")
+    raise ChildProcessError((done.stderr.strip().splitlines() or ["without a word"])[-1])
+
+
+# --- in the trial's own process ---------------------------------------------------------------------------------------
+
+
+def main(arguments: list[str]) -> None:
+    """Run the trial: configuration file, file for the answer (JSON), accelerator, precision, index of the GPU."""
+    file, answer, accelerator, precision, device = arguments
+    _go_first()
+    memory.keep_freed_memory()
+    config = load_config(file)
+    # the weights need not be those that training starts from
+    network = replace(config.network, backbone=replace(config.network.backbone, pretrained=""))
+    config = replace(config, network=network)
+    found = _on_cuda(config, precision, int(device)) if accelerator == "cuda" else _on_cpu(config, precision)
+    Path(answer).write_text(json.dumps(found))
+
+
+def _go_first() -> None:
+    """Should memory run out, the system is to end this process and no other."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _on_cpu(config: Config, precision: str) -> dict[str, int]:
+    from lightning.pytorch.callbacks import Callback
+
+    class Watch(Callback):
+        """How far resident memory grows from a step's beginning to the end of its backward pass."""
+
+        before = growth = 0
+
+        def on_train_batch_start(self, *_: Any) -> None:
+            self.before = memory.status("VmRSS") or memory.peak(_cpu())
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (proc(5))
+
+        def on_before_optimizer_step(self, *_: Any) -> None:
+            self.growth = memory.peak(_cpu()) - self.before
+
+    watch = Watch()
+    # where the coarsest map has one pixel, batch norm needs two images
+    images = 2 if max(config.data.crop_height, config.data.crop_width) <= 32 else 1
+    module = _fit(config, images, 1, accelerator="cpu", devices=1, precision=precision, callbacks=[watch])
+    weights = sum(p.numel() * p.element_size() for p in module.net.parameters())
+    copies = 4 + (config.training.ema_decay > 0)  # with gradients and AdamW's two moments
+    return {"fixed": copies * weights, "image": max(watch.growth - weights, 0) // images}
+
+
+def _on_cuda(config: Config, precision: str, index: int) -> dict[str, Any]:
+    import torch
+
+    torch.cuda.set_device(index)
+    free, total = torch.cuda.mem_get_info(index)
+    tried = {"free": free, "total": total, "used": None, "one": None}
+    for name, images in (("used", config.training.batch_size), ("one", 1)):
+        try:
+            # the second step already has the optimizer's state beside it
+            _fit(config, images, 2, accelerator="cuda", devices=[index], precision=precision)
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+        else:
+            tried[name] = torch.cuda.max_memory_reserved(index)
+            break
+        torch.cuda.reset_peak_memory_stats(index)
+    return tried | {"fits": tried["used"] is not None}
+
+
+def _fit(config: Config, images: int, steps: int, **how: Any) -> Any:
+    """Train ``steps`` steps with made-up images as Lightning would; returns the module."""
+    import torch
+    from lightning.pytorch import Trainer
+
+    from dvps_ros.training.module import DvpsModule
+
+    warnings.filterwarnings("ignore")
+    torch.manual_seed(0)
+    module = DvpsModule(config)
+    batch = crowded_batch(config, images)
+    clip = config.optimizer.clip_norm or None
+    Trainer(barebones=True, max_steps=steps, max_epochs=-1, gradient_clip_val=clip, **how).fit(module, [batch])
+    return module
+
+
+def crowded_batch(config: Config, images: int) -> tuple[Tensor, list[Target]]:
+    """``images`` made-up images of the crop size, ``SEGMENTS`` segments in each, both labels at every pixel."""
+    import torch
+
+    from dvps_ros.labels import DIVISOR
+    from dvps_ros.structures import Target
+
+    height, width = config.data.crop_height, config.data.crop_width
+    side = int(SEGMENTS**0.5)
+    rows, columns = torch.arange(height) * side // height, torch.arange(width) * side // width
+    cells = rows[:, None] * side + columns  # (H, W), 0..SEGMENTS-1
+    ids = torch.arange(SEGMENTS)
+    classes = ids % config.network.classes
+    target = Target(
+        classes=classes,
+        masks=cells == ids[:, None, None],
+        panoptic=(classes * DIVISOR + ids)[cells].int(),
+        depth=1.0 + cells.float(),
+        labelled=torch.ones(height, width, dtype=torch.bool),
+    )
+    return torch.randint(256, (images, 3, height, width), dtype=torch.uint8), [target] * images
+
+
+def _cpu() -> Any:
+    import torch
+
+    return torch.device("cpu")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
