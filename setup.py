@@ -78,9 +78,9 @@ setup(
     entry_points={
         "console_scripts": [
             "dvps = dvps_ros.cli.main:main",
-            "perception_node = dvps_ros.nodes.perception_node:main",
-            "sim_camera_node = dvps_ros.nodes.sim_camera_node:main",
-            "observer_node = dvps_ros.nodes.observer_node:main",
+            "perception_node = dvps_ros.nodes.executables:perception_node",
+            "sim_camera_node = dvps_ros.nodes.executables:sim_camera_node",
+            "observer_node = dvps_ros.nodes.executables:observer_node",
         ],
     },
 )
