@@ -227,7 +227,9 @@ class SegmentCloud:
     def __len__(self) -> int:
         return self.xyz.shape[0]
 
-    def __getitem__(self, rows: Tensor) -> SegmentCloud:
+    def __getitem__(self, rows: Tensor | slice) -> SegmentCloud:
+        if isinstance(rows, Tensor) and rows.dtype == torch.int64:  # half the time of indexing, for the same result
+            return SegmentCloud(*(getattr(self, f.name).index_select(0, rows) for f in fields(self)))
         return SegmentCloud(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dvps_ros.labels import DIVISOR, VOID, LabelSet
+from dvps_ros.labels import DIVISOR, VOID, VOID_CLASS, LabelSet
 from dvps_ros.scene.unproject import InstanceBox, instances
 from dvps_ros.structures import Scene, Segment, SegmentCloud
 
@@ -54,10 +54,9 @@ def overlay(image: Array, scene: Scene, labels: LabelSet, *, scale: int = 1, nam
     if scale > 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
         panoptic = _smoothly_enlarged(panoptic, scale)
-    ids, index = np.unique(panoptic, return_inverse=True)
+    ids, index = _unique(panoptic)
     colors = np.array([_color(i, labels) for i in ids], np.float32)
     opacity = np.array([_opacity(i, labels) for i in ids], np.float32)[:, None]
-    index = index.reshape(panoptic.shape)
     picture = (image * (1 - opacity)[index] + (colors * opacity)[index]).round().astype(np.uint8, order="C")
     things = [s for s in scene.segments if labels.is_thing[s.class_id]]
     for segment in sorted(things, key=_far_first):
@@ -70,8 +69,8 @@ def overlay(image: Array, scene: Scene, labels: LabelSet, *, scale: int = 1, nam
 def label_picture(panoptic: Array, labels: LabelSet) -> np.ndarray:
     """Class colours of a label map (H, W) (class * 1000 + instance), things set apart by shade; black unlabelled."""
     panoptic = _host(panoptic)
-    ids, index = np.unique(panoptic, return_inverse=True)
-    picture = np.array([_shade(i, labels) for i in ids], np.uint8)[index.reshape(panoptic.shape)]
+    ids, index = _unique(panoptic)
+    picture = np.array([_shade(i, labels) for i in ids], np.uint8)[index]
     picture[_borders(panoptic)] = 235
     return picture
 
@@ -304,15 +303,17 @@ def _borders(panoptic: np.ndarray) -> np.ndarray:
 def _write_names(picture: np.ndarray, panoptic: np.ndarray, segments: Sequence[Segment], labels: LabelSet) -> None:
     height = panoptic.shape[0]
     text, taken = max(8, round(height / 34)), []
+    step = max(1, height // 128)
+    coarse = np.ascontiguousarray(panoptic[::step, ::step])
     for segment in sorted(segments, key=lambda s: -s.area):
-        mask = panoptic == segment.id
         thing = labels.is_thing[segment.class_id]
         name = labels.names[segment.class_id] + (f" {segment.instance}" if thing else "")
-        room = _roomiest(mask)
+        room = _roomiest(coarse == segment.id, step)
         if room is None:
             continue
         column, row, radius = room
         if thing and radius >= 0.5 * text:
+            mask = panoptic == segment.id
             top = np.flatnonzero(mask.any(1))[0]
             at = (float(np.flatnonzero(mask[top]).mean()), max(top - 0.9 * text, text))
             _tag(picture, name, at, text, (255, 255, 255), _darkened(instance_color(segment.instance)), taken)
@@ -320,10 +321,9 @@ def _write_names(picture: np.ndarray, panoptic: np.ndarray, segments: Sequence[S
             _tag(picture, name, (column, row), text, (255, 255, 255), None, taken)
 
 
-def _roomiest(mask: np.ndarray) -> tuple[float, float, float] | None:
-    """Column, row and radius of the largest circle inside a mask, found at about 128 rows."""
-    step = max(1, mask.shape[0] // 128)
-    small = np.pad(mask[::step, ::step].astype(np.uint8), 1)
+def _roomiest(mask: np.ndarray, step: int) -> tuple[float, float, float] | None:
+    """Column, row and radius of the largest circle inside a mask, in pixels of a picture ``step`` times its size."""
+    small = np.pad(mask.astype(np.uint8), 1)
     if not small.any():
         return None
     distance = cv2.distanceTransform(small, cv2.DIST_L2, 3)
@@ -393,6 +393,16 @@ def _pill(canvas: np.ndarray) -> np.ndarray:
 
 def _touch(a: Rect, b: Rect) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _unique(panoptic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What ``np.unique`` gives, the values and their indices (H, W), by a table instead of sorting the pixels."""
+    present = np.zeros(DIVISOR * (VOID_CLASS + 1), bool)
+    present[panoptic] = True
+    ids = np.flatnonzero(present)
+    table = np.zeros(len(present), np.int32)
+    table[ids] = np.arange(len(ids))
+    return ids, table[panoptic]
 
 
 def _smoothly_enlarged(panoptic: np.ndarray, scale: int) -> np.ndarray:

@@ -373,9 +373,8 @@ def _classes(ids: frozenset[int], device: torch.device) -> Tensor:
 
 def _scores(scene: Scene, device: torch.device) -> Tensor:
     """(H, W) float32 class score of each pixel's segment, 0 where unlabelled."""
-    ids = torch.tensor([s.id for s in scene.segments], dtype=torch.int32, device=device)
-    if len(ids) == 0:
-        return torch.zeros_like(scene.depth)
-    at = torch.searchsorted(ids, scene.panoptic).clamp(max=len(ids) - 1)
-    score = torch.tensor([s.score for s in scene.segments], dtype=torch.float32, device=device)[at]
-    return score.where(ids[at] == scene.panoptic, 0)
+    table = torch.zeros(DIVISOR * (VOID_CLASS + 1), device=device)
+    if scene.segments:
+        ids = torch.tensor([s.id for s in scene.segments], device=device)
+        table[ids] = torch.tensor([s.score for s in scene.segments], dtype=torch.float32, device=device)
+    return table.index_select(0, scene.panoptic.reshape(-1)).view(scene.panoptic.shape)
