@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import statistics
 import subprocess
 import sys
 import time
@@ -163,6 +162,8 @@ def _at(tree: Mapping[str, Any], path: Sequence[str]) -> float:
 
 def summary(reports: Mapping[Run, Mapping[str, Any]]) -> dict[str, Any]:
     """By variant and column: ``values`` by seed, their ``mean`` and sample ``deviation`` (0 for one seed)."""
+    import numpy as np
+
     result: dict[str, Any] = {}
     for one, report in reports.items():
         for title, path, _ in COLUMNS:
@@ -171,8 +172,8 @@ def summary(reports: Mapping[Run, Mapping[str, Any]]) -> dict[str, Any]:
     for columns in result.values():
         for column in columns.values():
             values = column["values"]
-            column["mean"] = statistics.fmean(values)
-            column["deviation"] = statistics.stdev(values) if len(values) > 1 else 0.0
+            column["mean"] = float(np.mean(values))
+            column["deviation"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return result
 
 

@@ -125,6 +125,19 @@ def test_hand_made_scene():
     assert scene.confidence.max() <= 1
 
 
+def test_without_the_backup_query_the_likeliest_query_tells_the_depth():
+    h, w = 8, 12
+    prediction = hand_made(
+        [ROAD, CAR, None],
+        [box(h, w, 0, 0, 8, 4), box(h, w, 0, 4, 8, 8), box(h, w, 0, 8, 8, 12)],
+        [10.0, 20.0, 30.0],
+    )
+    config = MergeConfig(score_threshold=1.0, backup=False)  # nothing is kept
+    depth = merge(prediction, 0, (32, 48), None, CITYSCAPES, config).depth
+    assert torch.allclose(depth[:, 2:14], torch.tensor(10.0))
+    assert torch.allclose(depth[:, 18:30], torch.tensor(20.0))
+
+
 def test_stuff_of_one_class_is_one_segment_with_its_own_depths():
     h, w = 4, 8
     prediction = hand_made([ROAD, ROAD], [box(h, w, 0, 0, 4, 4), box(h, w, 0, 4, 4, 8)], [10.0, 30.0])
