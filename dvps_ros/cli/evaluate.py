@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dvps_ros.cli.torchrun import Process
     from dvps_ros.datasets.frames import FrameReader
     from dvps_ros.datasets.predictions import PredictionWriter
     from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors
@@ -26,7 +27,9 @@ def add_parser(subparsers: Any) -> None:
         "evaluate",
         help="measure PQ, DPQ, DVPQ and depth errors on a data set",
         description="Runs a model over a split and prints PQ, SQ, RQ, PQ by class, DPQ and DVPQ by depth threshold, "
-        "and the errors of metric depth.",
+        "and the errors of metric depth. Under torchrun (torchrun --nproc_per_node N -m dvps_ros.cli.main evaluate ..) "
+        "each process measures its share of the sequences, on a GPU of its own where there are several; the figures "
+        "are the same.",
     )
     parser.add_argument("--model", required=True, help="model folder, e.g. models/street")
     parser.add_argument("--data", required=True, help="data set folder, which holds video_sequence/ or train/ and val/")
@@ -51,9 +54,10 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; raises ``FileNotFoundError`` or ``ValueError`` before anything is written."""
+    """Measure, and print in the first process; ``FileNotFoundError`` or ``ValueError`` before anything is written."""
     from dataclasses import replace
 
+    from dvps_ros.cli.torchrun import own_device, this_process, together
     from dvps_ros.config import Config, DataConfig
     from dvps_ros.datasets.formats import open_split
     from dvps_ros.datasets.predictions import PredictionWriter
@@ -61,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.json is not None and args.json.is_dir():
         raise ValueError(f"--json {args.json} is a folder, not a file")
-    perceiver = load_perceiver(args.model, args.device, args.precision)
+    process = this_process()
+    perceiver = load_perceiver(args.model, own_device(args.device, process), args.precision)
     data = perceiver.config.data if isinstance(perceiver.config, Config) else DataConfig()
     reader = open_split(replace(data, root=args.data, format=args.format or data.format), args.split)
     if reader.labels.name != perceiver.labels.name:
@@ -71,13 +76,12 @@ def run(args: argparse.Namespace) -> int:
         reader.files = reader.files[: args.limit]
     writer = None if args.predictions is None else PredictionWriter(args.predictions, reader.labels)
 
-    report = {
-        "model": str(args.model),
-        "data": str(args.data),
-        "split": args.split,
-        "device": str(perceiver.device),
-        **measure(perceiver, reader, writer),
-    }
+    with together(process):
+        measures = measure(perceiver, reader, writer, process)
+    if process.rank > 0:
+        return 0
+    named = {"model": str(args.model), "data": str(args.data), "split": args.split, "device": str(perceiver.device)}
+    report = named | measures
     print(table(report))
     if args.json is not None:
         from dvps_ros.datasets import png
@@ -86,34 +90,42 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def measure(perceiver: Perceiver, reader: FrameReader, writer: PredictionWriter | None = None) -> dict[str, Any]:
+def measure(
+    perceiver: Perceiver, reader: FrameReader, writer: PredictionWriter | None = None, process: Process | None = None
+) -> dict[str, Any]:
     """All measures of ``perceiver`` on the labelled frames of ``reader``, with a progress bar on a terminal.
 
     Tracks start anew with each sequence. Frames without a panoptic label count for depth alone, and end a window of
-    frames. Returns what ``--json`` writes.
+    frames. One of several processes (``process``) runs over its share of the sequences, and waits for the others.
+    Returns what ``--json`` writes, of the whole split, in every process.
     """
     from tqdm import tqdm
 
-    from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors
+    from dvps_ros.cli.torchrun import Process, share
+    from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors, over_all_processes
 
+    process = process or Process()
     quality = DepthAwareVideoPanopticQuality(reader.labels, frames=FRAMES[reader.labels.name])
     errors = DepthErrors()
     sequences = reader.sequences()
+    own = share(sequences, process)
+    frames = sum(map(len, own.values()))
     start = time.perf_counter()
-    with tqdm(total=len(reader), desc="evaluate", unit="frame", disable=None) as bar:
-        for positions in sequences.values():
+    with tqdm(total=frames, desc="evaluate", unit="frame", disable=True if process.rank else None) as bar:
+        for positions in own.values():
             perceiver.reset_tracks()
             quality.begin_sequence()
             for position in positions:
                 _measure_frame(perceiver, reader, position, quality, errors, writer)
                 bar.update()
-    seconds = (time.perf_counter() - start) / max(len(reader), 1)
+    seconds = (time.perf_counter() - start) / max(frames, 1)
     return {
         "frames": len(reader),
         "sequences": len(sequences),
-        "seconds_per_frame": seconds,
-        **summarize(quality),
-        "depth": errors.compute(),
+        "processes": process.count,
+        "seconds_per_frame": seconds,  # of the first process
+        **summarize(over_all_processes(quality)),
+        "depth": over_all_processes(errors).compute(),
     }
 
 
@@ -176,7 +188,8 @@ def table(report: dict[str, Any]) -> str:
     """The measures as text for a terminal."""
     lines = [
         f"{report['model']} on {report['data']} ({report['split']}): {report['frames']} frames, "
-        f"{report['sequences']} sequences, {report['seconds_per_frame']:.2f} s per frame on {report['device']}",
+        f"{report['sequences']} sequences, {report['seconds_per_frame']:.2f} s per frame on {report['device']}"
+        + (f", {report['processes']} processes" if report["processes"] > 1 else ""),
         "",
         f"{'':12}{'all':>8}{'thing':>8}{'stuff':>8}",
     ]

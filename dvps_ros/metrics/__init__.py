@@ -3,5 +3,6 @@
 from dvps_ros.metrics.depth import DepthErrors
 from dvps_ros.metrics.dvpq import DepthAwareVideoPanopticQuality
 from dvps_ros.metrics.panoptic import PanopticQuality
+from dvps_ros.metrics.processes import over_all_processes
 
-__all__ = ["DepthAwareVideoPanopticQuality", "DepthErrors", "PanopticQuality"]
+__all__ = ["DepthAwareVideoPanopticQuality", "DepthErrors", "PanopticQuality", "over_all_processes"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.distributed
 from torch import Tensor
 
 from dvps_ros.config import Config
 from dvps_ros.labels import LABEL_SETS
-from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors
+from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors, over_all_processes
 from dvps_ros.scene.merge import merge
 from dvps_ros.structures import Prediction, Scene, Target
 
@@ -33,22 +32,17 @@ class Scores:
         return [self._one(prediction, index, target) for index, target in enumerate(targets)]
 
     def compute(self) -> dict[str, Tensor]:
-        """``val/PQ`` and ``val/DPQ`` in percent, ``val/absRel``, scalars over all processes; NaN without labels."""
-        self._gather()
+        """``val/PQ``, ``val/DPQ``, ``val/absRel``: scalars over all processes, each of which must call this.
+
+        PQ and DPQ (the mean over ``THRESHOLDS``) are percent; NaN without labels.
+        """
+        quality, depth = over_all_processes(self.quality), over_all_processes(self.depth)
         scores = {
-            "val/PQ": self.quality.compute()["k1/none"]["all"],
-            "val/DPQ": self.quality.means().get("DPQ", {}).get("all", math.nan),
-            "val/absRel": self.depth.compute()["absRel"],
+            "val/PQ": quality.compute()["k1/none"]["all"],
+            "val/DPQ": quality.means().get("DPQ", {}).get("all", math.nan),
+            "val/absRel": depth.compute()["absRel"],
         }
         return {name: torch.tensor(float(value), dtype=torch.float32) for name, value in scores.items()}
-
-    def _gather(self) -> None:
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return
-        for measure in (self.quality, self.depth):
-            states = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(states, measure.state())
-            measure.load_state({name: sum(state[name] for state in states) for name in states[0]})
 
     def _one(self, prediction: Prediction, index: int, target: Target) -> Scene:
         size = tuple(target.panoptic.shape)

@@ -1,6 +1,10 @@
 """dvps evaluate: an oracle scores 100, known mistakes score as calculated, bad input writes nothing."""
 
 import json
+import pickle
+import subprocess
+import sys
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +13,12 @@ import torch
 
 from dvps_ros.cli.evaluate import measure, table
 from dvps_ros.cli.main import main
+from dvps_ros.cli.torchrun import Process, share
 from dvps_ros.config import BackboneConfig, Config, InputConfig, NetworkConfig
 from dvps_ros.datasets import cityscapes_dvps, png
 from dvps_ros.datasets.frames import split_folder
 from dvps_ros.datasets.predictions import PredictionWriter
+from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors
 from dvps_ros.structures import Intrinsics, Scene
 
 CAMERA = Intrinsics(60.0, 60.0, 31.5, 15.5, 64, 32)
@@ -100,6 +106,89 @@ def test_predictions_are_written_frame_by_frame(root, tmp_path):
     pixels = png.read_rgb(tmp_path / "out" / "panoptic" / f"{reader.files[0].name}.png")
     assert pixels[0, 0].tolist() == [10, 0, 0]
     assert pixels[20, 10].tolist() == [13, 1, 0]
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_frames_are_let_go_one_by_one(root):
+    """However long a split: of everything read and predicted at most the last frame is still there at the next."""
+    folder = split_folder(root, "val")
+    rgb = np.zeros((32, 64, 3), np.uint8)
+    for frame in range(2, 12):
+        cityscapes_dvps.write_frame(folder, 0, frame, rgb, PANOPTIC, DEPTH)
+    seen, alive = [], []
+
+    class Watched(Oracle):
+        def step(self, image, intrinsics):
+            scene = super().step(image, intrinsics)
+            seen.extend(map(weakref.ref, (image, scene.panoptic, scene.depth)))
+            alive.append(sum(reference() is not None for reference in seen))
+            return scene
+
+    measure(Watched(), open_val(root))
+    assert len(alive) == 13
+    assert max(alive) <= 6, alive
+
+
+def test_counts_do_not_grow_with_the_split():
+    """k frames' joint counts and the sums over the split are all that is kept, whatever the number of frames."""
+    quality, errors = DepthAwareVideoPanopticQuality(cityscapes_dvps.CITYSCAPES, frames=(1, 2, 4)), DepthErrors()
+    sizes = []
+    for _ in range(24):
+        quality.update_frame(PANOPTIC, PANOPTIC, DEPTH, DEPTH)
+        errors.update(DEPTH, DEPTH)
+        sizes.append(len(pickle.dumps((quality, errors))))
+    assert sizes[3] > sizes[0]  # the window fills
+    assert max(sizes[4:]) <= sizes[3] + 64  # digits of whole numbers alone
+
+
+# --- several processes -----------------------------------------------------------------------------------------------
+
+
+def test_every_sequence_has_one_process_and_loads_are_even():
+    sequences = {name: range(length) for name, length in enumerate((5, 1, 9, 4, 4, 1))}
+    shares = [share(sequences, Process(rank, 3)) for rank in range(3)]
+    assert sorted(name for own in shares for name in own) == list(sequences)
+    assert [sum(map(len, own.values())) for own in shares] == [9, 7, 8]
+    assert share(sequences, Process()) == sequences
+    assert share({4: [0]}, Process(1, 2)) == {}
+
+
+def test_two_processes_give_the_same_figures_and_files(root, tmp_path):
+    model = tiny_model(tmp_path / "model")
+    folder, rng = split_folder(root, "val"), np.random.default_rng(1)
+    for sequence, frame in ((2, 0), (2, 1), (2, 2), (3, 0)):
+        rgb = rng.integers(0, 255, (32, 64, 3), dtype=np.uint8)
+        cityscapes_dvps.write_frame(folder, sequence, frame, rgb, PANOPTIC, DEPTH)
+
+    def arguments(name):
+        files = ["--json", str(tmp_path / f"{name}.json"), "--predictions", str(tmp_path / name)]
+        return ["evaluate", "--model", str(model), "--data", str(root), "--device", "cpu", *files]
+
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*launch, "-m", "dvps_ros.cli.main", *arguments("two")]
+    torchrun = subprocess.run(command, timeout=300, capture_output=True, text=True, check=False)
+    assert torchrun.returncode == 0, torchrun.stderr
+    assert torchrun.stdout.count("absRel") == 1  # one table
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as torchrun's processes have
+    try:
+        assert main(arguments("one")) == 0
+    finally:
+        torch.set_num_threads(threads)
+
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert (one.pop("processes"), two.pop("processes")) == (1, 2)
+    del one["seconds_per_frame"], two["seconds_per_frame"]
+    assert json.dumps(one) == json.dumps(two)  # each digit
+    assert one["depth"]["absRel"] > 0
+    first, second = (
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.png")}
+        for name in ("one", "two")
+    )
+    assert len(first) == 14
+    assert first == second
 
 
 def test_table_names_what_was_left_out(root):
