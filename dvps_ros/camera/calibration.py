@@ -12,6 +12,8 @@ from dvps_ros.structures import Intrinsics
 
 #: Fewest and most coefficients of each distortion model of sensor_msgs/CameraInfo; zeros may follow.
 DISTORTION_LENGTHS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 8), "equidistant": (4, 4)}
+#: No camera's focal length or principal point is more pixels than this.
+_FARTHEST = 1e6
 
 
 class InfoMessage(Protocol):
@@ -37,7 +39,8 @@ def intrinsics_of(info: InfoMessage, width: int, height: int, rectified: bool = 
 
     Raises
     ------
-    ValueError : one line, when uncalibrated (K[0] = 0), not finite, of an unknown distortion model, or of another size.
+    ValueError : one line, when uncalibrated (K[0] = 0), not finite or beyond reason, of an unknown distortion model, of
+        another size, or with a region of interest that leaves the sensor.
     """
     _check_size(info, width, height)
     distortion = tuple(float(value) for value in info.d)
@@ -53,8 +56,8 @@ def intrinsics_of(info: InfoMessage, width: int, height: int, rectified: bool = 
             distortion_model=info.distortion_model,
             distortion=_checked(info.distortion_model, distortion),
         )
-    if not camera.valid:
-        raise ValueError(f"camera_info is not valid: fx {fx}, fy {fy}, cx {cx}, cy {cy}, D {distortion}")
+    if not camera.valid or not _plausible(camera):
+        raise ValueError(f"camera_info is not valid: fx {fx}, fy {fy}, cx {cx}, cy {cy}, D {list(camera.distortion)}")
     roi = info.roi
     if roi.width or roi.height:
         camera = camera.cropped(int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height))
@@ -62,10 +65,21 @@ def intrinsics_of(info: InfoMessage, width: int, height: int, rectified: bool = 
 
 
 def _check_size(info: InfoMessage, width: int, height: int) -> None:
-    full = (info.roi.width, info.roi.height) if info.roi.width or info.roi.height else (info.width, info.height)
+    full = (info.width, info.height)
+    if info.roi.width or info.roi.height:
+        full, start = (info.roi.width, info.roi.height), (info.roi.x_offset, info.roi.y_offset)
+        if start[0] + full[0] > info.width or start[1] + full[1] > info.height:
+            at = f"{full[0]}x{full[1]} at ({start[0]}, {start[1]})"
+            raise ValueError(f"camera_info's region of interest, {at}, leaves its {info.width}x{info.height} pixels")
     expected = (full[0] // max(info.binning_x, 1), full[1] // max(info.binning_y, 1))
     if expected != (width, height):
         raise ValueError(f"camera_info is for {expected[0]}x{expected[1]}, the image is {width}x{height}")
+
+
+def _plausible(camera: Intrinsics) -> bool:
+    """Whether focal lengths and principal point could be pixels; others would put points out of float32's reach."""
+    focal, center = (camera.fx, camera.fy), (camera.cx, camera.cy)
+    return all(1 <= value <= _FARTHEST for value in focal) and all(abs(value) <= _FARTHEST for value in center)
 
 
 def _pinhole(info: InfoMessage) -> tuple[float, float, float, float]:

@@ -58,7 +58,9 @@ class CvBridge:
     def compressed_imgmsg_to_cv2(
         self, cmprs_img_msg: CompressedImage, desired_encoding: str = "passthrough"
     ) -> np.ndarray:
-        """Decode a JPEG or PNG: (H, W, 3) uint8, BGR for ``"passthrough"``, RGB for ``"rgb8"``.
+        """Decode a JPEG or PNG (see ``compressed.check_compressed``): (H, W, 3) uint8, BGR for ``"passthrough"``.
+
+        RGB for ``"rgb8"``. An orientation in its EXIF data is ignored: camera_info is the sensor's.
 
         Raises
         ------
@@ -66,11 +68,11 @@ class CvBridge:
         """
         data = np.frombuffer(cmprs_img_msg.data, np.uint8)
         try:
-            bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+            bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
         except cv2.error as error:
-            raise ValueError(f"cannot be decoded: {error.err}") from error
+            raise ValueError(error.err) from error
         if bgr is None:
-            raise ValueError("cannot be decoded")
+            raise ValueError("damaged")
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB) if desired_encoding == "rgb8" else bgr
 
 

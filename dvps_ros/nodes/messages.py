@@ -10,6 +10,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from dvps_ros.camera.calibration import intrinsics_of
+from dvps_ros.camera.compressed import check_compressed
 from dvps_ros.camera.pixel_formats import check_image
 from dvps_ros.nodes.image_conversion import ImageBridge
 from dvps_ros.structures import Intrinsics
@@ -24,19 +25,20 @@ def image_to_rgb(message: Image | CompressedImage, bridge: ImageBridge, max_pixe
 
     Raises
     ------
-    ValueError : one line, for anything torn, empty, oversized, or of an encoding that is not listed in ``FORMATS``.
+    ValueError : one line, for anything torn, empty, oversized, or of an encoding that is not listed in ``FORMATS``;
+        oversized ones before memory is taken for them.
     """
     compressed = isinstance(message, CompressedImage)
     if not compressed:
         check_image(message, max_pixels)
     try:
+        if compressed:
+            check_compressed(bytes(message.data), max_pixels)
         convert = bridge.compressed_imgmsg_to_cv2 if compressed else bridge.imgmsg_to_cv2
         rgb = convert(message, "rgb8")
     except Exception as error:  # cv_bridge raises many kinds, each for a fault of the message
         what = f"compressed image ({message.format[:40]!r})" if compressed else f"{message.encoding} image"
-        raise ValueError(f"{what}: {' '.join(str(error).split())}") from error
-    if rgb.shape[0] * rgb.shape[1] > max_pixels:
-        raise ValueError(f"image of {rgb.shape[1]}x{rgb.shape[0]} has more than max_pixels = {max_pixels} pixels")
+        raise ValueError(f"{what} cannot be decoded: {' '.join(str(error).split())}") from error
     return np.ascontiguousarray(rgb)
 
 

@@ -1,0 +1,83 @@
+"""Compressed pictures judged by their first and last bytes, before a decoder allocates what their header asks for."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
+#: Markers of a JPEG whose segment gives the size: every SOF, which leaves out DHT, JPG and DAC (ITU-T T.81, table B.1).
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+#: Markers without a segment: TEM, RST0 to RST7.
+_JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+
+
+def check_compressed(data: bytes, max_pixels: int) -> tuple[int, int]:
+    """Width and height of a JPEG or PNG, whatever a message says that it is.
+
+    Raises
+    ------
+    ValueError : one line, when it is neither, torn, empty, or of more than ``max_pixels`` pixels.
+    """
+    if not data:
+        raise ValueError("no data")
+    if data.startswith(_PNG):
+        size = _png_size(data)
+    elif data.startswith(_JPEG):
+        size = _jpeg_size(data)
+    else:
+        raise ValueError("neither JPEG nor PNG")
+    if size is None:
+        raise ValueError("torn, a part is missing")
+    width, height = size
+    if width == 0 or height == 0:
+        raise ValueError(f"empty ({width}x{height})")
+    if width * height > max_pixels:
+        raise ValueError(f"image of {width}x{height} has more than max_pixels = {max_pixels} pixels")
+    return width, height
+
+
+def _png_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in the header; None when a chunk is not whole.
+
+    Every chunk is checked, for OpenCV allocates what a chunk says that it is long: gigabytes, after one flipped bit.
+    """
+    at, size = len(_PNG), None
+    while at + 12 <= len(data):
+        (length,), kind = struct.unpack_from(">I", data, at), data[at + 4 : at + 8]
+        end = at + 12 + length
+        if end > len(data) or (kind == b"IHDR") != (size is None):  # the header comes first and once
+            return None
+        if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise ValueError("damaged, a checksum is wrong")
+        if size is None:
+            if length != 13:
+                return None
+            size = struct.unpack_from(">II", data, at + 8)
+        if kind == b"IEND":
+            return size
+        at = end
+    return None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in the frame header, which comes before the first scan; None without it or an end."""
+    # inside a scan these two bytes cannot occur; an end before the last scan is that of an embedded thumbnail
+    if data.rfind(_JPEG_END) <= data.rfind(_JPEG_SCAN):
+        return None
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif marker in _JPEG_ALONE:
+            at += 2
+        elif marker in _JPEG_FRAMES and at + 9 <= len(data):
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        elif marker in (0xD9, 0xDA):
+            return None
+        else:
+            at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    return None
