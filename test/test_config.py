@@ -14,7 +14,10 @@ from dvps_ros.config import Config, apply_overrides, check_range, describe, from
 
 ROOT = Path(__file__).resolve().parents[1]
 #: perception.yaml is a ROS parameter file; the others are model configurations.
-MODEL_CONFIGS = sorted({*(ROOT / "config").glob("*.yaml")} - {ROOT / "config" / "perception.yaml"})
+MODEL_CONFIGS = sorted(
+    {*(ROOT / "config").glob("*.yaml"), *(ROOT / "config" / "recipes").glob("*.yaml")}
+    - {ROOT / "config" / "perception.yaml"}
+)
 
 
 def write(folder: Path, text: str, name: str = "c.yaml") -> Path:
@@ -93,6 +96,15 @@ def test_base_is_read_first_and_merged_deeply(tmp_path):
     loaded = load_config(write(tmp_path, "base: b.yaml\nnetwork: {heads: 4}", "c.yaml")).network
     assert (loaded.queries, loaded.width, loaded.heads) == (6, 64, 4)
     assert (loaded.backbone.stem, loaded.backbone.kind) == (8, "swin")
+
+
+def test_of_several_bases_the_later_wins(tmp_path):
+    write(tmp_path, "network: {queries: 5, width: 64}", "a.yaml")
+    write(tmp_path, "network: {queries: 6}\ndata: {workers: 3}", "b.yaml")
+    loaded = load_config(write(tmp_path, "base: [a.yaml, b.yaml]\nnetwork: {heads: 4}", "c.yaml"))
+    assert (loaded.network.queries, loaded.network.width, loaded.network.heads, loaded.data.workers) == (6, 64, 4, 3)
+    with pytest.raises(ValueError, match=r"d\.yaml: base must be a file name or a list"):
+        load_config(write(tmp_path, "base: {a: b}", "d.yaml"))
 
 
 def test_a_base_that_leads_back_is_an_error(tmp_path):

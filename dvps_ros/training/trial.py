@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import traceback
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -194,15 +195,16 @@ def _fit(config: Config, images: int, steps: int, **how: Any) -> Any:
     """Train ``steps`` steps with made-up images as Lightning would; returns the module."""
     import torch
     from lightning.pytorch import Trainer
+    from torch.utils.data import DataLoader
 
     from dvps_ros.training.module import DvpsModule
 
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     module = DvpsModule(config)
-    batch = crowded_batch(config, images)
+    batches = DataLoader([crowded_batch(config, images)] * steps, batch_size=None, collate_fn=lambda batch: batch)
     clip = config.optimizer.clip_norm or None
-    Trainer(barebones=True, max_steps=steps, max_epochs=-1, gradient_clip_val=clip, **how).fit(module, [batch])
+    Trainer(barebones=True, max_steps=steps, gradient_clip_val=clip, **how).fit(module, batches)
     return module
 
 
@@ -236,4 +238,8 @@ def _cpu() -> Any:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except Exception as error:  # the parent shows its last line
+        traceback.print_exc()
+        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")

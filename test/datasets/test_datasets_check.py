@@ -1,5 +1,7 @@
 """The data set check names each broken file, and nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -99,6 +101,18 @@ def test_missing_labels_are_named(root):
     assert not report.ok
 
 
+def test_labels_that_are_required_and_those_that_are_not_read(root):
+    file(root, 0, "gtFine_instanceTrainIds").unlink()
+    png.write(file(root, 1, "depth"), np.full((8, 16), 65_535, np.uint16))
+    config = DataConfig(root=str(root), labels="panoptic")
+    ((lacking, message, fatal),) = [(p.path.name, p.message, p.fatal) for p in check(config, "train").problems]
+    assert "leftImg8bit" in lacking
+    assert "no panoptic label" in message
+    assert fatal
+    (found,) = check(replace(config, labels="depth"), "train").problems
+    assert "65535" in found.message
+
+
 def test_label_without_image_is_named(root):
     file(root, 2, "leftImg8bit").unlink()
     found = problems(root)
@@ -124,4 +138,7 @@ def test_semkitti(tmp_path):
     png.write(folder / "000000_000000_gtFine_class.png", np.full((8, 16), 40, np.uint8))
     png.write(folder / "000000_000001_gtFine_instance.png", np.full((8, 16), 1500, np.uint16))
     found = problems(tmp_path, "semkitti_dvps")
-    assert [message.split(":")[0] for _, message, _ in found] == ["class ids out of range", "instance ids out of range"]
+    assert [(message.split(":")[0], fatal) for _, message, fatal in found] == [
+        ("class ids out of range", True),
+        ("instance ids out of range", False),
+    ]
