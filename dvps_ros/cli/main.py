@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from dvps_ros import __version__
 
-SUBCOMMANDS = ("train", "evaluate", "predict", "bench", "convert", "render", "label", "ablate", "demo", "soak")
+SUBCOMMANDS = tuple("train evaluate predict bench convert render label ablate demo soak topics".split())
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,11 +38,12 @@ class Frame:
     Attributes
     ----------
     header : the input image's.
-    image : (H, W, 3) uint8 RGB.
-    scene : labels and depth at the image's size.
-    intrinsics : the camera at that size, None when unknown.
+    image : (H, W, 3) uint8 RGB, as it came in.
+    scene : labels and depth, at the image's size or scaled.
+    intrinsics : the camera at the scene's size, None when unknown.
     info : the camera_info that came with the image, if any.
     labels, config : class table, and the node's parameters at this frame.
+    things_only : whether ``dense`` holds things alone, because nobody reads the rest.
     """
 
     header: Header
@@ -52,6 +53,7 @@ class Frame:
     info: CameraInfo | None
     labels: LabelSet
     config: PerceptionConfig
+    things_only: bool = False
 
     @property
     def metric(self) -> bool:
@@ -59,27 +61,34 @@ class Frame:
         return self.intrinsics is not None and self.scene.metric
 
     def scaled(self) -> Frame:
-        """The frame at ``config.output_scale``: labels and depth by nearest neighbour, the image by area."""
+        """The frame with its scene at ``config.output_scale``: labels and depth by nearest neighbour."""
         factor = self.config.output_scale
         height, width = (max(1, round(side * factor)) for side in self.scene.panoptic.shape)
         if (height, width) == tuple(self.scene.panoptic.shape):
             return self
         maps = (_nearest(values, height, width) for values in _maps(self.scene))
         scene = Scene(*maps, segments=self.scene.segments, metric=self.scene.metric)
-        image = cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA)
         camera = None if self.intrinsics is None else self.intrinsics.resized(width, height)
-        return Frame(self.header, image, scene, camera, None, self.labels, self.config)
+        return Frame(self.header, self.image, scene, camera, None, self.labels, self.config)
+
+    @cached_property
+    def picture(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, the image at the scene's size, by area."""
+        height, width = self.scene.panoptic.shape
+        if self.image.shape[:2] == (height, width):
+            return self.image
+        return cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA)
 
     @cached_property
     def organized(self) -> SegmentCloud:
         """One point per pixel, NaN where there is none."""
-        return organized_cloud(self.scene, self.image, self.intrinsics, self.labels, **self._limits)
+        return organized_cloud(self.scene, self.picture, self.intrinsics, self.labels, **self._limits)
 
     @cached_property
     def dense(self) -> SegmentCloud:
         """Valid points only."""
-        stride = self.config.points_stride
-        return scene_cloud(self.scene, self.image, self.intrinsics, self.labels, stride=stride, **self._limits)
+        selection = {"stride": self.config.points_stride, "things_only": self.things_only, **self._limits}
+        return scene_cloud(self.scene, self.picture, self.intrinsics, self.labels, **selection)
 
     @cached_property
     def instances(self) -> tuple[SegmentCloud, tuple[InstanceBox, ...]]:
@@ -161,8 +170,9 @@ def pack(frame: Frame, wanted: Iterable[str], buffers: Mapping[str, packing.Buff
     """
     packers = _packers()
     names = [name for name in wanted if frame.metric or name not in METRIC]
+    whole = "obstacles" in names or ("points" in names and not frame.config.organized)
     with torch.inference_mode():
-        frame = frame.scaled()
+        frame = replace(frame.scaled(), things_only=not whole)
         return {name: packers[name][1](frame, buffers[name]) for name in names}
 
 
@@ -207,7 +217,7 @@ def _detections(frame: Frame, buffer: packing.Buffer) -> Any:
 
 
 def _overlay(frame: Frame, buffer: packing.Buffer) -> Image:
-    return packing.image_message(frame.header, overlay(frame.image, frame.scene, frame.labels), "rgb8", buffer)
+    return packing.image_message(frame.header, overlay(frame.picture, frame.scene, frame.labels), "rgb8", buffer)
 
 
 _Packer = Callable[[Frame, packing.Buffer], Any]

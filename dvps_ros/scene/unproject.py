@@ -28,7 +28,7 @@ _BLOCK_ROWS = 16
 
 @lru_cache(maxsize=8)
 def rays(intrinsics: Intrinsics, device: str = "cpu") -> Tensor:
-    """(H, W, 3) float32 directions with z = 1 through the centre of every pixel; NaN where the lens shows none.
+    """(H, W, 3) float32 directions with z = 1 through the centre of every pixel; all NaN where the lens shows none.
 
     A direction is missing where the pixel lies beyond the lens model's valid field or 90 degrees off the axis. Cached
     for each camera: treat as read-only. Raises ``ValueError`` for unusable intrinsics or an unknown distortion model.
@@ -39,7 +39,7 @@ def rays(intrinsics: Intrinsics, device: str = "cpu") -> Tensor:
     blocks = [_undistort(*np.meshgrid(u, part), intrinsics) for part in np.array_split(v, -(-v.size // _BLOCK_ROWS))]
     x, y = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     with torch.inference_mode(False):  # a cached tensor must be usable everywhere, wherever it was first asked for
-        return torch.from_numpy(np.stack([x, y, np.ones_like(x)], -1).astype(np.float32)).to(device)
+        return torch.from_numpy(np.stack([x, y, np.where(np.isnan(x), np.nan, 1.0)], -1).astype(np.float32)).to(device)
 
 
 def unproject(depth: Tensor, intrinsics: Intrinsics) -> Tensor:
@@ -49,12 +49,16 @@ def unproject(depth: Tensor, intrinsics: Intrinsics) -> Tensor:
     map's size is not the camera's.
     """
     depth = torch.as_tensor(depth)
-    if tuple(depth.shape) != (intrinsics.height, intrinsics.width):
-        height, width = depth.shape
-        raise ValueError(f"depth is {width}x{height}, the camera {intrinsics.width}x{intrinsics.height}")
+    _check_size(depth, intrinsics)
     depth = depth.float()
     depth = depth.where((depth > 0) & depth.isfinite(), math.nan)
     return rays(intrinsics, str(depth.device)) * depth[..., None]
+
+
+def _check_size(depth: Tensor, intrinsics: Intrinsics) -> None:
+    if tuple(depth.shape) != (intrinsics.height, intrinsics.width):
+        height, width = depth.shape
+        raise ValueError(f"depth is {width}x{height}, the camera {intrinsics.width}x{intrinsics.height}")
 
 
 def project(points: Tensor, intrinsics: Intrinsics) -> Tensor:
@@ -211,21 +215,10 @@ def organized_cloud(
 
     Raises ``ValueError`` when depth is not in metres or a size differs.
     """
-    if not scene.metric:
-        raise ValueError("a scene without metric depth has no points: the camera's intrinsics are unknown")
-    device = scene.depth.device
-    image = torch.as_tensor(image)
-    if tuple(image.shape) != (*scene.panoptic.shape, 3):
-        raise ValueError(f"the image has shape {tuple(image.shape)}, the scene {tuple(scene.panoptic.shape)}")
-    label = scene.panoptic // DIVISOR
-    hole = torch.isin(label, _classes(labels.sky, device)) | (scene.depth > max_depth)
-    if edge_threshold < math.inf:
-        hole |= depth_edges(scene.depth, edge_threshold)
-    xyz = unproject(scene.depth.where(~hole, math.nan), intrinsics)
-    instance = (scene.panoptic % DIVISOR).where(label != VOID_CLASS, 0)
-    score = _scores(scene, device)
-    flat = (x.reshape(-1) for x in (label.int(), instance.int(), score))
-    return SegmentCloud(xyz.reshape(-1, 3), image.to(device).reshape(-1, 3), *flat)
+    image = _checked_image(scene, image)
+    depth = scene.depth.where(~_holes(scene, labels, max_depth, edge_threshold), math.nan)
+    xyz = unproject(depth, intrinsics).reshape(-1, 3)
+    return SegmentCloud(xyz, image, *_labels_of(scene.panoptic.reshape(-1), scene))
 
 
 def scene_cloud(
@@ -237,18 +230,52 @@ def scene_cloud(
     max_depth: float = math.inf,
     stride: int = 1,
     edge_threshold: float = math.inf,
+    things_only: bool = False,
 ) -> SegmentCloud:
     """The N points of ``organized_cloud`` without its holes, of every ``stride``-th row and column.
 
     Arguments and errors are those of ``organized_cloud``: ``image`` is (H, W, 3) uint8 RGB of the scene's size.
+    ``things_only`` leaves out all but the things. Only the points that stay are computed.
     """
-    cloud = organized_cloud(scene, image, intrinsics, labels, max_depth=max_depth, edge_threshold=edge_threshold)
-    valid = cloud.xyz[:, 2].isfinite()
-    if stride > 1:
-        grid = torch.zeros_like(valid).view(scene.panoptic.shape)
-        grid[::stride, ::stride] = True
-        valid &= grid.flatten()
-    return cloud[valid.nonzero()[:, 0]]
+    image = _checked_image(scene, image)
+    _check_size(scene.depth, intrinsics)
+    direction = rays(intrinsics, str(scene.depth.device))
+    z = scene.depth.float() * direction[..., 2]
+    valid = ~_holes(scene, labels, max_depth, edge_threshold) & (z > 0) & (z < math.inf)
+    if things_only:
+        valid &= scene.panoptic % DIVISOR > 0
+    rows, columns = (at * stride for at in valid[::stride, ::stride].nonzero(as_tuple=True))
+    rows = rows * scene.depth.shape[1] + columns
+    xyz = direction.view(-1, 3).index_select(0, rows) * scene.depth.reshape(-1).index_select(0, rows)[:, None]
+    panoptic = scene.panoptic.reshape(-1).index_select(0, rows)
+    return SegmentCloud(xyz, image.index_select(0, rows), *_labels_of(panoptic, scene))
+
+
+def _checked_image(scene: Scene, image: Tensor | np.ndarray) -> Tensor:
+    """(H * W, 3) uint8, on the scene's device; ``ValueError`` when a cloud cannot be made."""
+    if not scene.metric:
+        raise ValueError("a scene without metric depth has no points: the camera's intrinsics are unknown")
+    image = torch.as_tensor(image)
+    if tuple(image.shape) != (*scene.panoptic.shape, 3):
+        raise ValueError(f"the image has shape {tuple(image.shape)}, the scene {tuple(scene.panoptic.shape)}")
+    return image.to(scene.depth.device).reshape(-1, 3)
+
+
+def _holes(scene: Scene, labels: LabelSet, max_depth: float, edge_threshold: float) -> Tensor:
+    """(H, W) bool: in the sky, too far, or at an edge."""
+    hole, label = scene.depth > max_depth, scene.panoptic // DIVISOR
+    for sky in labels.sky:
+        hole |= label == sky
+    if edge_threshold < math.inf:
+        hole |= depth_edges(scene.depth, edge_threshold)
+    return hole
+
+
+def _labels_of(panoptic: Tensor, scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
+    """Class, instance and score, (N,) each, of panoptic values (N,) of a scene."""
+    label = panoptic // DIVISOR
+    instance = (panoptic % DIVISOR).where(label != VOID_CLASS, 0)
+    return label.int(), instance.int(), _score_table(scene).index_select(0, panoptic)
 
 
 def depth_edges(depth: Tensor, threshold: float) -> Tensor:
@@ -371,10 +398,11 @@ def _classes(ids: frozenset[int], device: torch.device) -> Tensor:
     return torch.tensor(sorted(ids), dtype=torch.int32, device=device)
 
 
-def _scores(scene: Scene, device: torch.device) -> Tensor:
-    """(H, W) float32 class score of each pixel's segment, 0 where unlabelled."""
+def _score_table(scene: Scene) -> Tensor:
+    """float32 class score of the segment of each panoptic value, 0 where there is none; shape (256000,)."""
+    device = scene.depth.device
     table = torch.zeros(DIVISOR * (VOID_CLASS + 1), device=device)
     if scene.segments:
         ids = torch.tensor([s.id for s in scene.segments], device=device)
         table[ids] = torch.tensor([s.score for s in scene.segments], dtype=torch.float32, device=device)
-    return table.index_select(0, scene.panoptic.reshape(-1)).view(scene.panoptic.shape)
+    return table

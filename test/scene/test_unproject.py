@@ -158,6 +158,22 @@ def test_scene_cloud_is_the_organized_one_without_holes():
     assert (at % 2 == 0).all()
 
 
+def test_things_alone_and_holes_of_the_lens():
+    scene, image = small_scene()
+    dense = scene_cloud(scene, image, SMALL, CITYSCAPES)
+    things = scene_cloud(scene, image, SMALL, CITYSCAPES, things_only=True)
+    assert 0 < len(things) < len(dense)
+    assert torch.equal(things.xyz, dense.xyz[dense.instance > 0])
+    assert instances(things)[1] == instances(dense)[1]
+    folding = replace(SMALL, distortion_model="plumb_bob", distortion=(-0.9, 0.0, 0.0, 0.0, 0.0))
+    dark = rays(folding).isnan().any(-1)
+    assert 0 < dark.sum() < dark.numel()
+    seen = scene_cloud(scene, image, folding, CITYSCAPES)
+    assert seen.xyz.isfinite().all()
+    assert len(seen) == len(dense) - (dark & (scene.panoptic != SKY * 1000)).sum()
+    assert organized_cloud(scene, image, folding, CITYSCAPES).xyz[dark.flatten()].isnan().all()
+
+
 def test_clouds_need_metres_and_fitting_sizes():
     scene, image = small_scene()
     with pytest.raises(ValueError, match="intrinsics are unknown"):
