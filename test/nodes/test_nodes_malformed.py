@@ -9,9 +9,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from malformed_messages import PICTURES, camera_infos, compressed_images, raw_images
+from malformed_messages import PICTURES, camera_infos, compressed_images, many, raw_images
 
 from dvps_ros.nodes.image_conversion import CvBridge
 from dvps_ros.nodes.messages import image_to_rgb, intrinsics_of
@@ -22,19 +22,6 @@ BRIDGE = CvBridge()
 MAX_PIXELS = 10_000
 #: Bytes by which the process may grow over all examples; the headers among them claim up to gigabytes.
 ROOM = 256 << 20
-
-
-def many(count):
-    """Settings for ``count`` examples, the same ones every time."""
-    phases = (Phase.explicit, Phase.generate, Phase.shrink)
-    return settings(
-        max_examples=count,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=phases,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 def peak():
