@@ -24,6 +24,7 @@ ARGUMENTS = {
     "frame": ("", "Fixed frame of RViz; empty: the one in config/perception.rviz."),
     "autostart": ("true", "Walk to active at once; false leaves that to a lifecycle manager."),
     "use_sim_time": ("false", "Take time from /clock."),
+    "enclave": ("", "SROS 2 enclave of the node, such as /perception (see config/sros2); empty: none is named."),
     "dds_profile": ("config/fastdds.xml", "Fast DDS profile for large images; empty: none, to be seen from afar."),
 }
 #: What makes the profile work; see config/fastdds.xml. What the environment says already is left as it is.
@@ -49,6 +50,7 @@ def start(context):
         namespace=given["namespace"],
         parameters=[ParameterFile(parameters), overrides],
         remappings=[("image", given["image"]), ("camera_info", given["camera_info"] or beside(given["image"]))],
+        ros_arguments=["--enclave", given["enclave"]] if given["enclave"] else [],
         output="screen",
     )
     wanted = [*environment(given["dds_profile"]), perception]

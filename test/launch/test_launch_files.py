@@ -1,37 +1,29 @@
-"""The launch files: what they offer, and, where launch_ros is installed, that they run."""
+"""The launch files: what they offer, and, where launch_ros is installed, that they do it."""
 
 import ast
 import os
+import signal
 import sys
-from pathlib import Path
 
+import numpy as np
 import pytest
-from node_logs import NodeProcess
+from launch_helpers import LAUNCH, STARTING, Launched, write_program
+from node_helpers import CAMERA, HEIGHT, WIDTH, Camera, image_of, spinning, wait_for
+from rcl_interfaces.srv import GetParameters
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CameraInfo, Image
 
-LAUNCH = Path(__file__).resolve().parents[2] / "launch"
+from dvps_ros.nodes.messages import info_of
+from dvps_ros.nodes.recording import Recording
+
 OFFERED = {
     "perception": {
         *("model", "segmentation", "depth", "image", "camera_info"),
-        *("device", "params_file", "namespace", "rviz"),
+        *("device", "params_file", "namespace", "rviz", "enclave"),
     },
     "demo": {"model", "device", "seed", "rate", "rviz"},
     "bag": {"bag", "model", "image", "camera_info", "params_file", "rviz"},
 }
-
-RUN = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-
-path, *arguments = sys.argv[1:]
-included = IncludeLaunchDescription(
-    PythonLaunchDescriptionSource(path), launch_arguments=[tuple(a.split(":=")) for a in arguments]
-)
-service = LaunchService()
-service.include_launch_description(LaunchDescription([included]))
-sys.exit(service.run())
-"""
 
 
 def arguments_of(name):
@@ -59,40 +51,199 @@ def test_what_is_included_passes_arguments_that_exist():
     assert set(ast.literal_eval(forwarded)) <= perception & set(arguments_of("bag"))
 
 
-@pytest.fixture
-def prefix(tmp_path):
-    """A ROS prefix in which the package is found, as colcon would leave it."""
+@pytest.mark.parametrize("name", OFFERED)
+def test_launch_declares_each_argument_with_its_description(name):
     pytest.importorskip("launch_ros", reason="launch_ros is not installed")
-    index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
-    executables = tmp_path / "lib" / "dvps_ros"
-    for folder in (index, executables):
-        folder.mkdir(parents=True)
-    (index / "dvps_ros").touch()
-    for name in ("perception_node", "sim_camera_node"):
-        script = executables / name
-        script.write_text(f"#!{sys.executable}\nfrom dvps_ros.nodes.{name} import main\nmain()\n")
-        script.chmod(0o755)
-    return tmp_path
+    from launch.launch_description_sources import get_launch_description_from_python_launch_file
+
+    declared = get_launch_description_from_python_launch_file(str(LAUNCH / f"{name}.launch.py")).get_launch_arguments()
+    assert {argument.name: argument.description for argument in declared} == {
+        name: description for name, (_, description) in arguments_of(name).items()
+    }
 
 
-def test_perception_launch_starts_the_node_and_ends_with_it(prefix):
-    environment = {**os.environ, "AMENT_PREFIX_PATH": str(prefix)}
-    command = [
-        sys.executable,
-        "-c",
-        RUN,
-        str(LAUNCH / "perception.launch.py"),
-        "model:=models/nowhere",
-        "namespace:=front",
-    ]
-    process = NodeProcess(command, env=environment)
-    try:
-        output = process.wait_for_line("[front.perception]", 120)
-        assert "configuring failed: no such file or folder: models/nowhere" in output
-        process.send_signal(2)
-        process.wait(60)
-        assert "process has finished cleanly" in process.output
-        assert "Traceback" not in process.output
-    finally:
-        process.kill()
-        process.wait()
+def parameters(node, names, *, of):
+    """Values of another node's parameters, asked for until it answers."""
+    client = node.create_client(GetParameters, f"{of}/get_parameters")
+    assert client.wait_for_service(STARTING)
+    answers = []
+
+    def ask():
+        client.call_async(GetParameters.Request(names=names)).add_done_callback(
+            lambda done: answers.append(done.result())
+        )
+
+    asking = node.create_timer(1.0, ask)
+    wait_for(lambda: answers, STARTING, f"parameters of {of}")
+    node.destroy_timer(asking)
+    return answers[0].values
+
+
+@pytest.mark.usefixtures("ros")
+def test_perception_runs_as_its_arguments_say(prefix, model, tmp_path):
+    (tmp_path / "mine.yaml").write_text("/**/perception: {ros__parameters: {max_depth: 33.0, device: auto}}")
+    arguments = (
+        *(f"model:={model}", "device:=cpu", f"params_file:={tmp_path / 'mine.yaml'}", "namespace:=front"),
+        *("image:=/roof/image_raw", "enclave:=/front/perception", "rviz:=true", "frame:=map"),
+    )
+    camera = Camera()
+    camera.images, camera.infos = (
+        camera.node.create_publisher(kind, f"/roof/{name}", 1)
+        for kind, name in ((Image, "image_raw"), (CameraInfo, "camera_info"))
+    )
+    camera.collect(Image, "/front/perception/depth")
+    with spinning(camera.node), Launched(prefix, "perception", *arguments) as launched:
+        launched.wait_for("active: /roof/image_raw and /roof/camera_info -> /front/perception/*")
+        publishing = camera.node.create_timer(0.2, camera.send)
+        wait_for(
+            lambda: camera.received["/front/perception/depth"], STARTING, "depth of an image on the remapped topic"
+        )
+        publishing.cancel()
+        # what the command line says goes before params_file, and that before the defaults
+        [device, max_depth] = parameters(camera.node, ["device", "max_depth"], of="/front/perception")
+        assert (device.string_value, max_depth.double_value) == ("cpu", 33.0)
+        found = camera.node.get_node_names_and_namespaces_with_enclaves()
+        assert ("perception", "/front", "/front/perception") in found
+        output = launched.end(lambda: launched.process.send_signal(signal.SIGINT))
+    [rviz] = [line for line in output.splitlines() if "called:" in line]
+    assert "config/perception.rviz -f map " in rviz
+    assert "-r /perception/points:=/front/perception/points" in rviz
+
+
+def test_a_users_mistake_is_one_line_and_the_launch_stays(prefix):
+    with Launched(prefix, "perception", "model:=models/nowhere") as launched:
+        words = "configuring failed: no such file or folder: models/nowhere"
+        launched.wait_for(words)
+        output = launched.end(lambda: launched.process.send_signal(signal.SIGINT))
+        assert sum(words in line for line in output.splitlines()) == 1
+
+
+def test_a_launch_interrupted_while_the_node_is_still_importing_ends_quietly(prefix):
+    with Launched(prefix, "perception", "model:=models/nowhere") as launched:
+        # before that, Python itself is starting, and has its own words for an interruption
+        wait_for(lambda: "libtorch_cpu" in launched.mapped(), STARTING, "the import of PyTorch")
+        launched.end(lambda: launched.process.send_signal(signal.SIGINT))
+
+
+@pytest.mark.usefixtures("ros")
+def test_the_demo_drives_and_ctrl_c_in_a_terminal_ends_all_of_it(prefix, model):
+    camera = Camera("watcher")
+    for publisher in (camera.images, camera.infos):
+        camera.node.destroy_publisher(publisher)
+    camera.collect(Image, "/perception/panoptic")
+    arguments = (f"model:={model}", "device:=cpu", "seed:=7", "rate:=4.0", "rviz:=true")
+    with spinning(camera.node), Launched(prefix, "demo", *arguments) as launched:
+        wait_for(lambda: camera.received["/perception/panoptic"], STARTING, "labels of a frame of the simulated street")
+        assert camera.received["/perception/panoptic"][0].header.frame_id == "sim_camera_optical_frame"
+        [seed, rate] = parameters(camera.node, ["seed", "rate"], of="/sim_camera")
+        assert (seed.integer_value, rate.double_value) == (7, 4.0)
+        # a terminal sends the signal to the launch and to everything it started, which then gets it twice
+        output = launched.end(lambda: os.killpg(launched.process.pid, signal.SIGINT))
+    called = [line for line in output.splitlines() if "called:" in line]
+    assert len(called) == 2
+    assert any("--child-frame-id sim_camera_optical_frame" in line for line in called)
+    assert any("perception.rviz" in line for line in called)
+
+
+def test_without_rviz_only_the_nodes_are_started(prefix, model):
+    with Launched(prefix, "demo", f"model:={model}", "rviz:=false") as launched:
+        launched.wait_for("[sim_camera]: street 1, ")
+        launched.wait_for("active: ")
+        output = launched.end(lambda: launched.process.send_signal(signal.SIGINT))
+    assert output.count("process started with pid") == 2
+
+
+#: Plays a recording's images and camera_info as ``ros2 bag play`` with these options does.
+PLAYER = f"""#!{sys.executable}
+import os, signal, sys, time
+import rclpy
+from mcap.reader import make_reader
+from rclpy.serialization import deserialize_message
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
+
+assert sys.argv[1:3] == ["bag", "play"] and "--clock" in sys.argv, sys.argv
+rate, delay = (float(sys.argv[sys.argv.index(name) + 1]) for name in ("--rate", "--delay"))
+kinds = {{"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CameraInfo": CameraInfo}}
+with open(sys.argv[3], "rb") as file:
+    messages = [(c.topic, kinds[s.name], m.log_time, m.data) for s, c, m in make_reader(file).iter_messages()]
+rclpy.init()
+node = rclpy.create_node("player")
+publishers = {{topic: node.create_publisher(kind, topic, 10) for topic, kind, *_ in messages}}
+clock = node.create_publisher(Clock, "/clock", 10)
+time.sleep(delay)
+signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+while True:
+    began = time.monotonic()
+    for topic, kind, moment, data in messages:
+        time.sleep(max(0.0, began + (moment - messages[0][2]) / 1e9 / rate - time.monotonic()))
+        now = Clock()
+        now.clock.sec, now.clock.nanosec = divmod(moment, 1_000_000_000)
+        clock.publish(now)
+        publishers[topic].publish(deserialize_message(data, kind))
+    if "--loop" not in sys.argv:
+        break
+"""
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """Ten frames of the year 1970, five a second."""
+    path = tmp_path / "drive.mcap"
+    image, info = image_of(np.zeros((HEIGHT, WIDTH, 3), np.uint8)), info_of(CAMERA)
+    with Recording(path) as file:
+        for moment in range(1_000_000_000_000, 1_002_000_000_000, 200_000_000):
+            image.header.stamp.sec, image.header.stamp.nanosec = divmod(moment, 1_000_000_000)
+            info.header = image.header
+            file.write("/roof/camera_info", CameraInfo, serialize_message(info), moment)
+            file.write("/roof/image_raw", Image, serialize_message(image), moment)
+    return path
+
+
+@pytest.mark.usefixtures("ros")
+@pytest.mark.parametrize("player", ["stand-in", "ros2bag"])
+def test_a_recording_is_played_through_the_node_on_its_own_clock(prefix, model, recording, tmp_path, player):
+    if player == "ros2bag":
+        pytest.importorskip("ros2bag", reason="ros2bag is not installed")
+        programs = None
+    else:
+        write_program(tmp_path / "bin" / "ros2", PLAYER)
+        programs = tmp_path / "bin"
+    watcher = Camera("watcher")
+    for publisher in (watcher.images, watcher.infos):
+        watcher.node.destroy_publisher(publisher)
+    watcher.collect(Image, "/perception/depth")
+    arguments = (
+        f"bag:={recording}",
+        "image:=/roof/image_raw",
+        f"model:={model}",
+        "device:=cpu",
+        "loop:=true",
+        "delay:=0",
+    )
+    with spinning(watcher.node), Launched(prefix, "bag", *arguments, programs=programs) as launched:
+        wait_for(lambda: len(watcher.received["/perception/depth"]) > 12, STARTING, "depth of a frame of the recording")
+        # by the wall clock, the frames would be 50 years old
+        wait_for(
+            lambda: float(watcher.diagnostics().get("latency age p50 (ms)", "inf")) < 60_000, what="ages by /clock"
+        )
+        launched.end(lambda: launched.process.send_signal(signal.SIGINT))
+    assert {message.header.stamp.sec for message in watcher.received["/perception/depth"]} <= {1000, 1001}
+
+
+#: Plays nothing, until a file appears.
+SILENT_PLAYER = f"""#!{sys.executable}
+import os, sys, time
+print("called:", *sys.argv[1:], flush=True)
+while not os.path.exists({{over!r}}):
+    time.sleep(0.05)
+"""
+
+
+def test_the_launch_ends_with_the_recording(prefix, tmp_path):
+    write_program(tmp_path / "bin" / "ros2", SILENT_PLAYER.format(over=str(tmp_path / "over")))
+    arguments = ("bag:=drive.mcap", "model:=models/nowhere", "rate:=0.5", "delay:=2")
+    with Launched(prefix, "bag", *arguments, programs=tmp_path / "bin") as launched:
+        launched.wait_for("configuring failed: no such file or folder: models/nowhere")
+        output = launched.end((tmp_path / "over").touch)
+    assert "called: bag play drive.mcap --clock --rate 0.5 --delay 2\n" in output
