@@ -106,8 +106,8 @@ class TrainingFrames(_Frames):
     def _candidates(self, position: int, epoch: int) -> Iterator[int]:
         yield position
         # the 1 keeps these numbers apart from those of the augmentation
-        others = np.random.default_rng((self.config.training.seed, epoch, position, 1)).permutation(len(self))
-        yield from others[:_PATIENCE].tolist()
+        order = np.random.default_rng((self.config.training.seed, epoch, position, 1)).permutation(len(self))
+        yield from order[order != position][:_PATIENCE].tolist()
 
 
 class ValidationFrames(_Frames):

@@ -69,9 +69,7 @@ def require_memory(config: Config, accelerator: str, precision: str, processes: 
         found = _try(config, accelerator, precision)
     except ChildProcessError as error:
         if accelerator == "cpu" and str(error) == "killed":
-            raise ValueError(
-                f"not enough memory: not even one image a step fits into {_gib(free)}; {_REMEDY}"
-            ) from error
+            raise ValueError(f"not enough memory: not even one image fits into {_gib(free)}; {_REMEDY}") from error
         return f"memory: not known, as the trial step failed ({error})"
     if accelerator == "cuda":
         return _judge_cuda(found, config.training.batch_size)

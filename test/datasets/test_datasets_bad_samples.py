@@ -165,7 +165,7 @@ def test_replacements_that_are_broken_too_are_told_of(config):
 def test_a_split_of_broken_files_alone_ends_the_run(config):
     for n in range(FRAMES):
         truncate(config, n)
-    with pytest.raises(SampleError, match="6 samples in a row cannot be read, the last one"):
+    with pytest.raises(SampleError, match="5 samples in a row cannot be read, the last one"):
         opened(config).train[0, 0]
 
 

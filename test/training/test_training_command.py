@@ -1,8 +1,10 @@
 """``dvps train`` from the command line: a run, its resumption, and a user's mistakes."""
 
 import os
+import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -11,8 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training_scenes import street_target
 
 from dvps_ros.cli.main import main
+from dvps_ros.datasets import png
 from dvps_ros.datasets.cityscapes_dvps import split_folder, write_frame
 from dvps_ros.network.checkpoints import load, load_model_config
+from dvps_ros.training import trial
 from dvps_ros.training.module import DvpsModule
 
 CONFIG = {
@@ -43,6 +47,14 @@ CONFIG = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
@@ -51,6 +63,18 @@ def data(tmp_path_factory):
             image, target = street_target(sequence)
             labels = target.panoptic.numpy(), target.depth.numpy()
             write_frame(split_folder(root, split), sequence, 0, image.permute(1, 2, 0).numpy(), *labels)
+    return root
+
+
+@pytest.fixture
+def broken(data, tmp_path):
+    """The same data set with one file that ends early, and one measurement that was cut off."""
+    root = tmp_path / "broken"
+    shutil.copytree(data, root)
+    image = next(split_folder(root, "train").glob("000001*_leftImg8bit.png"))
+    image.write_bytes(image.read_bytes()[:99])
+    depth = next(split_folder(root, "val").glob("000001*_depth.png"))
+    png.write(depth, np.full((64, 96), 65_535, np.uint16))
     return root
 
 
@@ -77,7 +101,7 @@ def interrupt_at(monkeypatch, batch, number):
     monkeypatch.setattr(DvpsModule, "training_step", interrupted)
 
 
-def test_a_run_leaves_a_model_a_checkpoint_and_curves(command, tmp_path):
+def test_a_run_leaves_a_model_a_checkpoint_and_curves(command, tmp_path, capsys):
     assert command("--set", "training.precision=bf16") == 0
     out = tmp_path / "run"
     config = load_model_config(out / "model")
@@ -88,19 +112,39 @@ def test_a_run_leaves_a_model_a_checkpoint_and_curves(command, tmp_path):
     curves = EventAccumulator(str(out / "tensorboard")).Reload().Tags()
     assert {"train/loss", "train/depth", "val/PQ", "val/DPQ", "val/absRel"} <= set(curves["scalars"])
     assert curves["images"] == ["val/0"]
+    assert {"speed/images_per_second", "memory/peak_gib"} <= set(curves["scalars"])
     assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 4
+    record = yaml.safe_load((out / "best" / "best.yaml").read_text())
+    assert record["measure"] == "DPQ"
+    assert record["step"] in (3, 4)
+    assert {"PQ", "DPQ", "absRel"} <= set(record["scores"])
+    assert load(out / "best") is not None
+    lines = capsys.readouterr().err
+    assert "images/s, peak " in lines
+    assert f"best so far: DPQ {record['value']:.3f} at step {record['step']}" in lines
+    assert "skipped" not in lines
 
 
-def test_an_interrupted_run_goes_on_as_if_nothing_had_been(command, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(command, broken, tmp_path, monkeypatch, capsys):
+    skip = ["--set", f"data.root={broken}", "data.on_bad_sample=skip", "data.workers=1"]
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    assert command(out="whole") == 0
+    assert command(*skip, out="whole") == 0
+    lines = capsys.readouterr().err.splitlines()
+    for name, what in (("leftImg8bit", "truncated"), ("depth", "65535")):
+        (named,) = [line for line in lines if line.startswith("skipped: ") and f"{name}.png: " in line]
+        assert what in named
+    assert sum("without 1 unreadable frames" in line for line in lines) == 2
     with monkeypatch.context() as patch:
         interrupt_at(patch, 1, signal.SIGTERM)
-        assert command(out="parts") == 128 + signal.SIGTERM
+        assert command(*skip, out="parts") == 128 + signal.SIGTERM
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert load(tmp_path / "parts" / "model") is not None  # usable at once
     assert torch.load(tmp_path / "parts" / "last.ckpt", weights_only=True)["global_step"] == 2
-    assert command("--resume", out="parts") == 0
+    assert command("--resume", *skip, out="parts") == 0
+    counts = [curve(tmp_path / out, "data/skipped")[-1] for out in ("whole", "parts")]
+    assert counts[0] == counts[1] > 0
+    records = [(tmp_path / out / "best" / "best.yaml").read_text() for out in ("whole", "parts")]
+    assert records[0] == records[1]
 
     whole, parts = (torch.load(tmp_path / out / "last.ckpt", weights_only=True) for out in ("whole", "parts"))
     for kind in ("current_model_state", "state_dict"):  # the weights, and their moving average
@@ -109,6 +153,59 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(command, tmp_path, mo
     exported = (load_file(tmp_path / out / "model" / "model.safetensors") for out in ("whole", "parts"))
     first, second = exported
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def curve(out, name):
+    events = EventAccumulator(str(out / "tensorboard")).Reload()
+    return [event.value for event in events.Scalars(name)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_sample_ends_a_run_in_one_line(command, broken, capsys, workers):
+    assert command("--set", f"data.root={broken}", f"data.workers={workers}") == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith(f"dvps train: {broken}")
+    assert "000001_000000_street_000001_000000_leftImg8bit.png: truncated" in lines[-1]
+    assert not any("Traceback" in line for line in lines)
+
+
+def test_checking_a_broken_data_set(command, broken, capsys):
+    assert command("--check", "--set", f"data.root={broken}") == 2
+    told = capsys.readouterr().out
+    assert told.count("error: ") == 2
+    assert "leftImg8bit.png: truncated" in told
+    assert "depth.png: depth 65535" in told
+
+
+def test_running_out_of_memory_is_one_line(command, tmp_path, monkeypatch, capsys):
+    step = DvpsModule.training_step
+
+    def greedy(self, images, index):
+        if index == 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return step(self, images, index)
+
+    monkeypatch.setattr(DvpsModule, "training_step", greedy)
+    assert command("--set", "training.checkpoint_every=2") == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("dvps train: out of memory after step 2; lower training.batch_size")
+    assert last.endswith(f"go on from {tmp_path / 'run' / 'last.ckpt'} with --resume")
+
+
+def test_memory_that_does_not_suffice_ends_it_before_the_run(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(trial, "_try", lambda *_: {"fixed": 2**20, "image": 2**50})
+    assert command("--set", "training.check_memory=true") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "not enough memory: a step of 2 images" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_panoptic_labels_alone_rank_by_pq(command, tmp_path, capsys):
+    few = ["training.max_steps=1", "training.log_every=1", "training.ema_decay=0"]
+    assert command("--set", "data.labels=panoptic", *few) == 0
+    assert "no depth labels to validate with: the best model is that of the best PQ" in capsys.readouterr().err
+    assert yaml.safe_load((tmp_path / "run" / "best" / "best.yaml").read_text())["measure"] == "PQ"
+    assert curve(tmp_path / "run", "train/depth") == [0]
 
 
 def test_gradients_are_accumulated(command, tmp_path):
