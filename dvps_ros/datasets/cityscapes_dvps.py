@@ -172,7 +172,7 @@ class CityscapesDvps(FrameReader):
         return decode_panoptic(values[0])
 
     def class_fault(self, path: Path, values: np.ndarray) -> str | None:
-        """Class ids that are neither a class nor one of the two encodings' void."""
+        """Names those of (H, W) ids that are neither a class nor one of the two encodings' void."""
         classes = np.where(values < DIVISOR, values, values // DIVISOR)
         void = (values == VOID_CLASS) | (values // DIVISOR == FILE_VOID // DIVISOR)
         return out_of_range("class", classes, (classes < len(self.labels)) | void)

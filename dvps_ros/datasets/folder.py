@@ -219,7 +219,7 @@ class Folder(FrameReader):
         return np.where(known, classes * DIVISOR + np.where(is_thing, instances, 0), VOID).astype(np.int32)
 
     def class_fault(self, path: Path, values: np.ndarray) -> str | None:
-        """Class ids that are neither a class nor one of the usual values for void."""
+        """Names those of (H, W) ids that are neither a class nor one of the usual values for void."""
         classes, _ = classes_and_instances(path, values)
         void = np.isin(values, (VOID_CLASS, FILE_VOID, CITYSCAPES_FILE_VOID))
         return out_of_range("class", classes, (classes < len(self.labels)) | void)

@@ -145,7 +145,7 @@ class FrameReader(ABC):
 
     @abstractmethod
     def class_fault(self, path: Path, values: np.ndarray) -> str | None:
-        """What is wrong with the ids in a panoptic file, or None."""
+        """What is wrong with the ids (H, W) in a panoptic file, or None."""
 
     @abstractmethod
     def intrinsics(self, files: FrameFiles, height: int, width: int) -> Intrinsics:

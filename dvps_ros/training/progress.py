@@ -46,7 +46,7 @@ class SkippedSamples(Callback):
             self.share(trainer)
 
     def on_validation_start(self, *_: Any) -> None:
-        """Count anew."""
+        """Count its frames from 0."""
         self.frames = 0
 
     def on_validation_batch_end(
@@ -92,7 +92,7 @@ class Progress(Callback):
     every : steps.
     images : per step and process.
     skipped : what counts unreadable samples, if anything does; stands before this callback.
-    lines : print lines; TensorBoard gets ``speed/images_per_second``, ``memory/peak_gib`` and ``data/skipped`` always.
+    lines : print lines; TensorBoard gets ``images_per_second``, ``peak_memory_gib`` and ``skipped_samples`` always.
     """
 
     def __init__(self, every: int, images: int, skipped: SkippedSamples | None = None, lines: bool = True) -> None:
@@ -110,12 +110,12 @@ class Progress(Callback):
             return
         seconds = (self._spent + time.monotonic() - self._since) / (step - self._step)
         figures = {
-            "speed/images_per_second": self.images * trainer.world_size / seconds,
-            "memory/peak_gib": memory.peak(module.device) / _GIB,
+            "images_per_second": self.images * trainer.world_size / seconds,
+            "peak_memory_gib": memory.peak(module.device) / _GIB,
         }
         if self.skipped is not None:
             self.skipped.share(trainer)
-            figures["data/skipped"] = float(self.skipped.samples)
+            figures["skipped_samples"] = float(self.skipped.samples)
         if trainer.logger is not None:
             trainer.logger.log_metrics(figures, step)
         if self.lines:
@@ -139,8 +139,8 @@ class Progress(Callback):
         step = trainer.global_step
         parts = [
             f"step {step}/{trainer.max_steps} {_values(trainer, 'train/')} {seconds:.2f} s/step",
-            f"{figures['speed/images_per_second']:.2f} images/s",
-            f"peak {figures['memory/peak_gib']:.2f} GiB",
+            f"{figures['images_per_second']:.2f} images/s",
+            f"peak {figures['peak_memory_gib']:.2f} GiB",
             *([] if self.skipped is None else [str(self.skipped)]),
             f"{_clock(seconds * (trainer.max_steps - step))} left",
         ]

@@ -207,7 +207,8 @@ def _fit(config: Config, images: int, steps: int, **how: Any) -> Any:
 
 
 def crowded_batch(config: Config, images: int) -> tuple[Tensor, list[Target]]:
-    """``images`` made-up images of the crop size, ``SEGMENTS`` segments in each, both labels at every pixel."""
+    """``images`` made-up images (images, 3, H, W) uint8 of the crop size and their targets: ``SEGMENTS`` segments in
+    each, both labels at every pixel."""
     import torch
 
     from dvps_ros.labels import DIVISOR

@@ -112,7 +112,7 @@ def test_a_run_leaves_a_model_a_checkpoint_and_curves(command, tmp_path, capsys)
     curves = EventAccumulator(str(out / "tensorboard")).Reload().Tags()
     assert {"train/loss", "train/depth", "val/PQ", "val/DPQ", "val/absRel"} <= set(curves["scalars"])
     assert curves["images"] == ["val/0"]
-    assert {"speed/images_per_second", "memory/peak_gib"} <= set(curves["scalars"])
+    assert {"images_per_second", "peak_memory_gib"} <= set(curves["scalars"])
     assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 4
     record = yaml.safe_load((out / "best" / "best.yaml").read_text())
     assert record["measure"] == "DPQ"
@@ -141,7 +141,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(command, broken, tmp_
     assert load(tmp_path / "parts" / "model") is not None  # usable at once
     assert torch.load(tmp_path / "parts" / "last.ckpt", weights_only=True)["global_step"] == 2
     assert command("--resume", *skip, out="parts") == 0
-    counts = [curve(tmp_path / out, "data/skipped")[-1] for out in ("whole", "parts")]
+    counts = [curve(tmp_path / out, "skipped_samples")[-1] for out in ("whole", "parts")]
     assert counts[0] == counts[1] > 0
     records = [(tmp_path / out / "best" / "best.yaml").read_text() for out in ("whole", "parts")]
     assert records[0] == records[1]

@@ -30,7 +30,15 @@ CONFIG = {
     "data": {"crop_height": 64, "crop_width": 96, "min_scale": 0.8, "max_scale": 1.2, "workers": 0},
     "loss": {"points": 64, "semantic_to_depth_weight": 0.1, "depth_to_semantic_weight": 0.1},
     "optimizer": {"warmup_steps": 0},
-    "training": {"max_steps": 2, "precision": "32", "validate_every": 2, "ema_decay": 0.9, "images": 0, "log_every": 1},
+    "training": {
+        "max_steps": 2,
+        "precision": "32",
+        "validate_every": 2,
+        "ema_decay": 0.9,
+        "images": 0,
+        "log_every": 1,
+        "check_memory": False,
+    },
 }
 SWIN = {"kind": "swin", "depths": [1, 1, 1, 1], "embedding": 16, "heads": [1, 1, 2, 2], "window": 4}
 #: Neither guidance nor augmentation: every image has as many masks, with depth, as every other.

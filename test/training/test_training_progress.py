@@ -60,9 +60,9 @@ def test_throughput_leaves_validation_out(monkeypatch, capsys):
             callback.on_validation_end(trainer)
     assert [step for step, _ in trainer.logged] == [4, 8]
     for _, values in trainer.logged:
-        assert values["speed/images_per_second"] == pytest.approx(3.0)
-        assert 0.05 < values["memory/peak_gib"] < 1000
-        assert "data/skipped" not in values
+        assert values["images_per_second"] == pytest.approx(3.0)
+        assert 0.05 < values["peak_memory_gib"] < 1000
+        assert "skipped_samples" not in values
     first, validated, last = capsys.readouterr().err.splitlines()
     assert first.startswith("step 4/8 loss 3.000 2.00 s/step, 3.00 images/s, peak ")
     assert first.endswith("0:00:08 left")
@@ -77,7 +77,7 @@ def test_a_progress_bar_takes_the_lines_place_but_not_the_curves(monkeypatch, ca
     clock.spend(1)
     trainer.global_step = 1
     callback.on_train_batch_end(trainer, MODULE)
-    assert trainer.logged[0][1]["speed/images_per_second"] == pytest.approx(2.0)
+    assert trainer.logged[0][1]["images_per_second"] == pytest.approx(2.0)
     assert not capsys.readouterr().err
 
 
@@ -94,7 +94,7 @@ def test_skipped_samples_are_counted_and_named_once(monkeypatch, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == [f"skipped: {BROKEN}", f"skipped: {TORN}"]
     assert "3 samples skipped" in lines[2]
-    assert trainer.logged[0][1]["data/skipped"] == 3
+    assert trainer.logged[0][1]["skipped_samples"] == 3
 
     resumed = SkippedSamples()
     resumed.load_state_dict(skipped.state_dict())
