@@ -134,7 +134,7 @@ class SemkittiDvps(FrameReader):
         return join_labels(classes, instances)
 
     def class_fault(self, path: Path, values: np.ndarray) -> str | None:
-        """Names those of (H, W) class ids that are neither a class nor void; any instance is allowed, see ``join_labels``."""
+        """Names those of (H, W) class ids that are neither a class nor void; any instance number is allowed."""
         if path.name.endswith(f"{INSTANCE}.png"):
             return None
         return out_of_range("class", values, (values < len(self.labels)) | (values == VOID_CLASS))
