@@ -1,4 +1,7 @@
-"""``dvps bench``: how long each stage of perception takes on this machine, also next to two separate networks."""
+"""``dvps bench``: how long each stage of perception takes on this machine, also next to two separate networks.
+
+``--training``: how long a training step takes, and what share of it guidance is.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from dvps_ros.config import Config
     from dvps_ros.runtime import Perceiver
 
 STAGES = ("preprocess", "network", "merge", "track", "cloud")
@@ -27,16 +31,33 @@ def add_parser(subparsers: Any) -> None:
         description="Prints the median milliseconds of each stage from picture to point cloud. --against pair runs "
         "what people glue together otherwise in the same loop, frame by frame in turn: Mask2Former (Swin-T, 100 "
         "queries, 19 classes) and Depth Anything V2 (Small), from transformers, with random weights of their public "
-        "sizes; of those only the two networks themselves are timed, no merging and no conversions.",
+        "sizes; of those only the two networks themselves are timed, no merging and no conversions. --training prints "
+        "the seconds and the peak memory of whole training steps instead, in turn without and with both guidance losses, "
+        "on made-up images of 40 segments with depth.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="model folder, e.g. models/street")
     source.add_argument(
         "--config", help="configuration whose network is built with random weights; all its queries are merged"
     )
-    parser.add_argument("--size", type=_size, default=(256, 512), metavar="HxW", help="picture size (default: 256x512)")
-    parser.add_argument("--frames", type=_count, default=30, metavar="N", help="frames to time (default: 30)")
-    parser.add_argument("--warm-up", type=_count, default=3, metavar="N", help="frames before that (default: 3)")
+    parser.add_argument("--training", action="store_true", help="time training steps of --config, not perception")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change single values of --config",
+    )
+    parser.add_argument(
+        "--size", type=_size, metavar="HxW", help="picture size (default: 256x512; for training that of its crops)"
+    )
+    parser.add_argument(
+        "--frames", type=_count, metavar="N", help="frames to time (default: 30; for training 3 pairs of steps)"
+    )
+    parser.add_argument(
+        "--warm-up", type=_count, metavar="N", help="frames before that (default: 3; for training 1 pair of steps)"
+    )
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="pictures to use (default: noise)")
     parser.add_argument("--against", choices=("pair",), help="also time two separate networks and print ratios")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -55,6 +76,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.training:
+        return _run_training(args)
+    args.size, args.frames, args.warm_up = args.size or (256, 512), args.frames or 30, args.warm_up or 3
     perceiver = _perceiver(args)
     pictures = _pictures(args)
     height, width = args.size
@@ -72,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         for name, seconds in theirs.items():
             rivals[name].append(seconds)
         print(f"\rframe {frame - args.warm_up + 1}/{args.frames}", end="", flush=True)
-    print(f"\r{_machine(perceiver)}")
+    print(f"\r{_machine(perceiver.device, perceiver.precision)}")
     print(f"{args.model or args.config}, {height}x{width}, {args.frames} frames, median (fastest - slowest) ms")
     _print_table(times)
     if rivals:
@@ -80,18 +104,59 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_training(args: argparse.Namespace) -> int:
+    import torch
+
+    from dvps_ros.runtime.perceive import choose_device, choose_precision
+    from dvps_ros.training.benchmark import PARTS, SEGMENTS, measure_steps
+    from dvps_ros.training.memory import keep_freed_memory
+
+    if not args.config:
+        raise ValueError("--training needs --config")
+    config = _config(args)
+    device = choose_device(args.device)
+    precision = choose_precision(args.precision, device)
+    dtype = {"32": torch.float32, "16": torch.float16, "bf16": torch.bfloat16}[precision]
+    size = args.size or (config.data.crop_height, config.data.crop_width)
+    keep_freed_memory()  # as dvps train does
+    costs = measure_steps(config, size, device, dtype, args.frames or 3, args.warm_up or 1)
+    print(_machine(device, precision))
+    print(
+        f"training step of {args.config}, batch {config.training.batch_size}, {size[0]}x{size[1]}, {SEGMENTS} segments"
+    )
+    print(f"  {'':8}" + "".join(f"{title:>10}" for title in ("s/step", *PARTS, "cpu s", "peak GiB")))
+    for name, cost in costs.items():
+        parts = [statistics.median(step[part] for step in cost.seconds) for part in PARTS]
+        row = [statistics.median(cost.totals()), *parts, statistics.median(cost.processor), cost.peak / 2**30]
+        print(f"  {name:8}" + "".join(f"{value:10.2f}" for value in row))
+    print(f"guidance adds {_added([cost.totals() for cost in costs.values()])} to a step", end="")
+    print(f", {_added([cost.processor for cost in costs.values()])} to its processor time")
+    return 0
+
+
+def _added(costs: list[list[float]]) -> str:
+    """Median of what the second of each pair costs beyond the first, and each pair's own."""
+    shares = [100 * (guided / plain - 1) for plain, guided in zip(*costs, strict=True)]
+    return f"{statistics.median(shares):.1f} % ({', '.join(f'{share:+.1f}' for share in shares)})"
+
+
+def _config(args: argparse.Namespace) -> Config:
+    from dvps_ros import resources
+    from dvps_ros.config import apply_overrides, load_config
+
+    return apply_overrides(load_config(resources.find(args.config)), args.set)
+
+
 def _perceiver(args: argparse.Namespace) -> Perceiver:
     from dataclasses import replace
 
-    from dvps_ros import resources
-    from dvps_ros.config import load_config
     from dvps_ros.network import build
     from dvps_ros.runtime import Perceiver, load_perceiver
 
     if args.model:
         perceiver = load_perceiver(args.model, args.device, args.precision)
     else:
-        config = load_config(resources.find(args.config))
+        config = _config(args)
         # Random weights are sure of nothing: keep every query, so that merging has at least its usual work.
         config = replace(config, merge=replace(config.merge, score_threshold=0.0, overlap_threshold=0.0))
         perceiver = Perceiver(build(config.network), config, args.device, args.precision)
@@ -185,16 +250,15 @@ def _print_rivals(times: dict[str, list[float]], rivals: dict[str, list[float]])
     print(f"the pair's networks take {ratio:.2f} times this network, {whole:.2f} times its whole trip")
 
 
-def _machine(perceiver: Perceiver) -> str:
+def _machine(device: torch.device, precision: str) -> str:
     """One line: device, threads, arithmetic, versions."""
     import torch
 
-    device = perceiver.device
     if device.type == "cuda":
         where = f"{torch.cuda.get_device_name(device)}, peak {torch.cuda.max_memory_allocated(device) / 2**20:.0f} MiB"
     else:
         where = f"{platform.processor() or platform.machine()} {device.type}, {torch.get_num_threads()} threads"
-    arithmetic = {"32": "float32", "16": "float16 (autocast)", "bf16": "bfloat16 (autocast)"}[perceiver.precision]
+    arithmetic = {"32": "float32", "16": "float16 (autocast)", "bf16": "bfloat16 (autocast)"}[precision]
     return f"{where}, {arithmetic}, torch {torch.__version__}"
 
 

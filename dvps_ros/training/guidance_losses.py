@@ -6,10 +6,11 @@ grows with the pixels only: nothing of size pixels x K^2 x channels is ever held
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 # --- semantic to depth --------------------------------------------------------------------------------------------
 
@@ -147,20 +148,52 @@ def depth_to_semantic_total(
 
 
 def _depth_affinity(features: Tensor, depth: Tensor, patch: int, tau: float) -> tuple[Tensor, Tensor]:
-    total = features.sum() * 0
-    # A pair is seen from both its ends with the same value: half of the offsets, twice
-    for dy, dx in _offsets(patch)[patch * patch // 2 + 1 :]:
-        # Recomputed in the backward pass, so that one offset's differences are held at a time
-        total = total + 2 * checkpoint(_pair_affinity, features, depth, dy, dx, tau, use_reentrant=False)
-    return -total, (depth > 0).sum()
+    return -_Affinity.apply(features, depth, patch, tau), (depth > 0).sum()
 
 
-def _pair_affinity(features: Tensor, depth: Tensor, dy: int, dx: int, tau: float) -> Tensor:
-    here, there = _overlap(dy, dx, *depth.shape[1:])
+class _Affinity(torch.autograd.Function):
+    """Sum over all pairs of a patch of exp(-|d_i - d_j| / tau - ||F_i - F_j||).
+
+    Only features and depth are kept for the backward pass, which computes each offset's differences anew. Channels come
+    last inside, as the network's maps lie in memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, depth: Tensor, patch: int, tau: float) -> Tensor:
+        ctx.save_for_backward(features, depth)
+        ctx.patch, ctx.tau = patch, tau
+        rows = features.permute(0, 2, 3, 1)
+        total = features.new_zeros(())
+        for here, there in _half(patch, *depth.shape[1:]):
+            _, _, closeness = _compare(rows, depth, tau, here, there)
+            total += 2 * closeness.sum()  # a pair is seen from both its ends with the same value
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        features, depth = ctx.saved_tensors
+        rows = features.permute(0, 2, 3, 1)
+        change = torch.zeros_like(rows)
+        for here, there in _half(ctx.patch, *depth.shape[1:]):
+            difference, distance, closeness = _compare(rows, depth, ctx.tau, here, there)
+            # at distance 0 the length has no derivative; 0 is one of its subgradients
+            slope = torch.where(distance > 0, -2 * gradient * closeness / distance, 0.0)
+            difference *= slope[..., None]
+            change[here] += difference
+            change[there] -= difference
+        return change.permute(0, 3, 1, 2), None, None, None
+
+
+def _compare(
+    rows: Tensor, depth: Tensor, tau: float, here: tuple[slice, ...], there: tuple[slice, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One offset's feature differences (B, h', w', C), their lengths and closeness (B, h', w'), 0 without depth."""
     both = (depth[here] > 0) & (depth[there] > 0)
-    distance = _length(features[_channels(here)] - features[_channels(there)], dim=1)
+    difference = rows[here] - rows[there]
+    distance = torch.linalg.vector_norm(difference, dim=-1)
     closeness = torch.exp(-(depth[here] - depth[there]).abs() / tau - distance)
-    return torch.where(both, closeness, 0.0).sum()
+    return difference, distance, torch.where(both, closeness, 0.0)
 
 
 def _similarity_difference(
@@ -185,6 +218,11 @@ def _offsets(patch: int) -> list[tuple[int, int]]:
     """All (dy, dx) of a patch in reading order; the center is in the middle of the list."""
     reach = patch // 2
     return [(dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)]
+
+
+def _half(patch: int, height: int, width: int) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """``_overlap`` of every second offset of a patch, such that each pair of pixels is met once."""
+    return [_overlap(dy, dx, height, width) for dy, dx in _offsets(patch)[patch * patch // 2 + 1 :]]
 
 
 def _overlap(dy: int, dx: int, height: int, width: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
