@@ -332,8 +332,14 @@ class PerceptionConfig:
     edge_threshold: float = option(
         0.1, "Points at relative depth jumps above this are left out as flying pixels; 0: none.", low=0.0, runtime=True
     )
+    instance_gap: float = option(
+        1.0,
+        "Points of an instance beyond a gap of this many times its size are left out of instances and boxes; 0: none.",
+        low=0.0,
+        runtime=True,
+    )
     box_percentile: float = option(
-        2.0,
+        1.0,
         "Boxes leave out this share of an instance's points at each end, in percent.",
         low=0.0,
         high=25.0,
@@ -373,9 +379,10 @@ class SoakConfig:
 
     folder: str = option("soak", "Where samples.json is written.")
     pid: int = option(0, "Process of the perception node; 0: its memory, threads and files are not looked at.", low=0)
-    seconds: float = option(600.0, "Length of the run from the first answer on.", low=5.0)
+    seconds: float = option(600.0, "Length of the run, the warm-up left out.", low=5.0)
     patience: float = option(120.0, "Seconds without any answer after which the run is given up.", low=1.0)
-    warm_up: float = option(0.15, "Share of the run that is fed but not judged.", low=0.0, high=0.5)
+    warm_up: float = option(0.1, "The warm-up lasts at least this share of the run.", low=0.0, high=1.0)
+    rounds: int = option(2, "The warm-up lasts at least until every picture was answered this often.", low=0)
     overload: float = option(5.0, "Frames of the middle third, as a multiple of what the node answers.", low=1.0)
     frames: int = option(24, "Different pictures, rendered before the run and sent in turn.", low=1)
     seed: int = option(1, "Which street they show.", low=0)

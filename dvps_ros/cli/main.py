@@ -10,7 +10,8 @@ from typing import NoReturn
 
 from dvps_ros import __version__
 
-SUBCOMMANDS = tuple("train evaluate predict bench convert render label ablate demo soak topics".split())
+SUBCOMMANDS = ("train", "evaluate", "predict", "bench", "convert", "render", "label", "ablate", "demo")
+SUBCOMMANDS += ("soak", "topics")
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -28,7 +28,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--model", default="models/street", help="model folder (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument("--seconds", type=_seconds, default=600.0, help="length of the run (default: %(default)g)")
+    parser.add_argument(
+        "--seconds", type=_seconds, default=600.0, help="length, warm-up left out (default: %(default)g)"
+    )
     parser.add_argument(
         "--overload", type=_factor, default=5.0, help="input of the middle third / possible rate (default: %(default)g)"
     )

@@ -12,10 +12,10 @@ from typing import Any
 MEMORY_GROWTH = 0.02
 #: A window is this share of the judged samples, and at least this many of them.
 WINDOW, WINDOW_SAMPLES = 0.15, 5
-#: Largest ratio of the frames on their way in the last third to those in the first. Rate times age is that number
-#: (Little's law), whatever else the machine has to do: a queue that grows shows, a slower clock does not.
+#: Largest ratio of the age of answers in the last third to that in the first, each times the cores that other
+#: processes left: a queue or a frame's work that grows shows, and so does waiting, but not what else the machine does.
 LATENCY_GROWTH = 1.25
-#: Frames on their way at most, under overload, too: one in work, one that waits, and part of one in transport.
+#: Most frames on their way, rate times age (Little's law): one in work, one that waits, part of one in transport.
 ON_THE_WAY = 3.0
 #: The one cause for which a frame may be dropped: a newer one took its place.
 RULE = "replaced"
@@ -50,7 +50,7 @@ def judge(run: Mapping[str, Any], log: Sequence[str]) -> list[Verdict]:
         *_memory(samples),
         _count("threads", samples),
         _count("files", samples),
-        *_latency(run["phases"]),
+        *_latency(run["phases"], run["cores"]),
         *_frames(run),
         _log(log),
     ]
@@ -58,10 +58,11 @@ def judge(run: Mapping[str, Any], log: Sequence[str]) -> list[Verdict]:
 
 def table(run: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
     """The phases and the verdicts, aligned."""
-    rows = [f"  {'':12} {'sent':>9} {'answered':>9} {'age p50':>9} {'age p99':>9}"]
+    rows = [f"  {'':12} {'sent':>9} {'answered':>9} {'age p50':>9} {'age p99':>9} {'node':>10} {'others':>10}"]
     for name, phase in run["phases"].items():
         ages = "".join(f" {1000 * phase[key]:6.0f} ms" for key in ("age p50", "age p99"))
-        rows.append(f"  {name:12} {phase['sent']:6.1f} Hz {phase['answered']:6.1f} Hz{ages}")
+        cores = "".join(f" {phase[key]:4.2f} cores" for key in ("node's cores", "others' cores"))
+        rows.append(f"  {name:12} {phase['sent']:6.1f} Hz {phase['answered']:6.1f} Hz{ages}{cores}")
     rows += [f"  {'ok  ' if v.good else 'FAIL'} {v.name:28} {v.figures}" for v in verdicts]
     return "\n".join(rows)
 
@@ -117,14 +118,19 @@ def _count(key: str, samples: Samples) -> Verdict:
     return Verdict(key, 0 < last <= first, f"{first:.0f} -> {last:.0f}")
 
 
-def _latency(phases: Mapping[str, Mapping[str, float]]) -> list[Verdict]:
-    waiting = {name: phase["answered"] * phase["age p50"] for name, phase in phases.items()}
-    first, last = waiting.get("full", 0.0), waiting.get("full again", 0.0)
-    ages = " -> ".join(f"{1000 * phases[name]['age p50']:.0f}" for name in ("full", "full again") if name in phases)
-    figures = f"age {ages} ms; frames on their way {first:.2f} -> {last:.2f}"
-    most = max(waiting.values(), default=float("inf"))
+def _latency(phases: Mapping[str, Mapping[str, float]], cores: int) -> list[Verdict]:
+    thirds = [phases[name] for name in ("full", "full again") if name in phases]
+    ages = [phase["age p50"] for phase in thirds]
+    others = [phase["others' cores"] for phase in thirds]
+    growth = float("nan")
+    if len(thirds) == 2:
+        first, last = (age * max(cores - taken, 0.1) for age, taken in zip(ages, others, strict=True))
+        growth = last / first
+    figures = f"{' -> '.join(f'{1000 * age:.0f}' for age in ages)} ms"
+    figures += f", others took {' -> '.join(f'{taken:.2f}' for taken in others)} of {cores} cores: {growth:.2f} times"
+    most = max((phase["answered"] * phase["age p50"] for phase in phases.values()), default=float("nan"))
     return [
-        Verdict("latency does not grow", 0 < last <= LATENCY_GROWTH * first, figures),
+        Verdict("latency does not grow", growth <= LATENCY_GROWTH, figures),
         Verdict("no queue, under overload, too", most <= ON_THE_WAY, f"at most {most:.2f} frames on their way"),
     ]
 

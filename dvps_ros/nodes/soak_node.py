@@ -34,7 +34,7 @@ ANSWER = "semantic"
 UNREAD, UNREAD_DEPTH = ("points", "panoptic"), 100
 #: Frames on their way to and in the node while it gets as many as it can take: one in work, one that waits.
 ON_THE_WAY = 2
-#: Seconds without an answer after which the next frame is sent all the same: DDS may lose one.
+#: Seconds without an answer after which, at the earliest, the next frame is sent all the same: DDS may lose one.
 RESEND = 2.0
 #: Seconds over which the possible rate is taken, and after the last frame until all of them must be accounted for.
 RATE_OVER, SETTLING = 10.0, 20.0
@@ -68,6 +68,7 @@ class Soak(Node):
         self._frames = _frames(self.settings)
         self._begun = time.monotonic()
         self._first_answer: float | None = None
+        self._warm_since: float | None = None
         self._answers: list[float] = []
         self._ages: list[float] = []
         self._ages_sampled = self._sent = 0
@@ -96,13 +97,22 @@ class Soak(Node):
         return 0.0 if self._first_answer is None else time.monotonic() - self._first_answer
 
     @property
+    def judged_seconds(self) -> float:
+        """Seconds since the warm-up ended, 0 before."""
+        settings = self.settings
+        if self._warm_since is None:
+            enough = len(self._answers) >= settings.rounds * settings.frames
+            if enough and self.seconds >= settings.warm_up * settings.seconds:
+                self._warm_since = time.monotonic()
+        return 0.0 if self._warm_since is None else time.monotonic() - self._warm_since
+
+    @property
     def phase(self) -> str:
         """Which part of the run it is."""
-        warm = self.settings.warm_up * self.settings.seconds
-        if self.seconds < warm:
+        seconds = self.judged_seconds
+        if self._warm_since is None:
             return "warm-up"
-        third = int(3 * (self.seconds - warm) / (self.settings.seconds - warm))
-        return ("full", "overload", "full again")[min(third, 2)]
+        return ("full", "overload", "full again")[min(int(3 * seconds / self.settings.seconds), 2)]
 
     @property
     def done(self) -> bool:
@@ -110,7 +120,7 @@ class Soak(Node):
         last = self._answers[-1] if self._answers else self._begun
         if time.monotonic() - last > self.settings.patience:
             self.trouble = self.trouble or f"no answer for {self.settings.patience:.0f} s"
-        return bool(self.trouble) or self.seconds >= self.settings.seconds
+        return bool(self.trouble) or self.judged_seconds >= self.settings.seconds
 
     @property
     def settled(self) -> bool:
@@ -152,6 +162,7 @@ class Soak(Node):
             "phases": self._phases(),
             "end": figures,
             "facts": facts,
+            "cores": os.cpu_count(),
             "samples": self.samples,
         }
         Path(self.settings.folder, "samples.json").write_text(json.dumps(data))
@@ -163,7 +174,7 @@ class Soak(Node):
         last = self.samples[-1]
         return (
             f"{self.seconds:4.0f} s {self.phase:10} | sent {last['sent']} | answers {last['answers']} "
-            f"({self._rate():.1f} Hz) | age {1000 * (last['age'] or 0):.0f} ms | "
+            f"({self._rate():.1f} Hz) | age {1000 * self._age:.0f} ms | "
             f"{last['resident'] / 2**20:.0f} MiB, {last['threads']} threads, {last['files']} files"
         )
 
@@ -186,8 +197,13 @@ class Soak(Node):
             self._next = max(self._next + self._period, now - self._period)
             self._credit = 0  # when it ends, one is in work and one waits
         else:
-            self._next = now + RESEND
+            self._next = now + max(RESEND, 3 * self._age)
             self._credit = max(self._credit - 1, 0)
+
+    @property
+    def _age(self) -> float:
+        """Median age of the last answers in seconds, 0 before the first."""
+        return float(np.median(self._ages[-20:])) if self._ages else 0.0
 
     def _rate(self) -> float:
         """Answers per second of late."""
@@ -235,6 +251,7 @@ class Soak(Node):
             "answers": len(self._answers),
             "age": round(float(np.median(ages)), 4) if ages else None,
             **process_figures(self.settings.pid),
+            "busy": machine_ticks(),
             **self._figures(),
         }
 
@@ -246,8 +263,12 @@ class Soak(Node):
             start, stop = part[0], part[-1]
             span = max(stop["seconds"] - start["seconds"], 1e-9)
             ages = self._ages[start["answers"] : stop["answers"]]
+            ticks = {key: stop[key] - start[key] for key in ("ticks", "busy")}
+            per_second = span * os.sysconf("SC_CLK_TCK")
             result[phase] = {
                 "seconds": span,
+                "node's cores": ticks["ticks"] / per_second,
+                "others' cores": (ticks["busy"] - ticks["ticks"]) / per_second,
                 "sent": (stop["sent"] - start["sent"]) / span,
                 "answered": (stop["answers"] - start["answers"]) / span,
                 "age p50": float(np.median(ages)) if ages else float("nan"),
@@ -273,6 +294,13 @@ def process_figures(pid: int) -> dict[str, int]:
         }
     except OSError:
         return dict.fromkeys(("resident", "shared", "threads", "files", "ticks"), 0)
+
+
+def machine_ticks() -> int:
+    """Processor ticks that all processes of the machine have used together, and other machines of this processor."""
+    # the first line of proc(5)'s stat: user nice system idle iowait irq softirq steal
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split(None, 9)[1:9])
+    return user + nice + system + irq + softirq + steal
 
 
 def _frames(settings: SoakConfig) -> list[tuple[Image, CameraInfo]]:

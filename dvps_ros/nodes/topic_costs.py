@@ -148,10 +148,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)  # one thread's time is the processor's, however busy the machine is
     try:
+        sizes = list(_sizes(args.sizes))
         perceiver = Perceiver.load(resources.find(args.model))
         columns = {
             f"{width} x {height}": costs(street_frames(perceiver, width, height, args.frames), args.repeats)
-            for width, height in _sizes(args.sizes)
+            for width, height in sizes
         }
     except (ValueError, OSError) as error:
         print(f"dvps topics: {' '.join(str(error).split())}", file=sys.stderr)
