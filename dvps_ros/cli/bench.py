@@ -32,8 +32,8 @@ def add_parser(subparsers: Any) -> None:
         "what people glue together otherwise in the same loop, frame by frame in turn: Mask2Former (Swin-T, 100 "
         "queries, 19 classes) and Depth Anything V2 (Small), from transformers, with random weights of their public "
         "sizes; of those only the two networks themselves are timed, no merging and no conversions. --training prints "
-        "the seconds and the peak memory of whole training steps instead, in turn without and with both guidance losses, "
-        "on made-up images of 40 segments with depth.",
+        "the seconds and the peak memory of whole training steps instead, in turn without and with both guidance "
+        "losses, on made-up images of 40 segments with depth.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="model folder, e.g. models/street")

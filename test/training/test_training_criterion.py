@@ -12,6 +12,7 @@ from dvps_ros.network import build
 from dvps_ros.structures import Prediction
 from dvps_ros.training.criterion import Criterion
 from dvps_ros.training.depth_losses import scale_invariant
+from dvps_ros.training.guidance_losses import depth_to_semantic, semantic_to_depth
 
 GUIDED = LossConfig(points=128, semantic_to_depth_weight=0.1, depth_to_semantic_weight=0.1)
 SEMANTIC = {"class", "mask", "dice"}
@@ -118,6 +119,58 @@ def test_images_that_are_no_multiple_of_the_padding():
     pairs = [street_target(i, 50, 70) for i in range(2)]
     losses = supervise(net, [t for _, t in pairs], torch.stack([image for image, _ in pairs]))
     assert all(torch.tensor(value).isfinite() for value in losses.values())
+
+
+def test_points_belong_to_the_image_not_to_its_place_in_the_batch(net):
+    net.eval()
+    images = torch.stack([street_target(i)[0] for i in range(3)])
+    targets = targets_of("both", "depth", "panoptic")
+    criterion = Criterion(GUIDED, 19)
+    with torch.no_grad():
+        forwards = criterion(net(images, layers=True), targets, [5, 6, 7])
+        backwards = criterion(net(images.flip(0), layers=True), targets[::-1], [7, 6, 5])
+        others = criterion(net(images, layers=True), targets, [5, 6, 8])
+    net.train()
+    assert {n: v.item() for n, v in backwards.items()} == pytest.approx(
+        {n: v.item() for n, v in forwards.items()}, rel=1e-4
+    )
+    assert others["mask"] != forwards["mask"]
+
+
+@pytest.mark.parametrize("direction", ["semantic_to_depth", "depth_to_semantic"])
+def test_guidance_on_chosen_levels(net, direction):
+    """Each level is what the public function says of that decoder map, and the term is their mean."""
+    target = street_target(0)[1]
+    prediction = net(street_target(0)[0][None], layers=True)
+    maps = prediction.depth_maps if direction == "semantic_to_depth" else prediction.semantic_maps
+    expected = []
+    for stride, features in ((4, maps.stride4), (8, maps.stride8), (32, maps.stride32)):
+        assert features.shape[-2:] == (64 // stride, 96 // stride)
+        middle = slice(stride // 2, None, stride)
+        if direction == "semantic_to_depth":
+            expected.append(semantic_to_depth(features, target.panoptic[None, middle, middle], VOID))
+        else:
+            expected.append(depth_to_semantic(features, target.depth[None, middle, middle]))
+    assert prediction.depth_maps.stride4 is prediction.depth_features
+    assert prediction.semantic_maps.stride4 is prediction.mask_features
+    for levels, mean in (((4,), expected[0]), ((4, 8, 32), sum(expected) / 3)):
+        config = replace(LossConfig(points=64), **{f"{direction}_weight": 2.0, f"{direction}_levels": levels})
+        got = Criterion(config, 19)(prediction, [target])[direction]
+        assert got.item() == pytest.approx(2 * mean.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"semantic_to_depth_levels": (5,)}, "semantic_to_depth_levels"),
+        ({"depth_to_semantic_levels": ()}, "depth_to_semantic_levels"),
+        ({"depth_to_semantic_levels": (4, 4)}, "each once"),
+        ({"patch": 4}, "loss.patch is 4"),
+    ],
+)
+def test_guidance_that_does_not_exist_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Criterion(LossConfig(**changes), 19)
 
 
 def test_labels_of_a_few_pixels(net):

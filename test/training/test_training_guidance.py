@@ -154,6 +154,21 @@ def test_gradients(scene):
     )
 
 
+@pytest.mark.parametrize("form", ["equation", "similarity"])
+def test_the_layout_of_the_features_changes_nothing(scene, form):
+    """The network's maps lie channels last in memory."""
+    features, ids, depth = map(torch.tensor, scene)
+    values, gradients = [], []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        given = features.clone().contiguous(memory_format=layout).requires_grad_()
+        loss = semantic_to_depth(given, ids, VOID) + depth_to_semantic(given, depth, form=form)
+        loss.backward()
+        values.append(loss.detach())
+        gradients.append(given.grad)
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(*gradients)
+
+
 @pytest.mark.parametrize("loss", ["semantic_to_depth", "depth_to_semantic"])
 def test_memory_kept_for_the_gradient_does_not_grow_with_the_patch(loss):
     features = torch.randn(1, 16, 24, 24, requires_grad=True)

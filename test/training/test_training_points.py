@@ -20,6 +20,14 @@ def test_points_lie_in_labelled_pixels_and_cover_them():
     assert inside.mean().item() == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_seed_stands_for_its_points():
+    labelled = torch.rand(20, 30) > 0.5
+    first = draw(labelled, 50, seed=2**62)
+    torch.rand(7)  # other random numbers in between change nothing
+    assert torch.equal(draw(labelled, 50, seed=2**62), first)
+    assert not torch.equal(draw(labelled, 50, seed=1), first)
+
+
 def test_no_labelled_pixel_is_said():
     with pytest.raises(ValueError, match="labelled"):
         draw(torch.zeros(2, 2, dtype=torch.bool), 3, seed=0)
@@ -56,3 +64,4 @@ def test_labels_at_stride_take_the_middle_and_fill_the_padding():
     labels = torch.arange(6 * 9).view(6, 9)
     expected = torch.tensor([[20, 24, -1], [-1, -1, -1]])
     assert (at_stride(labels, (2, 3), -1) == expected).all()
+    assert (at_stride(labels, (1, 2), -1, stride=8) == torch.tensor([[40, -1]])).all()
