@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -236,7 +237,8 @@ def _settings(role: str, source: Path) -> PretrainedConfig:
 
 def _weights(role: str, source: Path, kind: Any) -> nn.Module:
     with _no_progress_bars():
-        model, info = _had(role, source, lambda: kind.from_pretrained(source, output_loading_info=True))
+        load = partial(kind.from_pretrained, source, output_loading_info=True, use_safetensors=True)  # never a pickle
+        model, info = _had(role, source, load)
     # What is missing would silently stay random.
     if missing := sorted(key for key in info["missing_keys"] if not any(part in key for part in _UNUSED)):
         raise ValueError(f"{role}: {source} lacks {missing[0]} ({len(missing)} weights in all)")

@@ -1,5 +1,7 @@
 """Two networks of transformers as one perceiver: real ones, small, with random weights."""
 
+import os
+import shutil
 from dataclasses import replace
 
 import huggingface_hub.constants
@@ -267,6 +269,29 @@ def test_weights_that_are_missing_do_not_stay_random(models, tmp_path):
     Mask2FormerForUniversalSegmentation(network.config).save_pretrained(tmp_path, state_dict=lacking)
     with pytest.raises(ValueError, match=r"lacks class_predictor.weight \(1 weights"):
         load_perceiver("pair", "cpu", "32", str(tmp_path), str(models[0] / "depth"))
+
+
+class Runs:
+    """Pickled, it would make a folder when it is read."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("harmless", [True, False])
+def test_pickled_weights_are_refused_unread(models, tmp_path, harmless):
+    pickled = tmp_path / "pickled"
+    shutil.copytree(models[0] / "depth", pickled)
+    (pickled / "model.safetensors").unlink()
+    state = models[2].state_dict() if harmless else Runs(tmp_path / "ran")
+    torch.save(state, pickled / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"depth: no usable model at .*pickled") as caught:
+        load_perceiver("pair", "cpu", "32", str(models[0] / "segmentation"), str(pickled))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_which_models_are_pairs(models, tmp_path):
