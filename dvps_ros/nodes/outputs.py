@@ -93,7 +93,7 @@ class Frame:
     @cached_property
     def instances(self) -> tuple[SegmentCloud, tuple[InstanceBox, ...]]:
         """Points of things grouped by instance, and their boxes."""
-        return instances(self.dense, self.config.box_percentile)
+        return instances(self.dense, self.config.box_percentile, self.config.instance_gap)
 
     @property
     def _limits(self) -> dict[str, float]:

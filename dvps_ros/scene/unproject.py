@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from dvps_ros.labels import DIVISOR, VOID_CLASS, LabelSet
+from dvps_ros.scene.edges import depth_edges
+from dvps_ros.scene.strays import quantile_rows, sorted_in_groups, strays
 from dvps_ros.structures import Intrinsics, Scene, SegmentCloud
 
 _COEFFICIENTS = {"": 0, "plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
@@ -278,21 +280,6 @@ def _labels_of(panoptic: Tensor, scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
     return label.int(), instance.int(), _score_table(scene).index_select(0, panoptic)
 
 
-def depth_edges(depth: Tensor, threshold: float) -> Tensor:
-    """(H, W) bool: pixels at a jump of a depth map (H, W), where interpolation makes points that float in the air.
-
-    The reciprocal of depth is linear in the image on every plane, however steep, so its second difference, relative to
-    itself, tells jumps (and their blurred pixels) from slanted surfaces. ``threshold`` is relative, e.g. 0.1.
-    """
-    inverse = 1 / depth.clamp(min=1e-3)
-    edge = torch.zeros_like(depth, dtype=torch.bool)
-    for values, marks in ((inverse, edge), (inverse.T, edge.T)):  # views: down the columns, along the rows
-        low, middle, high = values[:-2], values[1:-1], values[2:]
-        if len(middle):
-            marks[1:-1] |= (low + high - 2 * middle).abs() > threshold * middle
-    return edge
-
-
 def obstacles(cloud: SegmentCloud, labels: LabelSet, voxel: float = 0.0) -> SegmentCloud:
     """The points a planner must stay clear of, at most one in each cube of ``voxel`` metres (0: all of them).
 
@@ -345,28 +332,34 @@ class InstanceBox:
     size: tuple[float, float, float]
 
 
-def instances(cloud: SegmentCloud, percentile: float = 0.0) -> tuple[SegmentCloud, tuple[InstanceBox, ...]]:
+def instances(
+    cloud: SegmentCloud, percentile: float = 0.0, gap: float = 0.0
+) -> tuple[SegmentCloud, tuple[InstanceBox, ...]]:
     """Things only, their points grouped by instance in order of id, and one box each.
 
-    A box spans the ``percentile``-th to the (100 - ``percentile``)-th percentile along each axis, so that stray points
-    do not stretch it; 0 spans them all.
+    Parameters
+    ----------
+    cloud : points of a scene.
+    percentile : a box spans from this percentile to that of 100 - ``percentile`` along each axis; 0 spans all points.
+    gap : points beyond a gap of this many times an instance's size are left out (see ``strays``); 0: none.
     """
     rows = ((cloud.instance > 0) & cloud.xyz[:, 2].isfinite()).nonzero()[:, 0]
     ids = cloud.label[rows].long() * DIVISOR + cloud.instance[rows]
     ids, order = ids.sort(stable=True)
     things = cloud[rows[order]]
-    values, counts = ids.unique_consecutive(return_counts=True)
-    if len(values) == 0:
+    if len(things) == 0:
         return things, ()
-    group = torch.arange(len(values), device=ids.device).repeat_interleave(counts)
+    values, group, counts = ids.unique_consecutive(return_inverse=True, return_counts=True)
+    axes = [sorted_in_groups(things.xyz[:, axis], group) for axis in range(3)]
+    ordered = [column for column, _ in axes]
+    if gap > 0:
+        kept = ~strays(axes, group, counts.cumsum(0) - counts, counts, gap)
+        things = things[kept.nonzero()[:, 0]]
+        ordered = [column[kept[origin]] for column, origin in axes]
+        counts = torch.zeros_like(counts).index_add_(0, group, kept.long())
     start = counts.cumsum(0) - counts
-    share = percentile / 100
-    bounds = []
-    for axis in range(3):
-        ordered = _sorted_in_groups(things.xyz[:, axis], group)
-        low = start + ((counts - 1) * share).round().long()
-        high = start + ((counts - 1) * (1 - share)).round().long()
-        bounds += [ordered[low], ordered[high]]
+    low, high = (quantile_rows(start, counts, share) for share in (percentile / 100, 1 - percentile / 100))
+    bounds = [column[at] for column in ordered for at in (low, high)]
     table = torch.stack([values, start, start + counts, things.score[start], *bounds]).double().cpu()
     return things, tuple(_box(*row) for row in table.T.tolist())
 
@@ -386,12 +379,6 @@ def _box(
     number = int(identity)
     center, size = ((x0 + x1) / 2, (y0 + y1) / 2, (z0 + z1) / 2), (x1 - x0, y1 - y0, z1 - z0)
     return InstanceBox(number, number // DIVISOR, number % DIVISOR, score, int(start), int(stop), center, size)
-
-
-def _sorted_in_groups(values: Tensor, group: Tensor) -> Tensor:
-    """``values`` (N,) sorted inside each of the consecutive groups (N,)."""
-    by_value = values.argsort(stable=True)
-    return values[by_value][group[by_value].argsort(stable=True)]
 
 
 def _classes(ids: frozenset[int], device: torch.device) -> Tensor:

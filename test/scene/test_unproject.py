@@ -10,7 +10,6 @@ import torch
 
 from dvps_ros.labels import CITYSCAPES, VOID
 from dvps_ros.scene.unproject import (
-    depth_edges,
     instances,
     obstacles,
     organized_cloud,
@@ -236,16 +235,3 @@ def test_no_things_no_boxes():
     things, boxes = instances(cloud[(cloud.instance == 0).nonzero()[:, 0]])
     assert len(things) == 0
     assert boxes == ()
-
-
-def test_depth_edges_spare_slanted_planes():
-    v, u = torch.meshgrid(torch.arange(40.0), torch.arange(60.0), indexing="ij")
-    ground = 1.5 * 100 / (v + 2)  # 75 m to 3.7 m, up to 30 % from row to row
-    assert not depth_edges(ground, 0.05).any()
-    stepped = torch.where(u < 30, ground, ground / 3)
-    stepped[:, 30] = stepped[:, 29:32:2].mean(1)  # a blurred pixel, floating between the two
-    edges = depth_edges(stepped, 0.05)
-    assert edges[1:-1, 30].all()
-    assert not edges[:, :28].any()
-    assert not edges[:, 33:].any()
-    assert depth_edges(torch.ones(1, 2), 0.1).shape == (1, 2)
