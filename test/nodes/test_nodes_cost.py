@@ -1,5 +1,7 @@
 """What nobody reads is not computed: which functions run, in the node on real DDS, for a reader of one topic; costs."""
 
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 

@@ -103,7 +103,8 @@ class Feeder:
         self.timer = self.camera.node.create_timer(0.5, self.send)
 
     def send(self):
-        self.timer.reset()
+        if not self.timer.is_canceled():
+            self.timer.reset()
         if self.camera.images.get_subscription_count() and self.camera.infos.get_subscription_count():
             self.camera.send()
             self.sent += 1
