@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dvps_ros.config import Config
     from dvps_ros.datasets.module import DvpsData
     from dvps_ros.training.callbacks import StopOnSignal
+    from dvps_ros.training.module import DvpsModule
 
 CHECKPOINT = "last.ckpt"
 MODEL, BEST = "model", "best"
@@ -73,16 +74,15 @@ def check(config: Config) -> int:
 def train(config: Config, args: argparse.Namespace, out: Path) -> int:
     """Train into ``out``; 0 when done, 128 + signal when stopped by one.
 
-    Raises ``ValueError`` or ``FileNotFoundError``, before anything is written but for a broken sample, and
-    ``DeviceMemoryError`` when memory runs out on the way.
+    Raises ``ValueError`` or ``FileNotFoundError``, before anything is written but for a broken sample;
+    ``DeviceMemoryError`` when memory runs out on the way, ``ConnectionError`` when another process of the run is gone.
     """
     import torch
 
     from dvps_ros import resources
     from dvps_ros.network import checkpoints
-    from dvps_ros.runtime import DeviceMemoryError
     from dvps_ros.training.callbacks import StopOnSignal
-    from dvps_ros.training.memory import keep_freed_memory, ran_out
+    from dvps_ros.training.memory import keep_freed_memory
     from dvps_ros.training.module import DvpsModule
     from dvps_ros.training.resume import completed_batches
 
@@ -94,31 +94,49 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
     weights = checkpoints.load(resources.find(args.init), "cpu").state_dict() if args.init else None
     data = _data(config, done, hardware["devices"] * hardware["num_nodes"])
     data.setup("fit")
-    if config.training.check_memory:
-        _check_memory(config, hardware)
 
     keep_freed_memory()
     torch.manual_seed(config.training.seed)  # random weights
     module = DvpsModule(config)
     if weights is not None:
         _start_from(module.net, weights, args.init)
+    if config.training.check_memory:
+        _check_memory(config, hardware)
     with StopOnSignal() as stop:
         trainer = _trainer(config, out, hardware, stop, _measure(data))
-        try:
-            trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if args.resume else None)
-            if not stop.received and config.training.max_steps % config.training.validate_every:
-                trainer.validate(module, datamodule=data, verbose=False)
-        except SystemExit:  # Lightning's answer to a KeyboardInterrupt
-            if not stop.received:
-                raise
-        except (RuntimeError, MemoryError) as error:
-            if not ran_out(error):
-                raise
-            raise DeviceMemoryError(_out_of_memory(trainer, checkpoint)) from error
+        _fit(trainer, module, data, checkpoint, args.resume, stop)
         if trainer.is_global_zero:
             checkpoints.save(module.net, out / MODEL, config)
             print(f"{'stopped at' if stop.received else 'trained to'} step {trainer.global_step}: {out / MODEL}")
     return 128 + stop.received if stop.received else 0
+
+
+def _fit(
+    trainer: lightning.Trainer,
+    module: DvpsModule,
+    data: DvpsData,
+    checkpoint: Path,
+    resume: bool,
+    stop: StopOnSignal,
+) -> None:
+    """Train, and validate what came after the last validation; what happens to machines is said in one line."""
+    from dvps_ros.runtime import DeviceMemoryError
+    from dvps_ros.training.memory import ran_out
+
+    training = module.config.training
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if resume else None)
+        if not stop.received and training.max_steps % training.validate_every:
+            trainer.validate(module, datamodule=data, verbose=False)
+    except SystemExit:  # Lightning's answer to a KeyboardInterrupt
+        if not stop.received:
+            raise
+    except (RuntimeError, MemoryError) as error:
+        if ran_out(error):
+            raise DeviceMemoryError(_out_of_memory(trainer, checkpoint)) from error
+        if trainer.world_size > 1 and _is_lost(error):
+            raise ConnectionError("another process of this run has ended: what it said last is why") from error
+        raise
 
 
 def _measure(data: DvpsData) -> str | None:
@@ -142,6 +160,14 @@ def _check_memory(config: Config, hardware: dict[str, Any]) -> None:
     said = require_memory(config, hardware["accelerator"], hardware["precision"], hardware["devices"])
     if int(os.environ.get("RANK", rank)) == 0:
         print(said, file=sys.stderr, flush=True)
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether an exchange between processes failed because one of them is gone."""
+    import torch.distributed
+
+    closed = "Connection closed by peer" in str(error) or "Connection reset by peer" in str(error)
+    return closed or isinstance(error, torch.distributed.DistBackendError | torch.distributed.DistNetworkError)
 
 
 def _out_of_memory(trainer: lightning.Trainer, checkpoint: Path) -> str:
