@@ -232,12 +232,14 @@ def _folder(role: str, name: str, home: Path | None) -> Path:
 
 
 def _settings(role: str, source: Path) -> PretrainedConfig:
-    return _had(role, source, lambda: AutoConfig.from_pretrained(source))
+    return _had(role, source, lambda: AutoConfig.from_pretrained(source, trust_remote_code=False))
 
 
 def _weights(role: str, source: Path, kind: Any) -> nn.Module:
     with _no_progress_bars():
-        load = partial(kind.from_pretrained, source, output_loading_info=True, use_safetensors=True)  # never a pickle
+        # never a pickle, and no code beside the weights, for which transformers would ask on the terminal
+        safe = {"use_safetensors": True, "trust_remote_code": False}
+        load = partial(kind.from_pretrained, source, output_loading_info=True, **safe)
         model, info = _had(role, source, load)
     # What is missing would silently stay random.
     if missing := sorted(key for key in info["missing_keys"] if not any(part in key for part in _UNUSED)):
