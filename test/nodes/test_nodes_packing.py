@@ -51,6 +51,21 @@ def test_depth_has_infinity_for_sky_and_beyond_range_and_nan_for_unknown():
     assert np.array_equal(values_of(message, "<f4"), [[5.0, math.inf, math.inf, math.nan, 7.5]], equal_nan=True)
 
 
+def test_no_reader_takes_an_unknown_depth_for_a_distance():
+    """REP 117 and REP 118: +Inf says "further than can be seen", NaN "unknown"; neither 0 nor -Inf appears."""
+    odd = [math.nan, math.inf, -math.inf, 0.0, -0.0, -3.0, 1e-40, 80.0, 80.001, 3.4e38]
+    road, sky, unlabelled = 0, 10000, 255000
+    scene = scene_of([[road] * len(odd), [sky] * len(odd), [unlabelled] * len(odd)], [odd] * 3)
+    on_road, in_sky, without = packing.depth(scene, CITYSCAPES, 80.0).numpy()
+    nan, inf = math.nan, math.inf
+    expected = np.array([nan, inf, nan, nan, nan, nan, 1e-40, 80.0, inf, inf], np.float32)
+    assert np.array_equal(on_road, expected, equal_nan=True)
+    assert np.array_equal(without, expected, equal_nan=True)
+    assert np.isposinf(in_sky).all()
+    millimetres = packing.millimetres(packing.depth(scene, CITYSCAPES, 80.0)).numpy().view(np.uint16)
+    assert set(millimetres[0].tolist()) == {0}  # REP 118 knows no other way in 16UC1; 80 m do not fit
+
+
 def test_depth_in_millimetres_uses_the_whole_range():
     metres = torch.tensor([[1.2344, 40.0, 65.535, 65.6, math.inf, math.nan]])
     message = packing.image_message(HEADER, packing.millimetres(metres), "16UC1", packing.Buffer())

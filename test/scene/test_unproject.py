@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dvps_ros.labels import CITYSCAPES, VOID
 from dvps_ros.scene.unproject import (
@@ -19,7 +20,7 @@ from dvps_ros.scene.unproject import (
     unproject,
     voxel_thinned,
 )
-from dvps_ros.structures import Intrinsics, Scene, Segment
+from dvps_ros.structures import Intrinsics, Scene, Segment, SegmentCloud
 
 PINHOLE = Intrinsics(300.0, 310.0, 159.2, 122.7, 320, 240)
 CAMERAS = {
@@ -192,6 +193,48 @@ def test_obstacles_leave_out_the_road_and_thin_by_voxels():
     occupied = {tuple(c) for c in (every.xyz / 0.5).floor().long().tolist()}
     assert len(thin) == len(occupied) < len(every)
     assert {tuple(c) for c in (thin.xyz / 0.5).floor().long().tolist()} == occupied
+
+
+class Copies(TorchDispatchMode):
+    """Counts what would make a device wait for the host: single values read, and tensors moved."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        name = function.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "equal") or (name == "_to_copy" and "device" in (keywords or {})):
+            self.found.append(name)
+        return function(*arguments, **(keywords or {}))
+
+
+def test_obstacles_are_thinned_where_the_cloud_is():
+    scene, image = small_scene()
+    cloud = scene_cloud(scene, image, SMALL, CITYSCAPES)
+    with Copies() as copies:
+        voxel_thinned(cloud, 0.5)
+    assert copies.found == []
+    with Copies() as copies:
+        cloud.xyz.max().item()
+    assert copies.found == ["_local_scalar_dense"]
+    assert obstacles(cloud, CITYSCAPES, 0.5).xyz.device == cloud.xyz.device
+
+
+def test_voxels_are_the_same_wherever_the_cloud_lies():
+    """A grid of the world, not of the cloud: far from the origin, on both sides of it, and whatever else is there."""
+    generator = torch.Generator().manual_seed(1)
+    xyz = torch.rand(500, 3, generator=generator) * 4 - 2
+    xyz[:3] = torch.tensor([[-900.0, 40.0, 79.0], [900.0, -40.0, 1.0], [0.049, 0.05, 0.051]])
+    plain = torch.zeros(500, dtype=torch.int32)
+    cloud = SegmentCloud(xyz, torch.zeros(500, 3, dtype=torch.uint8), plain, plain, torch.ones(500))
+    thin = voxel_thinned(cloud, 0.1)
+    cells = {}
+    for point in xyz:
+        cells.setdefault(tuple((point / 0.1).floor().long().tolist()), []).append(point)
+    assert len(thin) == len(cells)
+    means = sorted(torch.stack(points).mean(0).tolist() for points in cells.values())
+    assert torch.allclose(torch.tensor(sorted(thin.xyz.tolist())), torch.tensor(means), atol=1e-4)
 
 
 def test_voxels_hold_the_mean_of_their_points():
