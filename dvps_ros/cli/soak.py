@@ -53,6 +53,9 @@ def run(args: argparse.Namespace) -> int:
     model = resources.find(args.model).resolve()
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    samples = folder / "samples.json"
+    for old in (samples, *folder.rglob("*.log")):  # of an earlier run
+        old.unlink(missing_ok=True)
     domain = random.SystemRandom().randint(1, 101)
     print(f"Soak of {args.seconds:g} s, Ctrl-C ends it early. ROS_DOMAIN_ID={domain}")
     perception = {"model": str(model), "device": args.device, "autostart": True}
@@ -61,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
         pid = processes.start("dvps_ros.nodes.perception_node", perception)
         processes.start("dvps_ros.nodes.soak_node", {**load, "pid": pid}, shown=True)
         code = processes.wait_for("soak_node")
-    if code == 0:
-        code = report(folder, [folder / "perception_node.log", *sorted((folder / "log").rglob("*.log"))])
+    if samples.exists():
+        code = report(folder, sorted(folder.rglob("*.log"))) or code
     return code
 
 

@@ -151,7 +151,7 @@ class Soak(Node):
         figures = {
             "sent": self._sent,
             "answers": len(self._answers),
-            "readings": dict(self._readings),
+            "readings": {name: self._readings[name] for name in topics()},
             "unaccounted": self.unaccounted,
             "lost before the node": self._sent - self._figures()["frames in"],
             **self._figures(),
