@@ -144,6 +144,7 @@ def test_what_models_are_ranked_by():
     ("measure", "values", "kept"),
     [
         ("DPQ", [40.0, 40.0, 42.0, math.nan, 41.0], 3),
+        ("DPQ", [40.0, 42.0, 42.0], 2),
         ("PQ", [math.nan, 1.0, 3.0, 2.0, 2.5], 3),
         ("absRel", [0.5, 0.6, 0.2, 0.2, math.nan], 3),
         ("DPQ", [math.nan] * 2, None),
