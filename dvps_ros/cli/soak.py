@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     samples = folder / "samples.json"
-    for old in (samples, *folder.rglob("*.log")):  # of an earlier run
-        old.unlink(missing_ok=True)
+    samples.unlink(missing_ok=True)  # of an earlier run
+    begun = time.time()
     domain = random.SystemRandom().randint(1, 101)
     print(f"Soak of {args.seconds:g} s, Ctrl-C ends it early. ROS_DOMAIN_ID={domain}")
     perception = {"model": str(model), "device": args.device, "autostart": True}
@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
         processes.start("dvps_ros.nodes.soak_node", {**load, "pid": pid}, shown=True)
         code = processes.wait_for("soak_node")
     if samples.exists():
-        code = report(folder, sorted(folder.rglob("*.log"))) or code
+        written = [path for path in sorted((folder / "log").glob("*.log")) if path.stat().st_mtime >= begun]
+        code = report(folder, [folder / "perception_node.log", *written]) or code
     return code
 
 
