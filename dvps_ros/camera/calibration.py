@@ -46,9 +46,9 @@ def intrinsics_of(info: InfoMessage, width: int, height: int, rectified: bool = 
     distortion = tuple(float(value) for value in info.d)
     straight = rectified or not any(distortion)
     use_p = straight and info.p[0] != 0
-    fx, fy, cx, cy = (info.p[0], info.p[5], info.p[2], info.p[6]) if use_p else _pinhole(info)
-    if fx == 0:
+    if info.k[0] == 0:  # whatever P says: it is how sensor_msgs/CameraInfo says so
         raise ValueError("camera_info is uncalibrated (K[0] is 0)")
+    fx, fy, cx, cy = (info.p[0], info.p[5], info.p[2], info.p[6]) if use_p else _pinhole(info)
     camera = Intrinsics(float(fx), float(fy), float(cx), float(cy), int(info.width), int(info.height))
     if not straight:
         camera = Intrinsics(

@@ -279,6 +279,7 @@ def test_region_of_interest_and_binning():
     ("info", "words"),
     [
         (CameraInfo(width=640, height=480), "uncalibrated"),
+        (camera_info(k=[0.0] * 9), "uncalibrated"),  # though P is filled in
         (camera_info(k=[float("nan")] * 9, p=[0.0] * 12), "not valid"),
         (camera_info(d=[0.1] * 5, distortion_model="fisheye62"), "fisheye62"),
         (camera_info(d=[0.1, 0.2], distortion_model="plumb_bob"), "2 distortion coefficients"),
