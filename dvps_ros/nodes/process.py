@@ -15,10 +15,13 @@ from typing import NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
 #: Seconds after a signal until the process ends even if something is still computing.
 GRACE = 1.0
+#: What ROS raises where DDS or its security refuses; rclpy has no public name for it.
+_RosError = rclpy_implementation.RCLError
 
 
 class FatalError(Exception):
@@ -28,8 +31,8 @@ class FatalError(Exception):
 def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> NoReturn:
     """Spin a node until SIGINT or SIGTERM, then end the process.
 
-    The process ends within two seconds of the signal, whatever the node is doing. A ``ValueError`` or ``OSError``
-    from ``make_node`` becomes one line on stderr and exit code 2.
+    The process ends within two seconds of the signal, whatever the node is doing. A ``ValueError``, an ``OSError``
+    or what ROS refuses in ``make_node`` becomes one line on stderr and exit code 2.
     """
     code = _live(make_node, arguments)
     gc.collect()  # ROS lets go of the network, and of its shared memory, when the last object that used it is gone
@@ -51,7 +54,7 @@ def _live(make_node: Callable[[], Node], arguments: list[str] | None) -> int:
         _spin(executor, node)
     except KeyboardInterrupt:
         pass
-    except (FatalError, ValueError, OSError) as error:
+    except (FatalError, ValueError, OSError, _RosError) as error:
         print(f"{Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
         return 2
     finally:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from node_helpers import QuickPerceiver, wait_for
+from node_helpers import QuickPerceiver, start_process, wait_for
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -205,8 +205,26 @@ def test_the_schema_check_sees_mistakes(broken):
         check(ET.fromstring(broken))
 
 
-def test_the_readmes_examples_fit_the_schema():
-    examples = re.findall(r"```xml\n(.*?)```", README, re.DOTALL)
-    assert examples
-    for example in examples:
-        check(ET.fromstring(f'<policy version="0.2.0"><enclaves>{example}</enclaves></policy>'))
+@pytest.mark.parametrize("node", [lambda _: Node("operator")], indirect=True)
+def test_the_readmes_example_is_enough_for_a_node_that_reads_and_asks(node, watcher):
+    [example] = re.findall(r"```xml\n(.*?)```", README, re.DOTALL)
+    policy = f'<policy version="0.2.0"><enclaves>{example}</enclaves></policy>'
+    check(ET.fromstring(policy))
+    allowed = granted(policy, "/operator")
+    asked = {(right, name) for right, name in allowed if right in ("subscribe", "request")}
+    offered = {("reply", name) for right, name in asked if right == "request"}
+    assert offered <= granted(POLICY, "/perception")
+    assert len(offered) == 2
+    wait_until_held(watcher, node, allowed - asked)
+
+
+def test_a_node_that_dds_lets_not_in_ends_with_one_line(tmp_path, monkeypatch):
+    # an enclave without keys; the wheels, built without security, refuse at the same place
+    (tmp_path / "enclaves" / "perception").mkdir(parents=True)
+    for name, value in (("ENABLE", "true"), ("STRATEGY", "Enforce"), ("KEYSTORE", str(tmp_path))):
+        monkeypatch.setenv(f"ROS_SECURITY_{name}", value)
+    executable = "from dvps_ros.nodes.executables import perception_node; perception_node()"
+    process = start_process("--ros-args", "--enclave", "/perception", code=executable)
+    assert process.wait(120) == 2
+    assert re.search(r"security", process.output)
+    assert "Traceback" not in process.output
