@@ -73,7 +73,7 @@ class Soak(Node):
         self._ages: list[float] = []
         self._ages_sampled = self._sent = 0
         self._next = 0.0
-        self._credit = ON_THE_WAY
+        self._stamps: set[int] = set()  # of the frames sent since the last one that was answered
         self._period: float | None = None
         self._readings: Counter[str] = Counter()
         self._diagnostics: dict[str, str] = {}
@@ -185,20 +185,19 @@ class Soak(Node):
             return False
         if self.phase == "overload" and self._period is None:
             self._period, self._next = 1 / (self.settings.overload * max(self._rate(), 0.1)), now
-        return now >= self._next or (self.phase != "overload" and self._credit > 0)
+        return now >= self._next or (self.phase != "overload" and len(self._stamps) < ON_THE_WAY)
 
     def _send(self, now: float) -> None:
         image, info = self._frames[self._sent % len(self._frames)]
         image.header.stamp = info.header.stamp = self.get_clock().now().to_msg()
         self._info.publish(info)
         self._image.publish(image)
+        self._stamps.add(nanoseconds(image.header.stamp))
         self._sent += 1
         if self.phase == "overload":
             self._next = max(self._next + self._period, now - self._period)
-            self._credit = 0  # when it ends, one is in work and one waits
         else:
             self._next = now + max(RESEND, 3 * self._age)
-            self._credit = max(self._credit - 1, 0)
 
     @property
     def _age(self) -> float:
@@ -215,9 +214,10 @@ class Soak(Node):
     def _on_answer(self, message: Image) -> None:
         now = time.monotonic()
         self._first_answer = self._first_answer or now
+        stamp = nanoseconds(message.header.stamp)
         self._answers.append(now)
-        self._credit = min(self._credit + 1, ON_THE_WAY)
-        self._ages.append((self.get_clock().now().nanoseconds - nanoseconds(message.header.stamp)) / 1e9)
+        self._ages.append((self.get_clock().now().nanoseconds - stamp) / 1e9)
+        self._stamps = {other for other in self._stamps if other > stamp}  # earlier ones will not be answered
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
