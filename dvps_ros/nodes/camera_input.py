@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from dvps_ros.config import PerceptionConfig
 from dvps_ros.nodes.messages import nanoseconds
 from dvps_ros.nodes.synchronizer import ApproximateTimeSynchronizer, SimpleFilter, TimeSynchronizer
 
+#: For what goes on while simulated time stands still or jumps.
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 #: Messages of each topic that wait for their partner; camera_info may also wait that many deep to be taken.
 QUEUE = 5
 #: Seconds between looks at what publishers there are.
 LOOK_EVERY = 0.5
 #: A stamp further ahead of the clock than this many seconds is said to lie in the future.
 FUTURE = 1.0
+#: A camera is called silent after this many seconds without an image.
+SILENT = 2.0
+#: Publishers of camera_info disagree when their messages take turns within this many seconds.
+TAKING_TURNS = 2.0
 
 ImageMessage = Image | CompressedImage
 #: Called with an image, its camera_info (or None), and why there is none.
 OnFrame = Callable[[ImageMessage, CameraInfo | None, str], None]
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """An image on its way through the synchronizer, with its place in the order of arrival."""
+
+    header: Header
+    image: ImageMessage
+    number: int
+
+
 class CameraInput:
-    """Subscribes to image and camera_info and hands over frames.
+    """Subscribes to image and camera_info and hands over frames, each image at most once and in order of arrival.
 
     Parameters
     ----------
@@ -36,8 +55,10 @@ class CameraInput:
     settings : gives the current parameters.
     on_frame : called on the executor's thread for each frame; must be quick.
     on_image : called for each image that comes in, before pairing.
-    on_fault : called with a cause, a sentence and whether the frame is lost, when a stamp is wrong.
+    on_fault : called with a cause, a sentence and whether a frame is lost.
     on_jump : called when stamps jump back.
+
+    Raises ``ValueError`` for a QoS override that names no reliability; nothing stays subscribed then.
     """
 
     def __init__(
@@ -52,23 +73,35 @@ class CameraInput:
         self._node, self._settings = node, settings
         self._on_frame, self._on_image, self._on_fault, self._on_jump = on_frame, on_image, on_fault, on_jump
         self._last_stamp: int | None = None
-        self._alone: int | None = None  # stamp of the last image that went on without camera_info
-        self._handed_over = False
+        self._last_image: float | None = None
+        self._arrived = self._handed_over = 0  # numbers of the newest image, and of the newest that was handed over
+        self._unpaired_since: float | None = None  # when the first image came that still waits, or waited in vain
+        self._alone = False  # images go on without waiting
         self._latest_info: CameraInfo | None = None
         self._info_received: float | None = None
-        self._paired = time.monotonic()
+        self._turns = Turns()
         self._connect()
-        image = CompressedImage if settings().input_transport == "compressed" else Image
-        self._subscriptions = [
-            AutoSubscription(node, image, "image", self._image, settings().reliability, depth=1),
-            AutoSubscription(node, CameraInfo, "camera_info", self._info, settings().reliability, depth=QUEUE),
-        ]
-        self._timer = node.create_timer(LOOK_EVERY, self._look)
+        # camera_info first: what is ready at the same time is taken in this order
+        kinds = {"camera_info": CameraInfo, "image": _image_type(settings())}
+        callbacks = {"camera_info": self._info, "image": self._image}
+        self._inputs: dict[str, AutoSubscription] = {}
+        self._timer = node.create_timer(LOOK_EVERY, self._look, clock=STEADY)
+        try:
+            for name, kind in kinds.items():
+                depth = 1 if name == "image" else QUEUE
+                self._inputs[name] = AutoSubscription(
+                    node, kind, name, callbacks[name], settings().reliability, depth=depth
+                )
+        except Exception:
+            self.destroy()
+            raise
 
     @property
     def silence(self) -> str:
-        """Why no image comes in, as far as one can tell."""
-        topic, kind = self._subscriptions[0].topic, self._subscriptions[0].kind
+        """Why no image comes in, as far as one can tell; empty while images come in."""
+        if self._last_image is not None and time.monotonic() - self._last_image < SILENT:
+            return ""
+        topic, kind = self._inputs["image"].topic, self._inputs["image"].kind
         wanted = f"sensor_msgs/msg/{kind.__name__}"
         found = {info.topic_type for info in self._node.get_publishers_info_by_topic(topic)}
         if not found:
@@ -80,12 +113,12 @@ class CameraInput:
     @property
     def topics(self) -> tuple[str, str]:
         """Full names of the image and camera_info topics."""
-        return self._subscriptions[0].topic, self._subscriptions[1].topic
+        return self._inputs["image"].topic, self._inputs["camera_info"].topic
 
     def destroy(self) -> None:
         """End the subscriptions."""
         self._node.destroy_timer(self._timer)
-        for subscription in self._subscriptions:
+        for subscription in self._inputs.values():
             subscription.destroy()
 
     def _connect(self) -> None:
@@ -99,31 +132,79 @@ class CameraInput:
         synchronizer.registerCallback(self._pair)
         self._synchronizer = synchronizer
 
+    def _connect_anew(self, stamp: int) -> None:
+        """Fresh queues, with the last camera_info where it is of the time of ``stamp``: it came before its image."""
+        self._connect()
+        info = self._latest_info
+        if info is not None and abs(nanoseconds(info.header.stamp) - stamp) < 1_000_000_000:
+            self._infos.signalMessage(info)
+
     def _image(self, message: ImageMessage) -> None:
         self._on_image()
+        self._last_image = time.monotonic()
         if not self._stamp_is_usable(message):
             return
+        self._arrived += 1
+        arrival = Arrival(message.header, message, self._arrived)
         if self._settings().camera_info_mode == "latest":
             reason = "" if self._latest_info is not None else "no camera_info"
-            self._on_frame(message, self._latest_info, reason)
+            self._hand_over(arrival, self._latest_info, reason)
             return
-        self._handed_over = False
-        self._images.signalMessage(message)
-        waited = time.monotonic() - self._paired
-        if not self._handed_over and waited >= self._settings().camera_info_timeout:
-            missing = self._info_received is None or time.monotonic() - self._info_received >= waited
-            self._alone = nanoseconds(message.header.stamp)
-            self._on_frame(message, None, "no camera_info" if missing else "no camera_info with the image's stamp")
+        self._images.signalMessage(arrival)
+        if self._handed_over < arrival.number and self._patience_is_over():
+            self._go_alone(arrival)
+
+    def _patience_is_over(self) -> bool:
+        """Whether images have gone without camera_info for long: since the first one, not since the last pair.
+
+        A camera may pause, and after it the image may come a moment before its camera_info.
+        """
+        now = time.monotonic()
+        if self._unpaired_since is None:
+            self._unpaired_since = now
+        return now - self._unpaired_since >= self._settings().camera_info_timeout
+
+    def _go_alone(self, arrival: Arrival) -> None:
+        """Hand over an image without camera_info; later ones go at once until camera_info comes again."""
+        if not self._alone:
+            self._alone = True
+            # once, as stamps far ahead that came in by mistake would keep everything else out of the queues
+            self._connect_anew(nanoseconds(arrival.header.stamp))
+            self._images.signalMessage(arrival)
+            if self._handed_over >= arrival.number:
+                return
+        missing = self._info_received is None or self._info_received < self._unpaired_since
+        self._hand_over(arrival, None, "no camera_info" if missing else "no camera_info with the image's stamp")
 
     def _info(self, message: CameraInfo) -> None:
         self._latest_info, self._info_received = message, time.monotonic()
+        self._turns.add(_content(message), self._info_received)
         if self._settings().camera_info_mode == "synced" and nanoseconds(message.header.stamp) >= 0:
             self._infos.signalMessage(message)
 
-    def _pair(self, image: ImageMessage, info: CameraInfo) -> None:
-        self._paired, self._handed_over = time.monotonic(), True
-        if self._alone != nanoseconds(image.header.stamp):  # else it went on alone, and its camera_info came late
-            self._on_frame(image, info, "")
+    def _pair(self, arrival: Arrival, info: CameraInfo) -> None:
+        self._unpaired_since, self._alone = None, False
+        if arrival.number > self._handed_over:  # else it went on alone, or a newer one did
+            self._hand_over(arrival, info, "")
+
+    def _hand_over(self, arrival: Arrival, info: CameraInfo | None, reason: str) -> None:
+        for _ in range(self._handed_over + 1, arrival.number):
+            self._on_fault("no camera_info", "image dropped: a newer one went on before its camera_info came", True)
+        self._handed_over = arrival.number
+        if info is not None and (disagreement := self._disagreement()):
+            info, reason = None, disagreement
+        self._on_frame(arrival.image, info, reason)
+
+    def _disagreement(self) -> str:
+        """Which publishers of camera_info contradict each other right now; empty when none do."""
+        if not self._turns.taken(time.monotonic()):
+            return ""
+        topic = self._inputs["camera_info"].topic
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        if len(publishers) < 2:
+            return ""
+        names = sorted(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in publishers)
+        return f"publishers of {topic} disagree: {', '.join(names)}"
 
     def _stamp_is_usable(self, message: ImageMessage) -> bool:
         """Look at a stamp, report what is odd about it, and start anew where it jumped back."""
@@ -140,17 +221,36 @@ class CameraInput:
         if self._last_stamp is not None and stamp < self._last_stamp:
             back = (self._last_stamp - stamp) / 1e9
             self._on_fault("stamp jumped back", f"stamps jumped back by {back:.3f} s: tracks start anew", False)
-            self._connect()
+            self._unpaired_since, self._alone = None, False
+            self._connect_anew(stamp)
             self._on_jump()
-            info = self._latest_info  # of the new time already, when it came before its image
-            if info is not None and abs(nanoseconds(info.header.stamp) - stamp) < 1_000_000_000:
-                self._infos.signalMessage(info)
         self._last_stamp = stamp
         return True
 
     def _look(self) -> None:
-        for subscription in self._subscriptions:
+        for subscription in self._inputs.values():
             subscription.follow_publishers()
+
+
+class Turns:
+    """Notices when two things take turns: A, B, A. One that replaces another for good is no turn."""
+
+    def __init__(self) -> None:
+        self._now: Hashable = None
+        self._before: Hashable = None
+        self._changed = self._turned = -math.inf
+
+    def add(self, content: Hashable, moment: float) -> None:
+        """Take what came in at ``moment``, in seconds."""
+        if content == self._now:
+            return
+        if content == self._before and moment - self._changed < TAKING_TURNS:
+            self._turned = moment
+        self._before, self._now, self._changed = self._now, content, moment
+
+    def taken(self, moment: float) -> bool:
+        """Whether turns were taken within ``TAKING_TURNS`` seconds before ``moment``."""
+        return moment - self._turned < TAKING_TURNS
 
 
 class AutoSubscription:
@@ -168,11 +268,12 @@ class AutoSubscription:
         self._node, self.kind, self._name, self._callback, self._depth = node, kind, topic, callback, depth
         self.topic = node.resolve_topic_name(topic)
         override = f"qos_overrides.{self.topic}.subscription.reliability"
-        if not node.has_parameter(override):
-            node.declare_parameter(override, reliability)
-        self._reliability = node.get_parameter(override).value
+        if node.has_parameter(override):  # of an earlier subscription; what it fell back on may have changed
+            node.undeclare_parameter(override)
+        self._reliability = node.declare_parameter(override, reliability).value
         if self._reliability not in ("auto", "reliable", "best_effort"):
-            raise ValueError(f"parameter {override} is {self._reliability!r}, must be auto, reliable or best_effort")
+            problem = f"is {self._reliability!r}, must be auto, reliable or best_effort"
+            raise ValueError(f"parameter {override} {problem}")
         self._asked = self._fitting()
         self._subscription = self._subscribe()
 
@@ -203,3 +304,15 @@ class AutoSubscription:
         return self._node.create_subscription(
             self.kind, self._name, self._callback, qos, qos_overriding_options=overrides
         )
+
+
+def _image_type(settings: PerceptionConfig) -> type:
+    return CompressedImage if settings.input_transport == "compressed" else Image
+
+
+def _content(info: CameraInfo) -> Hashable:
+    """What a camera_info says of the camera, bit by bit: NaN equals NaN."""
+    numbers = (info.d.tobytes(), info.k.tobytes(), info.r.tobytes(), info.p.tobytes())
+    roi = info.roi
+    window = (roi.x_offset, roi.y_offset, roi.width, roi.height, roi.do_rectify)
+    return info.width, info.height, info.distortion_model, *numbers, info.binning_x, info.binning_y, *window

@@ -17,6 +17,8 @@ from dvps_ros.config import describe, from_dict
 
 Settings = TypeVar("Settings")
 _LARGEST_INTEGER = 2**63 - 1
+#: When a parameter of a lifecycle node that is not marked runtime may be set.
+WHEN = "only while the node is unconfigured"
 
 
 class NodeParameters(Generic[Settings]):
@@ -27,21 +29,34 @@ class NodeParameters(Generic[Settings]):
     node : declares one parameter for each field of ``cls``.
     cls : frozen dataclass of options (see ``dvps_ros.config.option``); those not marked runtime become read-only.
     on_change : called with the new configuration after a change was applied.
+    is_unconfigured : tells whether options that are not marked runtime may be set now; without it they are read-only.
 
     Attributes
     ----------
     config : the current values.
-    problems : what is wrong with values given at start, one line each; the default stands in for those.
     """
 
-    def __init__(self, node: Node, cls: type[Settings], on_change: Callable[[Settings], None] | None = None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        cls: type[Settings],
+        on_change: Callable[[Settings], None] | None = None,
+        is_unconfigured: Callable[[], bool] | None = None,
+    ) -> None:
         self._cls = cls
         self._on_change = on_change
-        self.problems: list[str] = []
+        self._is_unconfigured = is_unconfigured
+        self._problems: dict[str, str] = {}
+        self._runtime = {row["path"] for row in describe(cls) if row["runtime"]}
         accepted = {row["path"]: self._declare(node, row) for row in describe(cls)}
         self.config: Settings = from_dict(cls, accepted, "parameter")
         node.add_on_set_parameters_callback(self._validate)
         node.add_post_set_parameters_callback(self._apply)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with values given at start, one line each; the default stands in until a good one is set."""
+        return list(self._problems.values())
 
     def _declare(self, node: Node, row: dict[str, Any]) -> Any:
         """Declare one parameter and give its value; a wrong one is noted and replaced by the default."""
@@ -52,12 +67,17 @@ class NodeParameters(Generic[Settings]):
         try:
             value = asdict(_checked(self._cls, {name: given}))[name]
         except ValueError as error:
-            self.problems.append(str(error))
+            self._problems[name] = str(error)
             value = row["default"]
-        return node.declare_parameter(name, value, descriptor(row), ignore_override=True).value
+        described = descriptor(row)
+        if described.read_only and self._is_unconfigured is not None:
+            described.read_only = False
+            described.additional_constraints += "; " * bool(described.additional_constraints) + WHEN
+        return node.declare_parameter(name, value, described, ignore_override=True).value
 
     def _validate(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
+            self._check_time(parameters)
             self._changed(parameters)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
@@ -66,8 +86,15 @@ class NodeParameters(Generic[Settings]):
     def _apply(self, parameters: list[Parameter]) -> None:
         if self._ours(parameters):
             self.config = self._changed(parameters)
+            for name in self._ours(parameters):
+                self._problems.pop(name, None)
             if self._on_change is not None:
                 self._on_change(self.config)
+
+    def _check_time(self, parameters: list[Parameter]) -> None:
+        fixed = self._ours(parameters).keys() - self._runtime
+        if fixed and self._is_unconfigured is not None and not self._is_unconfigured():
+            raise ValueError(f"parameter: {', '.join(sorted(fixed))} can be set {WHEN}")
 
     def _changed(self, parameters: list[Parameter]) -> Settings:
         return _checked(self._cls, {**asdict(self.config), **self._ours(parameters)})

@@ -17,6 +17,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
 #: Seconds after a signal until the process ends even if something is still computing.
 GRACE = 1.0
@@ -44,25 +45,36 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> No
 
 def _live(make_node: Callable[[], Node], arguments: list[str] | None) -> int:
     """A node from start to end; the exit code."""
+    # Not Python's handler: it would throw a KeyboardInterrupt into whatever runs. And not yet ROS' own, which end the
+    # spinning: what is being made would meet a context that is gone.
+    signaled = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: signaled.set())
+    try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # arguments that ROS does not understand
+        return _refuse(error)
+    threading.Thread(target=_end_soon, args=(signaled,), daemon=True).start()
     node = None
     try:
-        rclpy.init(args=arguments)
-        threading.Thread(target=_end_soon, daemon=True).start()
         node = make_node()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        _spin(executor, node)
-    except KeyboardInterrupt:
-        pass
+        install_signal_handlers(SignalHandlerOptions.ALL)
+        if not signaled.is_set():
+            _spin(executor, node)
     except (FatalError, ValueError, OSError, _RosError) as error:
-        print(f"{Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
-        return 2
+        return _refuse(error)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _refuse(error: Exception) -> int:
+    print(f"{Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
+    return 2
 
 
 def _spin(executor: SingleThreadedExecutor, node: Node) -> None:
@@ -91,9 +103,12 @@ def one_line(error: BaseException) -> str:
     return text if isinstance(error, FatalError | ValueError | OSError) else f"{type(error).__name__}: {text}"
 
 
-def _end_soon() -> None:
-    """End the process when cleaning up after a signal takes too long."""
-    while rclpy.ok():
+def _end_soon(signaled: threading.Event) -> None:
+    """End the process when it does not end by itself soon after a signal."""
+    signaled.wait()
+    end = time.monotonic() + GRACE
+    while rclpy.ok() and time.monotonic() < end:
+        os.kill(os.getpid(), signal.SIGINT)  # the signal came before ROS listened, or is on its way
         time.sleep(0.1)
-    time.sleep(GRACE)
+    time.sleep(max(0.0, end - time.monotonic()))
     os._exit(0)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from builtin_interfaces.msg import Time
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -47,7 +48,7 @@ class SimCameraNode(Node):
         self._ended = threading.Event()
         # MuJoCo's OpenGL context belongs to one thread, and rendering must not hold up the executor
         self._thread = threading.Thread(target=self._drive, name="sim_camera", daemon=True)
-        self._start = self.create_timer(0.0, self._begin)
+        self._start = self.create_timer(0.0, self._begin, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def destroy_node(self) -> None:
         """End the drive, then the node."""

@@ -16,11 +16,14 @@ class LatestWorker(Generic[Job]):
     ----------
     work : called on the thread, one job at a time.
     on_replaced : called on the submitting thread with a job that a newer one has replaced.
-    on_error : called on the thread with an exception that ``work`` let out; the thread goes on.
+    on_error : called on the thread with a job and the exception that ``work`` let out; the thread goes on.
     """
 
     def __init__(
-        self, work: Callable[[Job], None], on_replaced: Callable[[Job], None], on_error: Callable[[Exception], None]
+        self,
+        work: Callable[[Job], None],
+        on_replaced: Callable[[Job], None],
+        on_error: Callable[[Job, Exception], None],
     ) -> None:
         self._work, self._on_replaced, self._on_error = work, on_replaced, on_error
         self._condition = threading.Condition()
@@ -39,10 +42,11 @@ class LatestWorker(Generic[Job]):
         if replaced is not None:
             self._on_replaced(replaced)
 
-    def clear(self) -> None:
-        """Forget the job that waits."""
+    def clear(self) -> Job | None:
+        """Forget the job that waits, and give it back."""
         with self._condition:
-            self._waiting = None
+            forgotten, self._waiting = self._waiting, None
+        return forgotten
 
     def wait_idle(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds until nothing is in work or waits; False when time ran out."""
@@ -70,5 +74,5 @@ class LatestWorker(Generic[Job]):
             try:
                 self._work(job)
             except Exception as error:
-                self._on_error(error)
+                self._on_error(job, error)
             del job  # its image must not live on until the next one comes

@@ -13,7 +13,7 @@ class Slow:
     def __init__(self):
         self.done, self.replaced, self.errors = [], [], []
         self.started, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
-        self.worker = LatestWorker(self.work, self.replaced.append, self.errors.append)
+        self.worker = LatestWorker(self.work, self.replaced.append, lambda _, error: self.errors.append(error))
 
     def work(self, job):
         self.started.release()
