@@ -78,10 +78,13 @@ class Child:
         return self._process.exitcode
 
     def kill(self):
-        """SIGKILL it, as the kernel does when memory runs out; returns when it is dead."""
-        self._process.kill()
-        self._process.join(10)
-        assert self._process.exitcode is not None
+        """SIGKILL it, as the kernel does when memory runs out; returns when it is dead and nothing is held of it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(10)
+            assert self._process.exitcode is not None
+            self._process.close()
+            self._process = None
 
 
 def _live(log, variables, target, arguments):
