@@ -191,6 +191,7 @@ class PerceptionNode(LifecycleNode):
         if self._input is not None:
             self._input.destroy()
             self._input = None
+            self._forget_destroyed()
         if self._worker is not None and self._worker.clear() is not None:
             self._statistics.dropped("deactivated")
 
@@ -200,9 +201,15 @@ class PerceptionNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
         self._worker = self._outputs = self._perceiver = None
+        self._forget_destroyed()
         self._model_facts = {}
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _forget_destroyed(self) -> None:
+        """Take out of the callback group what rclpy leaves there: a dead reference for each destroyed entity."""
+        entities = self.default_callback_group.entities
+        entities -= {reference for reference in entities if reference() is None}
 
     def _failed(self, doing: str, error: Exception) -> TransitionCallbackReturn:
         self._trouble = f"{doing} failed: {one_line(error)}"

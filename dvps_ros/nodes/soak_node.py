@@ -74,7 +74,6 @@ class Soak(Node):
         self._ages_sampled = self._sent = 0
         self._next = 0.0
         self._stamps: set[int] = set()  # of the frames sent since the last one that was answered
-        self._period: float | None = None
         self._readings: Counter[str] = Counter()
         self._diagnostics: dict[str, str] = {}
         self._reports = 0
@@ -183,8 +182,6 @@ class Soak(Node):
     def _is_time(self, now: float) -> bool:
         if not (self._image.get_subscription_count() and self._info.get_subscription_count()):
             return False
-        if self.phase == "overload" and self._period is None:
-            self._period, self._next = 1 / (self.settings.overload * max(self._rate(), 0.1)), now
         return now >= self._next or (self.phase != "overload" and len(self._stamps) < ON_THE_WAY)
 
     def _send(self, now: float) -> None:
@@ -195,7 +192,8 @@ class Soak(Node):
         self._stamps.add(nanoseconds(image.header.stamp))
         self._sent += 1
         if self.phase == "overload":
-            self._next = max(self._next + self._period, now - self._period)
+            period = 1 / (self.settings.overload * max(self._rate(), 0.1))
+            self._next = max(self._next + period, now)
         else:
             self._next = now + max(RESEND, 3 * self._age)
 

@@ -101,10 +101,15 @@ class Bench:
     def counted(self, key):
         return int(self.camera.diagnostics().get(key, 0))
 
-    def says(self, words):
-        """Wait until the message of diagnostics holds ``words``; gives it."""
+    def says(self, words, whole=False):
+        """Wait until the message of diagnostics holds ``words``, or is them; gives it."""
+
+        def said():
+            message = self.camera.diagnostics().get("message", "")
+            return message if message == words or (words in message and not whole) else ""
+
         try:
-            return wait_for(lambda: words in (said := self.camera.diagnostics().get("message", "")) and said)
+            return wait_for(said)
         except AssertionError:
             raise AssertionError(f"not said: {words!r}, but {self.camera.diagnostics()}") from None
 
