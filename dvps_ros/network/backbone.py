@@ -129,4 +129,5 @@ def _pretrained(name: str, kind: type[PreTrainedModel], hugging: PretrainedConfi
     # A classifier has no norms of the single stages; anything else that it lacks would silently stay random.
     if missing := sorted(key for key in info["missing_keys"] if not key.startswith("hidden_states_norms.")):
         raise ValueError(f"network.backbone.pretrained: {name!r} lacks {missing[0]} ({len(missing)} weights in all)")
-    return model
+    # It comes ready to predict, and Lightning leaves it so: no stochastic depth, and batch norms that never move.
+    return model.train()

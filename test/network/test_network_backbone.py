@@ -52,7 +52,9 @@ def test_training_can_start_from_a_classifier_in_a_folder(tmp_path, kind, classi
     trained = classifier(config)
     trained.save_pretrained(tmp_path)
     chosen = replace(SMALL[kind], pretrained=str(tmp_path))
-    started = build_backbone(chosen).model.state_dict()
+    backbone = build_backbone(chosen)
+    assert all(module.training for module in backbone.modules())  # batch norms move, stochastic depth works
+    started = backbone.model.state_dict()
     source = getattr(trained, kind).state_dict()
     copied = 0
     for name, value in started.items():
