@@ -130,12 +130,13 @@ def perception(model, arguments=(), loading=0.0, working=0.0):
 def camera(settings):
     """A camera that publishes image and camera_info with one stamp until it is killed.
 
-    ``settings``, all optional: name, width, height, channels, encoding, frame_id, reliability, rate, fx.
+    ``settings``, all optional: name, namespace, width, height, channels, encoding, frame_id, reliability, rate, fx.
     """
-    given = {"name": "camera", "width": 64, "height": 32, "channels": 3, "encoding": "rgb8", "frame_id": "camera"}
-    given.update({"reliability": "reliable", "rate": 20.0, "fx": 50.0, **settings})
+    given = {"name": "camera", "namespace": "", "width": 64, "height": 32, "channels": 3}
+    given.update({"encoding": "rgb8", "frame_id": "camera", "reliability": "reliable", "rate": 20.0, "fx": 50.0})
+    given.update(settings)
     rclpy.init(args=[])
-    node = rclpy.create_node(given["name"])
+    node = rclpy.create_node(given["name"], namespace=given["namespace"])
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[given["reliability"].upper()])
     images, infos = node.create_publisher(Image, "image", qos), node.create_publisher(CameraInfo, "camera_info", qos)
     width, height = given["width"], given["height"]
