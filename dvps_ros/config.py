@@ -282,6 +282,7 @@ class PerceptionConfig:
     )
     segmentation: str = option("", "With model pair: a Mask2Former of transformers, folder or hub name.")
     depth: str = option("", "With model pair: a metric depth network of transformers, folder or hub name.")
+    allow_programs: bool = option(False, "The model may be an exported program, which is code of whoever made it.")
     device: str = option("auto", "Where the network runs: auto, cpu, cuda or cuda:N.")
     precision: Literal["auto", "32", "16", "bf16"] = option("auto", "Arithmetic; auto: 16 on CUDA, 32 elsewhere.")
     autostart: bool = option(False, "Configure and activate without a lifecycle manager.")

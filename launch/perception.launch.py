@@ -15,6 +15,7 @@ ARGUMENTS = {
     "model": ("", "Model folder, or pair; empty: what params_file or the node's default says."),
     "segmentation": ("", "With model pair: a Mask2Former of transformers, folder or hub name."),
     "depth": ("", "With model pair: a metric depth network of transformers, folder or hub name."),
+    "allow_programs": ("", "true: the model may be an exported program, which is code of whoever made it."),
     "image": ("image", "Topic of the camera's images."),
     "camera_info": ("", "Topic of the camera's calibration; empty: camera_info beside the image."),
     "device": ("", "auto, cpu, cuda or cuda:N; empty: what params_file or the node's default says."),
@@ -42,6 +43,7 @@ def start(context):
         "autostart": given["autostart"].lower() == "true",
         "use_sim_time": given["use_sim_time"].lower() == "true",
         **{name: given[name] for name in ("model", "segmentation", "depth", "device") if given[name]},
+        **({"allow_programs": given["allow_programs"].lower() == "true"} if given["allow_programs"] else {}),
     }
     parameters = given["params_file"] or str(resources.find("config/perception.yaml"))
     perception = Node(

@@ -1,7 +1,7 @@
 """Nothing that a running node reads is ever run: by what its source may call, and by watching it with hostile input.
 
-Exported programs (runtime/exported.py) are the exception, and say so: a program is code, loaded only where a model
-folder holds one.
+Exported programs (runtime/exported.py) are the exception, and say so: a program is code, which the node loads only
+where its parameter allow_programs says so.
 """
 
 import ast

@@ -65,7 +65,7 @@ class PerceptionNode(LifecycleNode):
     load : makes the perceiver from a model, a device, a precision, and a pair's two networks.
     """
 
-    def __init__(self, load: Callable[[Path, str, str, str, str], Perceiver] = load_perceiver, **options) -> None:
+    def __init__(self, load: Callable[[Path, str, str, str, str, bool], Perceiver] = load_perceiver, **options) -> None:
         super().__init__("perception", **options)
         self._load = load
         self._declared = NodeParameters(self, PerceptionConfig, self._on_parameters, self._is_unconfigured)
@@ -175,7 +175,9 @@ class PerceptionNode(LifecycleNode):
         given = self.settings
         model = locate(given.model)
         started = time.perf_counter()
-        self._perceiver = self._load(model, given.device, given.precision, given.segmentation, given.depth)
+        self._perceiver = self._load(
+            model, given.device, given.precision, given.segmentation, given.depth, given.allow_programs
+        )
         self._perceiver.warm_up()
         self._apply_thresholds()
         self._outputs = Outputs(self)

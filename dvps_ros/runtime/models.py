@@ -25,6 +25,7 @@ def load_perceiver(
     precision: Precision = "auto",
     segmentation: str = "",
     depth: str = "",
+    programs: bool = True,
 ) -> Perceiver:
     """The perceiver of a model, ready on its device.
 
@@ -34,6 +35,7 @@ def load_perceiver(
         ``pair.yaml``; or ``"pair"``, for ``segmentation`` and ``depth``.
     device, precision : as for ``Perceiver``.
     segmentation, depth : with ``"pair"``, folders or hub names of transformers networks.
+    programs : whether an exported program may be loaded, which is code of whoever made it.
 
     Raises ``FileNotFoundError`` or ``ValueError`` in one line naming what is missing or wrong.
     """
@@ -42,6 +44,8 @@ def load_perceiver(
         if segmentation or depth:
             raise ValueError(f"segmentation and depth go with model {PAIR}, not with {model}")
         if (found / exported.PROGRAM_FILE).is_file():
+            if not programs:
+                raise ValueError(f"{model} is an exported program, which runs as code: allow_programs must be true")
             return exported.load(found, device, precision)
         if not (found / PAIR_FILE).is_file():
             return Perceiver.load(found, device, precision)

@@ -509,3 +509,13 @@ def test_a_tampered_model_is_refused_and_the_right_one_works(tmp_path, how):
         refused = b.set("model", str(bad))
         assert not refused.successful
         assert refused.reason == "parameter: model can be set only while the node is unconfigured"
+
+
+def test_an_exported_program_is_code_and_is_loaded_only_where_allowed(tmp_path):
+    (tmp_path / "program.yaml").write_text("form: torch-export")
+    with started(load_perceiver, active=False, model=str(tmp_path)) as b:
+        assert not b.change(Transition.TRANSITION_CONFIGURE)
+        b.says(f"{tmp_path} is an exported program, which runs as code: allow_programs must be true")
+        assert b.set("allow_programs", True).successful
+        assert not b.change(Transition.TRANSITION_CONFIGURE)
+        b.says(f"model folder {tmp_path} has no config.yaml")  # it is read now
