@@ -65,6 +65,19 @@ class QuickPerceiver:
         return Scene(panoptic, depth, torch.full((height, width), 0.5), segments, metric=intrinsics is not None)
 
 
+class Gated(QuickPerceiver):
+    """Works on a frame until it is told to go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.started, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def step(self, image, intrinsics=None):
+        self.started.release()
+        assert self.go_on.acquire(timeout=30)
+        return super().step(image, intrinsics)
+
+
 def image_of(values, encoding="rgb8", stamp=None, frame_id="camera_optical"):
     """An Image message of an array, rows unpadded."""
     message = Image(height=values.shape[0], width=values.shape[1], encoding=encoding, step=values[0].nbytes)

@@ -14,7 +14,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetAvailableTransitions
 from node_bench import save_tiny_model, stand_in, started
 from node_children import Child
-from node_helpers import Camera, QuickPerceiver, wait_for
+from node_helpers import Camera, Gated, QuickPerceiver, wait_for
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -130,19 +130,6 @@ def test_two_hundred_rounds_leave_nothing_behind(tmp_path):
 
 
 # --- frames in flight ------------------------------------------------------------------------------------------------
-
-
-class Gated(QuickPerceiver):
-    """Works on a frame until it is told to go on."""
-
-    def __init__(self):
-        super().__init__()
-        self.started, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
-
-    def step(self, image, intrinsics=None):
-        self.started.release()
-        assert self.go_on.acquire(timeout=30)
-        return super().step(image, intrinsics)
 
 
 def accounted(b):

@@ -3,104 +3,33 @@
 import array
 import json
 import math
-import threading
 import time
-from contextlib import contextmanager
 
 import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
-from node_helpers import CAMERA, HEIGHT, WIDTH, Camera, QuickPerceiver, image_of, spinning, wait_for
+from node_bench import TOPICS, stand_in, started
+from node_helpers import CAMERA, HEIGHT, WIDTH, Gated, image_of, wait_for
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
 
 from dvps_ros.nodes.messages import info_of
-from dvps_ros.nodes.perception_node import PerceptionNode
 from dvps_ros.runtime import DeviceMemoryError, NonFiniteOutputError
-
-TOPICS = {
-    "panoptic": Image,
-    "semantic": Image,
-    "instance": Image,
-    "confidence": Image,
-    "depth": Image,
-    "depth/camera_info": CameraInfo,
-    "points": PointCloud2,
-    "obstacles": PointCloud2,
-    "instances": PointCloud2,
-    "overlay": Image,
-}
-
-
-class Bench:
-    """A perception node, its stand-in perceiver, and a camera that also calls its services."""
-
-    def __init__(self, folder, perceiver, settings, remappings):
-        self.perceiver = perceiver
-        values = {"model": str(folder), "camera_info_timeout": 0.3, "diagnostics_rate": 20.0, **settings}
-        overrides = [Parameter(name, value=value) for name, value in values.items()]
-        arguments = ["--ros-args", *(part for rule in remappings for part in ("-r", rule))]
-        self.node = PerceptionNode(lambda *_: perceiver, parameter_overrides=overrides, cli_args=arguments)
-        self.camera = Camera()
-        self.clients = {}
-
-    def got(self, topic):
-        return self.camera.received[f"/perception/{topic}"]
-
-    def collect(self, *topics):
-        for topic in topics:
-            self.camera.collect(TOPICS[topic], f"/perception/{topic}")
-        if topics and self.node._active:
-            wait_for(lambda: self.node._outputs.wanted() >= set(topics))
-
-    def call(self, kind, name, **request):
-        client = self.clients.setdefault(name, self.camera.node.create_client(kind, f"/perception/{name}"))
-        assert client.wait_for_service(10)
-        future = client.call_async(kind.Request(**request))
-        wait_for(future.done)
-        return future.result()
-
-    def change(self, transition):
-        return self.call(ChangeState, "change_state", transition=Transition(id=transition)).success
-
-    def state(self):
-        return self.call(GetState, "get_state").current_state.label
-
-    def send_until(self, condition, **arguments):
-        """Publish frames until the condition holds; gives its value."""
-
-        def attempt():
-            self.camera.send(**arguments)
-            time.sleep(0.03)
-            return condition()
-
-        return wait_for(attempt, what=self.camera.diagnostics())
-
-    def counted(self, key):
-        return int(self.camera.diagnostics().get(key, 0))
 
 
 @pytest.fixture
 def bench(tmp_path):
-    @contextmanager
-    def start(*topics, perceiver=None, active=True, remappings=(), **settings):
-        (tmp_path / "model.safetensors").write_bytes(b"weights")
-        made = Bench(tmp_path, perceiver or QuickPerceiver(), settings, remappings)
-        with spinning(made.node), spinning(made.camera.node):
-            made.collect(*topics)
-            if active:
-                assert made.change(Transition.TRANSITION_CONFIGURE)
-                assert made.change(Transition.TRANSITION_ACTIVATE)
-                connected = made.camera.images.get_subscription_count, made.camera.infos.get_subscription_count
-                wait_for(lambda: all(count() for count in connected) and made.node._outputs.wanted() >= set(topics))
-            yield made
+    """Starts a node with a stand-in perceiver, active where not told otherwise."""
+
+    def start(*topics, perceiver=None, **settings):
+        model, load = stand_in(tmp_path / "model", perceiver)
+        return started(load, *topics, **{"model": model, **settings})
 
     return start
 
@@ -170,19 +99,6 @@ def test_labels_are_latched_and_follow_the_threshold(bench):
 
 
 # --- inputs ----------------------------------------------------------------------------------------------------------
-
-
-class Gated(QuickPerceiver):
-    """Works on a frame until it is told to go on."""
-
-    def __init__(self):
-        super().__init__()
-        self.started, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
-
-    def step(self, image, intrinsics=None):
-        self.started.release()
-        assert self.go_on.acquire(timeout=20)
-        return super().step(image, intrinsics)
 
 
 def test_latest_frame_wins(bench):
