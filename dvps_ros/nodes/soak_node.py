@@ -146,7 +146,7 @@ class Soak(Node):
             self.samples.append(self._sample())
 
     def write(self) -> None:
-        """Write ``samples.json`` into the settings' folder: counts of frames and messages, the notes of every second."""
+        """Write ``samples.json`` into the settings' folder: counts of frames and messages, notes of every second."""
         figures = {
             "sent": self._sent,
             "answers": len(self._answers),
