@@ -62,7 +62,7 @@ class PerceptionNode(LifecycleNode):
 
     Parameters
     ----------
-    load : makes the perceiver from a model, a device, a precision, and a pair's two networks.
+    load : makes the perceiver of a model, a device, a precision, a pair's two networks, and whether programs may run.
     """
 
     def __init__(self, load: Callable[[Path, str, str, str, str, bool], Perceiver] = load_perceiver, **options) -> None:
