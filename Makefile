@@ -46,7 +46,8 @@ model: setup
 	$(BIN)/dvps render --config config/street.yaml --out data/heldout --split val --sequences 75 --frames 4
 	resume() { if [ -e "$$1/last.ckpt" ]; then echo --resume; fi; }
 	$(BIN)/dvps train --config config/street_stage1.yaml --out runs/stage1 $$(resume runs/stage1)
-	$(BIN)/dvps train --config config/street_stage2.yaml --init runs/stage1/model --out runs/street $$(resume runs/street)
+	$(BIN)/dvps train --config config/street_stage2.yaml --init runs/stage1/model --out runs/stage2 $$(resume runs/stage2)
+	$(BIN)/dvps train --config config/street_stage3.yaml --init runs/stage2/model --out runs/street $$(resume runs/street)
 	$(BIN)/dvps evaluate --model runs/street/model --data data/heldout --json runs/street/heldout.json
 
 # The same eight frames to learn from, to validate on and to measure.
