@@ -64,6 +64,12 @@ def test_a_steady_run_is_good():
     assert "overload" in text
 
 
+def test_a_frame_whose_camera_info_was_replaced_in_transport_is_dropped_by_the_rule():
+    run = copy.deepcopy(steady())
+    run["end"]["dropped"]["no camera_info"] = 1
+    assert failed(run) == []
+
+
 def leak(run):
     for sample in run["samples"]:
         sample["resident"] += int(sample["seconds"] * 0.3 * MIB)  # 27 MiB in a minute and a half
@@ -93,6 +99,10 @@ def other_cause(run):
     run["end"]["dropped"]["error"] = 1
 
 
+def many_halves(run):
+    run["end"]["dropped"]["no camera_info"] = run["end"]["sent"] // 50
+
+
 def unanswered(run):
     run["end"]["answers"] -= 10
 
@@ -115,6 +125,7 @@ def broke_off(run):
         (queue, ["no queue, under overload, too"]),
         (lost, ["every frame accounted for"]),
         (other_cause, ["drops by the rule alone"]),
+        (many_halves, ["drops by the rule alone"]),
         (unanswered, ["every answer arrives"]),
         (unread, ["every reader is served"]),
         (broke_off, ["ran to its end"]),
