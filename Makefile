@@ -39,12 +39,15 @@ lint: setup
 docs: setup
 	$(BIN)/python test/readme_tables.py
 
+# A shell function: the option that goes on with an interrupted run in a folder.
+RESUME := resume() { if [ -e "$$1/last.ckpt" ]; then echo --resume; fi; }
+
 # Each step skips or resumes what an earlier, interrupted run of it left.
 model: setup
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split train --sequences 500 --frames 4
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split val --sequences 15 --frames 4 --seed 5000
 	$(BIN)/dvps render --config config/street.yaml --out data/heldout --split val --sequences 75 --frames 4
-	resume() { if [ -e "$$1/last.ckpt" ]; then echo --resume; fi; }
+	$(RESUME)
 	$(BIN)/dvps train --config config/street_stage1.yaml --out runs/stage1 $$(resume runs/stage1)
 	$(BIN)/dvps train --config config/street_stage2.yaml --init runs/stage1/model --out runs/stage2 $$(resume runs/stage2)
 	$(BIN)/dvps train --config config/street_stage3.yaml --init runs/stage2/model --out runs/street $$(resume runs/street)
@@ -54,7 +57,7 @@ model: setup
 overfit: setup
 	$(BIN)/dvps render --config config/overfit.yaml --out data/overfit --split train --sequences 8 --frames 1
 	ln -sfn train data/overfit/video_sequence/val
-	resume() { if [ -e "$$1/last.ckpt" ]; then echo --resume; fi; }
+	$(RESUME)
 	$(BIN)/dvps train --config config/overfit.yaml --out runs/overfit $$(resume runs/overfit)
 	$(BIN)/dvps evaluate --model runs/overfit/model --data data/overfit --json runs/overfit/overfit.json
 

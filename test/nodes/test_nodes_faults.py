@@ -11,7 +11,7 @@ import pytest
 import torch
 from builtin_interfaces.msg import Time
 from lifecycle_msgs.msg import Transition
-from node_bench import save_tiny_model, stand_in, started
+from node_bench import save_tiny_model, started
 from node_children import Child, camera
 from node_helpers import CAMERA, HEIGHT, WIDTH, image_of, spinning, wait_for
 from rclpy.node import Node
@@ -30,17 +30,6 @@ SECOND = 1_000_000_000
 def tiny(tmp_path_factory):
     """The folder of a real model."""
     return save_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture
-def bench(tmp_path):
-    """Starts an active node with a stand-in perceiver."""
-
-    def start(*topics, **settings):
-        model, load = stand_in(tmp_path / "model")
-        return started(load, *topics, model=model, **settings)
-
-    return start
 
 
 def at(seconds):

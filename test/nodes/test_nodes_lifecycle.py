@@ -12,7 +12,7 @@ import pytest
 import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetAvailableTransitions
-from node_bench import save_tiny_model, stand_in, started
+from node_bench import save_tiny_model
 from node_children import Child
 from node_helpers import Camera, Gated, QuickPerceiver, wait_for
 from rclpy.executors import SingleThreadedExecutor
@@ -30,17 +30,6 @@ ROUNDS, SETTLED = 200, 60
 LOOK_EVERY = 10
 #: Growth of resident memory that counts as flat, over the rounds after the first look.
 FLAT = 0.02
-
-
-@pytest.fixture
-def bench(tmp_path):
-    """Starts a node with a stand-in perceiver."""
-
-    def start(*topics, perceiver=None, **settings):
-        model, load = stand_in(tmp_path / "model", perceiver)
-        return started(load, *topics, **{"model": model, **settings})
-
-    return start
 
 
 # --- leaks -----------------------------------------------------------------------------------------------------------

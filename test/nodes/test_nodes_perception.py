@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from lifecycle_msgs.msg import Transition
-from node_bench import TOPICS, stand_in, started
+from node_bench import TOPICS
 from node_helpers import CAMERA, HEIGHT, WIDTH, Gated, image_of, wait_for
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -21,17 +21,6 @@ from visualization_msgs.msg import MarkerArray
 
 from dvps_ros.nodes.messages import info_of
 from dvps_ros.runtime import DeviceMemoryError, NonFiniteOutputError
-
-
-@pytest.fixture
-def bench(tmp_path):
-    """Starts a node with a stand-in perceiver, active where not told otherwise."""
-
-    def start(*topics, perceiver=None, **settings):
-        model, load = stand_in(tmp_path / "model", perceiver)
-        return started(load, *topics, **{"model": model, **settings})
-
-    return start
 
 
 def pixels(message, dtype):
