@@ -1,8 +1,10 @@
 # make demo   the simulated street through the real node, about a minute; leaves demo/montage.png and demo/recording.mcap
-# make test   lint and every test
+# make test   lint and every test, two at a time; the longest ones in part
+# make test-long   the same, with all of the longest ones (an hour)
 # make soak   ten minutes of full load on the node, which must stay the same; leaves soak/soak.json and soak/soak.png
-# make lint   ruff alone
-# make docs   renews the parameter tables of README.md
+# make gpu    on a CUDA machine: its tests, half precision, times, memory, ten minutes of training; leaves gpu/gpu.json and gpu.txt
+# make lint   ruff and mypy alone
+# make docs   renews the tables of docs/parameters.md
 # make model  renders the streets and trains models/street's successor into runs/street (hours on a CPU, resumes)
 # make overfit  learns eight frames by heart: PQ 95 and absRel 0.03 or better, or the losses are broken (half an hour)
 # make setup  the environment alone (the others call it)
@@ -10,12 +12,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes of `make test`; each has a ROS domain of its own.
+JOBS ?= 2
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: help setup demo test soak lint docs model overfit
+.PHONY: help setup demo test test-long soak gpu lint docs model overfit
 .DEFAULT_GOAL := help
 
 help:
@@ -27,17 +31,24 @@ demo: setup
 	$(BIN)/dvps demo
 
 test: lint
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n $(JOBS) --dist loadfile
+
+test-long: lint
+	DVPS_SLOW_TESTS=1 $(BIN)/pytest -q
 
 soak: setup
 	$(BIN)/dvps soak
 
+gpu: setup
+	$(BIN)/python -m dvps_ros.benchmarks.gpu --out gpu
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
 
 docs: setup
-	$(BIN)/python test/readme_tables.py
+	$(BIN)/python test/parameter_tables.py
 
 # A shell function: the option that goes on with an interrupted run in a folder.
 RESUME := resume() { if [ -e "$$1/last.ckpt" ]; then echo --resume; fi; }
@@ -46,7 +57,7 @@ RESUME := resume() { if [ -e "$$1/last.ckpt" ]; then echo --resume; fi; }
 model: setup
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split train --sequences 500 --frames 4
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split val --sequences 15 --frames 4 --seed 5000
-	$(BIN)/dvps render --config config/street.yaml --out data/heldout --split val --sequences 75 --frames 4
+	$(BIN)/dvps render --config config/street_heldout.yaml --out data/heldout --split val --sequences 75 --frames 4
 	$(RESUME)
 	$(BIN)/dvps train --config config/street_stage1.yaml --out runs/stage1 $$(resume runs/stage1)
 	$(BIN)/dvps train --config config/street_stage2.yaml --init runs/stage1/model --out runs/stage2 $$(resume runs/stage2)
@@ -55,7 +66,7 @@ model: setup
 
 # The same eight frames to learn from, to validate on and to measure.
 overfit: setup
-	$(BIN)/dvps render --config config/overfit.yaml --out data/overfit --split train --sequences 8 --frames 1
+	$(BIN)/dvps render --config config/overfit_street.yaml --out data/overfit --split train --sequences 8 --frames 1
 	ln -sfn train data/overfit/video_sequence/val
 	$(RESUME)
 	$(BIN)/dvps train --config config/overfit.yaml --out runs/overfit $$(resume runs/overfit)

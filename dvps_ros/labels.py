@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ class LabelSet:
     colors : K RGB triples, 0..255, the field's customary palette.
     drivable : train ids a wheeled robot may drive on.
     sky : train ids that have no depth and never become points.
+    pavement : train ids of hard ground beside the drivable one, level with it or a kerb higher.
     """
 
     name: str
@@ -38,12 +40,13 @@ class LabelSet:
     colors: tuple[tuple[int, int, int], ...]
     drivable: frozenset[int] = frozenset()
     sky: frozenset[int] = frozenset()
+    pavement: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         if not len(self.names) == len(self.is_thing) == len(self.colors):
             raise ValueError(f"label set {self.name!r}: names, is_thing and colors differ in length")
-        if not all(0 <= index < len(self) for index in self.drivable | self.sky):
-            raise ValueError(f"label set {self.name!r}: a drivable or sky id is no class")
+        if not all(0 <= index < len(self) for index in self.drivable | self.sky | self.pavement):
+            raise ValueError(f"label set {self.name!r}: a drivable, sky or pavement id is no class")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -63,6 +66,11 @@ class LabelSet:
         """Train ids a planner must stay clear of: everything but drivable ground and sky."""
         return frozenset(range(len(self))) - self.drivable - self.sky
 
+    @property
+    def ground(self) -> frozenset[int]:
+        """Train ids of the ground that a camera's height is measured from: drivable ground and pavement."""
+        return self.drivable | self.pavement
+
     def index(self, name: str) -> int:
         """Train id of a class name; raises ``ValueError`` naming an unknown one."""
         if name not in self.names:
@@ -75,16 +83,11 @@ def _label_set(
     rows: Iterable[tuple[str, bool, tuple[int, int, int]]],
     drivable: tuple[str, ...],
     sky: tuple[str, ...],
+    pavement: tuple[str, ...],
 ) -> LabelSet:
     names, is_thing, colors = zip(*rows, strict=True)
-    return LabelSet(
-        name,
-        names,
-        is_thing,
-        colors,
-        frozenset(names.index(n) for n in drivable),
-        frozenset(names.index(n) for n in sky),
-    )
+    meanings = (frozenset(map(names.index, group)) for group in (drivable, sky, pavement))
+    return LabelSet(name, names, is_thing, colors, *meanings)
 
 
 #: The 19 evaluated classes of Cityscapes (Cordts et al., CVPR 2016), train-id order and palette.
@@ -113,6 +116,7 @@ CITYSCAPES = _label_set(
     ),
     drivable=("road",),
     sky=("sky",),
+    pavement=("sidewalk",),
 )
 
 #: The 19 classes of SemanticKITTI (Behley et al., ICCV 2019) in SemKITTI-DVPS order: things first.
@@ -141,16 +145,74 @@ SEMKITTI = _label_set(
     ),
     drivable=("road", "parking"),
     sky=(),
+    pavement=("sidewalk",),
 )
 
 LABEL_SETS = {labels.name: labels for labels in (CITYSCAPES, SEMKITTI)}
 
 
+@dataclass(frozen=True)
+class SemanticTable:
+    """What the values of a label map without instances mean: row r is one value, which may be any of ``sets[r]``.
+
+    Attributes
+    ----------
+    labels : the class table with K classes.
+    values : V values in files, 0..254; a negative one is in no file.
+    names : V names for people.
+    sets : V sets of train ids, none of them empty.
+    """
+
+    labels: LabelSet
+    values: tuple[int, ...]
+    names: tuple[str, ...]
+    sets: tuple[frozenset[int], ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.values) == len(self.names) == len(self.sets):
+            raise ValueError("semantic table: values, names and sets differ in length")
+        if not all(row and row <= set(range(len(self.labels))) for row in self.sets):
+            raise ValueError("semantic table: a set is empty, or holds what is no class")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def stuff(self) -> tuple[int | None, ...]:
+        """V train ids: the stuff class whose every pixel has this value and no other class has; else None.
+
+        Such a value tells a whole segment. A thing value lacks instances; a value of several classes, or a class that
+        another value may also be, lacks borders.
+        """
+        alone = [next(iter(row)) if len(row) == 1 else None for row in self.sets]
+        return tuple(
+            k if k is not None and not self.labels.is_thing[k] and sum(k in other for other in self.sets) == 1 else None
+            for k in alone
+        )
+
+    def with_classes(self) -> SemanticTable:
+        """This table with a further row, whose value is in no file, for each class that has no row of its own."""
+        added = [k for k in range(len(self.labels)) if frozenset({k}) not in self.sets]
+        names = (self.labels.names[k] for k in added)
+        return SemanticTable(
+            self.labels,
+            self.values + tuple(-1 - k for k in added),
+            self.names + tuple(f"{name} alone" if name in self.names else name for name in names),
+            self.sets + tuple(frozenset({k}) for k in added),
+        )
+
+
+def identity_table(labels: LabelSet) -> SemanticTable:
+    """The table in which each value is its own train id."""
+    classes = range(len(labels))
+    return SemanticTable(labels, tuple(classes), labels.names, tuple(frozenset({k}) for k in classes))
+
+
 def read_label_set(path: str | Path, names: Sequence[str]) -> LabelSet:
     """The class table of a checkpoint with K ``names``, from a YAML that tells what they mean.
 
-    The YAML has ``name``, either ``things`` or ``stuff`` (the others are the rest), and optionally ``drivable`` and
-    ``sky``: lists of class names, capitals and surrounding spaces aside. Colors are made up.
+    The YAML has ``name``, either ``things`` or ``stuff`` (the others are the rest), and optionally ``drivable``,
+    ``sky`` and ``pavement``: lists of class names, capitals and surrounding spaces aside. Colors are made up.
 
     Raises ``FileNotFoundError`` or ``ValueError`` naming what is missing, unknown, or no class of the checkpoint.
     """
@@ -160,18 +222,22 @@ def read_label_set(path: str | Path, names: Sequence[str]) -> LabelSet:
     groups = {key: _indices(tree[key], names, f"{path}: {key}") for key in _GROUPS if key in tree}
     things = groups.get("things", frozenset(range(len(names))) - groups.get("stuff", frozenset()))
     is_thing = tuple(i in things for i in range(len(names)))
-    empty: frozenset[int] = frozenset()
     return LabelSet(
         tree["name"],
         tuple(name.strip() for name in names),
         is_thing,
         tuple(_color(i) for i in range(len(names))),
-        groups.get("drivable", empty),
-        groups.get("sky", empty),
+        **{key: groups.get(key, frozenset()) for key in _MEANINGS},
     )
 
 
-_GROUPS = ("things", "stuff", "drivable", "sky")
+def class_tables(folder: Path) -> list[Path]:
+    """The files in ``folder`` that ``read_label_set`` is made for, by name; tables of label values may lie beside."""
+    return [path for path in sorted(folder.glob("*.yaml")) if re.search(r"^name:", path.read_text(), re.MULTILINE)]
+
+
+_MEANINGS = ("drivable", "sky", "pavement")
+_GROUPS = ("things", "stuff", *_MEANINGS)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 ros2 launch dvps_ros demo.launch.py
 """
 
+import yaml
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
@@ -33,7 +34,7 @@ def start(context):
         parameters=[{"seed": int(given["seed"]), "rate": float(given["rate"]), "frame_id": FRAME}],
         output="screen",
     )
-    return [perception, camera, *([upright()] if given["rviz"].lower() == "true" else [])]
+    return [perception, camera, *([upright()] if yaml.safe_load(given["rviz"]) is True else [])]
 
 
 def upright():

@@ -3,6 +3,11 @@
 ros2 launch dvps_ros perception.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info
 """
 
+import os
+from pathlib import Path
+
+import yaml
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
@@ -19,14 +24,15 @@ ARGUMENTS = {
     "image": ("image", "Topic of the camera's images."),
     "camera_info": ("", "Topic of the camera's calibration; empty: camera_info beside the image."),
     "device": ("", "auto, cpu, cuda or cuda:N; empty: what params_file or the node's default says."),
+    "runtime": ("", "auto, torch, openvino, ...; empty: what params_file or the node's default says."),
     "params_file": ("", "YAML file of parameters; empty: the package's config/perception.yaml."),
     "namespace": ("", "Namespace of the node."),
-    "rviz": ("false", "Whether to start RViz: true or false."),
+    "rviz": ("false", "Whether to start RViz: true or false (or another word that YAML takes for one)."),
     "frame": ("", "Fixed frame of RViz; empty: the one in config/perception.rviz."),
     "autostart": ("true", "Walk to active at once; false leaves that to a lifecycle manager."),
     "use_sim_time": ("false", "Take time from /clock."),
     "enclave": ("", "SROS 2 enclave of the node, such as /perception (see config/sros2); empty: none is named."),
-    "dds_profile": ("config/fastdds.xml", "Fast DDS profile for large images; empty: none, to be seen from afar."),
+    "dds_profile": ("config/fastdds.xml", "Fast DDS profile for large images; none: the environment's own."),
 }
 #: What makes the profile work; see config/fastdds.xml. What the environment says already is left as it is.
 ENVIRONMENT = {
@@ -39,11 +45,16 @@ ENVIRONMENT = {
 
 def start(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    with_rviz = flag("rviz", given["rviz"])
+    if with_rviz:
+        require("rviz2")
+    if given["params_file"] and not Path(given["params_file"]).is_file():
+        raise RuntimeError(f"params_file: no such file: {given['params_file']}")
     overrides = {
-        "autostart": given["autostart"].lower() == "true",
-        "use_sim_time": given["use_sim_time"].lower() == "true",
-        **{name: given[name] for name in ("model", "segmentation", "depth", "device") if given[name]},
-        **({"allow_programs": given["allow_programs"].lower() == "true"} if given["allow_programs"] else {}),
+        "autostart": flag("autostart", given["autostart"]),
+        "use_sim_time": flag("use_sim_time", given["use_sim_time"]),
+        **{name: given[name] for name in ("model", "segmentation", "depth", "device", "runtime") if given[name]},
+        **({"allow_programs": flag("allow_programs", given["allow_programs"])} if given["allow_programs"] else {}),
     }
     parameters = given["params_file"] or str(resources.find("config/perception.yaml"))
     perception = Node(
@@ -56,17 +67,38 @@ def start(context):
         output="screen",
     )
     wanted = [*environment(given["dds_profile"]), perception]
-    return [*wanted, rviz(given["namespace"], given["frame"])] if given["rviz"].lower() == "true" else wanted
+    return [*wanted, rviz(given["namespace"], given["frame"])] if with_rviz else wanted
+
+
+def flag(name, text):
+    """What YAML takes for true or false."""
+    value = yaml.safe_load(text)
+    if not isinstance(value, bool):
+        raise RuntimeError(f"{name}:={text}: must be true or false")
+    return value
+
+
+def require(package):
+    """Before anything has started: a launch that fails later would leave its nodes running."""
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError:
+        name = package.replace("_", "-")
+        hint = f"sudo apt install ros-{os.environ.get('ROS_DISTRO', 'jazzy')}-{name}, or rviz:=false"
+        raise RuntimeError(f"{package} is not installed: {hint}") from None
 
 
 def beside(image):
-    return f"{image.rpartition('/')[0]}/camera_info" if "/" in image else "camera_info"
+    """Where image_transport has the calibration of a topic, compressed or not."""
+    base = image.removesuffix("/compressed")
+    return f"{base.rpartition('/')[0]}/camera_info" if "/" in base else "camera_info"
 
 
 def environment(profile):
-    if not profile:
+    if profile in ("", "none"):
         return []
-    values = {"FASTRTPS_DEFAULT_PROFILES_FILE": str(resources.find(profile)), **ENVIRONMENT}
+    file = str(resources.find(profile))
+    values = {"FASTRTPS_DEFAULT_PROFILES_FILE": file, "FASTDDS_DEFAULT_PROFILES_FILE": file, **ENVIRONMENT}
     return [
         SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value)) for name, value in values.items()
     ]

@@ -14,8 +14,11 @@ SHARED = Path("/dev/shm")
 # Set before any test module imports rclpy or mujoco, and inherited by the processes that tests start.
 os.environ.setdefault("ROS_PYTHON_CHECK_FIELDS", "1")
 os.environ.setdefault("ROS_DOMAIN_ID", str(random.SystemRandom().randint(1, 101)))
+if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):  # it inherits the first process's domain
+    os.environ["ROS_DOMAIN_ID"] = str((int(os.environ["ROS_DOMAIN_ID"]) + int(worker)) % 101 + 1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the other workers have the other cores
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "SYSTEM_DEFAULT")
-os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds.xml"))
+os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds_local.xml"))
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 pytest_plugins = ["node_logs"]

@@ -108,8 +108,9 @@ def missing(session: Session) -> list[str]:
     return [f"{path}: the log of a process is gone" for path in session.expected if not path.is_file()]
 
 
-def pytest_configure():
+def pytest_configure(config):
     """Keeps the traceback of whatever escapes from a thread or a destructor between tests."""
+    config.pluginmanager.register(FromWorkers())
     thread_hook, unraisable_hook = threading.excepthook, sys.unraisablehook
 
     def on_thread(arguments):
@@ -127,18 +128,45 @@ def pytest_configure():
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session):
     """Fails the session when a log holds an uncaught exception."""
-    if SESSION.root is None:  # no test ran
+    if SESSION.root is None:  # no test ran in this process
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["node_logs"] = []
         return
     logs, lines, excerpts = uncaught(SESSION.root)
     faults = [*excerpts, *SESSION.escaped, *missing(SESSION)]
     SESSION.report = [f"node logs: {logs} files, {lines} lines, {len(faults)} with an uncaught exception", *faults]
+    if hasattr(session.config, "workeroutput"):  # a worker of pytest-xdist; its own exit status is not looked at
+        session.config.workeroutput["node_logs"] = SESSION.report
+    _fail(session, bool(faults))
+
+
+def _fail(session, faults: bool) -> None:
     if faults and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+class FromWorkers:
+    """The reports of pytest-xdist's workers, which search the logs of their own tests.
+
+    Raises
+    ------
+    KeyError : a worker that ended by itself tells no report.
+    """
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node, error):
+        if not error:  # a crashed worker fails the session by itself
+            SESSION.report += node.workeroutput["node_logs"]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session):
+        _fail(session, any(not line.endswith(" 0 with an uncaught exception") for line in SESSION.report))
+
+
 def pytest_terminal_summary(terminalreporter):
     """Says how much was searched and what was found."""
-    if len(SESSION.report) > 1:
+    faults = any(not text.endswith(" 0 with an uncaught exception") for text in SESSION.report)
+    if faults:
         terminalreporter.section("uncaught exceptions in the logs of nodes", red=True)
     for text in SESSION.report:
-        terminalreporter.write_line(text, red=len(SESSION.report) > 1)
+        terminalreporter.write_line(text, red=faults)

@@ -107,6 +107,20 @@ def test_of_several_bases_the_later_wins(tmp_path):
         load_config(write(tmp_path, "base: {a: b}", "d.yaml"))
 
 
+def test_of_several_files_the_later_wins_and_a_mistake_names_its_file(tmp_path):
+    first = write(tmp_path, "network: {queries: 5, width: 64}\ndata: {workers: 3}", "a.yaml")
+    write(tmp_path, "network: {queries: 6, heads: 4}", "base.yaml")
+    second = write(tmp_path, "base: base.yaml\nnetwork: {heads: 2}", "b.yaml")
+    loaded = load_config([first, str(second)])
+    assert (loaded.network.queries, loaded.network.width, loaded.network.heads, loaded.data.workers) == (6, 64, 2, 3)
+    assert load_config([second, first]).network.queries == 5
+    with pytest.raises(ValueError, match=r"c\.yaml: unknown key 'networks'") as caught:
+        load_config([first, write(tmp_path, "networks: {}", "c.yaml"), second])
+    assert "a.yaml" not in str(caught.value)
+    with pytest.raises(FileNotFoundError, match=r"gone\.yaml"):
+        load_config([first, tmp_path / "gone.yaml"])
+
+
 def test_a_base_that_leads_back_is_an_error(tmp_path):
     write(tmp_path, "base: b.yaml", "a.yaml")
     with pytest.raises(ValueError, match="leads back"):

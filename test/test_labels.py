@@ -20,12 +20,14 @@ def test_cityscapes_order():
     assert CITYSCAPES.index("sky") == 10
     assert CITYSCAPES.sky == {10}
     assert CITYSCAPES.drivable == {0}
+    assert CITYSCAPES.ground == {0, CITYSCAPES.index("sidewalk")}
 
 
 def test_semkitti_order():
     assert SEMKITTI.things == tuple(range(8))
     assert SEMKITTI.names[8:12] == ("road", "parking", "sidewalk", "other-ground")
     assert SEMKITTI.sky == frozenset()
+    assert [SEMKITTI.names[k] for k in sorted(SEMKITTI.ground)] == ["road", "parking", "sidewalk"]
 
 
 @pytest.mark.parametrize("labels", [CITYSCAPES, SEMKITTI], ids=lambda labels: labels.name)
@@ -49,15 +51,20 @@ def test_mistakes_are_named():
         LabelSet("x", ("a", "b"), (True,), ((0, 0, 0), (1, 1, 1)))
     with pytest.raises(ValueError, match="is no class"):
         LabelSet("x", ("a",), (True,), ((0, 0, 0),), sky=frozenset({1}))
+    with pytest.raises(ValueError, match="pavement id is no class"):
+        LabelSet("x", ("a",), (True,), ((0, 0, 0),), pavement=frozenset({1}))
 
 
 def test_a_table_read_for_names(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("name: mine\nstuff: [Floor, 'road, route', sky]\ndrivable: [floor, 'road, route']\nsky: [sky]\n")
+    path.write_text(
+        "name: mine\nstuff: [Floor, 'road, route', sky]\ndrivable: ['road, route']\nsky: [sky]\npavement: [floor]\n"
+    )
     labels = read_label_set(path, ["Sky", "cart ", "floor", "road, route"])
     assert (labels.name, labels.names) == ("mine", ("Sky", "cart", "floor", "road, route"))
     assert labels.things == (1,)
-    assert (labels.drivable, labels.sky, labels.obstacles) == ({2, 3}, {0}, {1})
+    assert (labels.drivable, labels.pavement, labels.sky, labels.obstacles) == ({3}, {2}, {0}, {1, 2})
+    assert labels.ground == {2, 3}
 
 
 @pytest.mark.parametrize(

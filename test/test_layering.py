@@ -11,25 +11,30 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dvps_ros"
 LEVELS = {
     "__init__": 0,
     "config": 0,
+    "files": 0,
     "labels": 0,
     "resources": 0,
     "structures": 0,
     "network": 1,
+    "checkpoints": 2,
     "camera": 2,
     "scene": 2,
+    "drawing": 3,
     "metrics": 2,
     "simulation": 2,
-    "runtime": 3,
-    "datasets": 3,
-    "training": 3,
-    "nodes": 4,
-    "cli": 4,
+    "runtime": 4,
+    "datasets": 4,
+    "training": 4,
+    "nodes": 5,
+    "demo": 6,
+    "benchmarks": 7,
+    "cli": 8,
 }
 #: Only these parts may import the module at all.
 RESERVED = {
     "mujoco": {"simulation"},
-    "rclpy": {"nodes"},
-    "lightning": {"training", "datasets", "cli"},
+    "rclpy": {"nodes", "demo", "benchmarks"},
+    "lightning": {"training", "datasets", "benchmarks", "cli"},
 }
 
 
@@ -94,7 +99,7 @@ def test_imports_point_downwards(module):
         ("dvps_ros.network.dvps", "from ..scene.merge import merge"),
         ("dvps_ros.scene.merge", "from dvps_ros import metrics"),
         ("dvps_ros.scene.merge", "def f():\n    import dvps_ros.runtime.perceive"),
-        ("dvps_ros.cli.demo", "from dvps_ros.nodes import observer_node"),
+        ("dvps_ros.nodes.perception_node", "from dvps_ros.demo import observer_node"),
         ("dvps_ros.labels", "from dvps_ros.network import build"),
         ("dvps_ros.training.module", "import mujoco"),
     ],
@@ -122,3 +127,27 @@ def test_importing_the_network_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def circles(imports: dict[str, set[str]]) -> list[str]:
+    """The modules from which imports lead back to themselves."""
+
+    def reached(module: str) -> set[str]:
+        found, waiting = set(), [module]
+        while waiting:
+            new = imports[waiting.pop()] - found
+            found |= new
+            waiting += new
+        return found
+
+    return [module for module in imports if module in reached(module)]
+
+
+def test_no_file_imports_itself_by_a_detour():
+    known = modules()
+    imports = {
+        module: imported_modules(ast.parse(path.read_text()), module.rpartition(".")[0]) & known.keys() - {module}
+        for module, path in known.items()
+    }
+    assert circles(imports) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == ["b", "c"]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dvps_ros.structures import Intrinsics, Prediction, Scene, SegmentCloud, Target
+from dvps_ros.structures import Intrinsics, Prediction, Scene, Segment, SegmentCloud, Target
 
 CAMERA = Intrinsics(fx=300.0, fy=310.0, cx=255.5, cy=127.5, width=512, height=256)
 
@@ -60,6 +60,14 @@ def test_flipping_mirrors_pixels_and_twice_is_nothing(point):
     assert camera.flipped().flipped() == camera
 
 
+def test_a_mirrored_lens_mirrors_its_rays():
+    from dvps_ros.scene.rays import rays
+
+    lens = replace(CAMERA, distortion_model="plumb_bob", distortion=(-0.2, 0.05, 0.01, -0.02, 0.01))
+    mirrored = rays(lens.flipped()).flip(1) * torch.tensor([-1.0, 1.0, 1.0])
+    assert torch.allclose(mirrored, rays(lens), atol=1e-6, equal_nan=True)
+
+
 def test_the_image_centre_survives_every_change():
     for camera in (
         CAMERA.resized(1024, 512),
@@ -109,6 +117,39 @@ def test_masks_and_depths_are_dot_products():
     assert float(p.depth.max()) <= 80
 
 
+def test_deviations_are_those_of_the_chosen_queries():
+    plain = prediction()
+    told = replace(plain, spread_embedding=plain.mask_embedding, backup_spread_embedding=plain.backup_embedding)
+    chosen = told.select(1, torch.tensor([3, 0]))
+    torch.testing.assert_close(chosen.deviation, told.deviation[1:, [3, 0]])
+    torch.testing.assert_close(chosen.backup_deviation, told.backup_deviation[1:])
+    assert plain.select(1, torch.tensor([3])).deviation is None
+    logit = sum(plain.mask_embedding[0, 2, c] * plain.depth_features[0, c, 5, 6] for c in range(8))
+    scale = 0.002 * 500 ** float(logit.sigmoid())  # from 0.002 to 1
+    inside = torch.distributions.Laplace(0.0, scale).cdf(told.deviation[0, 2, 5, 6])
+    assert float(2 * inside - 1) == pytest.approx(
+        0.682689, abs=1e-4
+    )  # as within one deviation of a normal distribution
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_takes_no_steps_in_depth(dtype):
+    """From the same half precision factors the depth beyond 32 m is that of float64 to 0.1 mm, under autocast too."""
+    ramp = torch.linspace(-0.4, 5.0, 4096).view(1, 1, 64, 64)  # 32 to 79 m
+    features = torch.cat((ramp, 0.01 * ramp.flip(-1)), 1).to(dtype)
+    embedding = torch.tensor([[[0.99, 0.3]]], dtype=dtype)
+    given = replace(prediction(), depth_embedding=embedding, backup_embedding=embedding, depth_features=features)
+    exact = 80.0 * torch.einsum("bqc,bchw->bqhw", embedding.double(), features.double()).sigmoid()
+    assert float(exact.min()) > 31
+    with torch.autocast("cpu", dtype):
+        found = given.depth, given.backup_depth
+    for depth in (*found, given.depth):
+        assert depth.dtype == torch.float32
+        assert float((depth - exact).abs().max()) < 1e-4
+    low = 80.0 * torch.einsum("bqc,bchw->bqhw", embedding, features).sigmoid()
+    assert float((low - exact).abs().max()) > 0.02  # what a product in half precision would give
+
+
 def test_selecting_queries_gives_their_maps():
     p, queries = prediction(), torch.tensor([4, 1])
     chosen = p.select(1, queries)
@@ -143,7 +184,30 @@ def test_moving_to_a_device_moves_every_map():
     scene = Scene(torch.zeros(2, 3, dtype=torch.int32), torch.ones(2, 3), torch.ones(2, 3), metric=False)
     assert {scene.cpu().panoptic.device.type, scene.cpu().depth.device.type} == {"cpu"}
     assert scene.cpu().metric is False
+    assert scene.cpu().depth_std is None
+    assert (
+        replace(scene, depth_std=scene.depth).mapped(lambda values: values.to("meta")).depth_std.device.type == "meta"
+    )
     target = Target(torch.tensor([13]), torch.ones(1, 2, 3, dtype=torch.bool), scene.panoptic, scene.depth, name="a")
     moved = target.to("meta")
     assert {moved.classes.device.type, moved.masks.device.type, moved.panoptic.device.type} == {"meta"}
     assert (moved.labelled, moved.name) == (None, "a")
+
+
+def test_a_scaled_scene_has_all_its_distances_scaled():
+    segments = (Segment(0, 0, 0, 0.9, 4, 8.0), Segment(13001, 13, 1, 0.7, 2, math.nan))
+    scene = Scene(
+        torch.tensor([[0, 13001]], dtype=torch.int32),
+        torch.tensor([[8.0, math.nan]]),
+        torch.tensor([[0.5, 0.25]]),
+        segments,
+        depth_std=torch.tensor([[0.5, math.nan]]),
+    )
+    twice = scene.scaled(2.0)
+    torch.testing.assert_close(twice.depth, torch.tensor([[16.0, math.nan]]), equal_nan=True)
+    torch.testing.assert_close(twice.depth_std, torch.tensor([[1.0, math.nan]]), equal_nan=True)
+    assert twice.segments[0] == replace(segments[0], median_depth=16.0)
+    assert math.isnan(twice.segments[1].median_depth)
+    assert torch.equal(twice.panoptic, scene.panoptic)
+    assert torch.equal(twice.confidence, scene.confidence)
+    assert replace(scene, depth_std=None).scaled(2.0).depth_std is None

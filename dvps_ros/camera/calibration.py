@@ -5,13 +5,26 @@ For messages of any origin with sensor_msgs' fields: a node's from rclpy, a reco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
+
+import numpy as np
 
 from dvps_ros.structures import Intrinsics
 
 #: Fewest and most coefficients of each distortion model of sensor_msgs/CameraInfo; zeros may follow.
 DISTORTION_LENGTHS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 8), "equidistant": (4, 4)}
+#: K and P are one camera where focal lengths differ by at most this share, and principal points by it of the size.
+EQUAL = 0.01
+#: P's focal length is at most so many times K's, and K's P's, whatever the distortion that lies between them.
+FAR = 4.0
+#: P's principal point is at most this share of the size away from K's.
+SHIFTED = 0.2
+#: R is the identity where no element differs by more: a turn of less than a pixel in any image.
+UNROTATED = 1e-4
+#: Words in the name of a topic of rectified images.
+RECTIFIED = frozenset(("rect", "rectified"))
 #: No camera's focal length or principal point is more pixels than this.
 _FARTHEST = 1e6
 
@@ -24,6 +37,7 @@ class InfoMessage(Protocol):
     distortion_model: str
     d: Sequence[float]
     k: Sequence[float]
+    r: Sequence[float]
     p: Sequence[float]
     binning_x: int
     binning_y: int
@@ -33,22 +47,26 @@ class InfoMessage(Protocol):
 def intrinsics_of(info: InfoMessage, width: int, height: int, rectified: bool = False) -> Intrinsics:
     """The camera behind a ``width`` x ``height`` image.
 
-    An image whose camera has no distortion (D empty or zero), or that is said to be ``rectified``, is read through P
-    (K where P is not filled in); otherwise through K and D. The region of interest, then the binning, turn the full
-    sensor's camera into the image's (REP 104, sensor_msgs/CameraInfo).
+    An image that is ``rectified`` is read through P (K where P is not filled in). So is one whose camera has no
+    distortion (D empty or zero) and no rotation (R the identity, or not filled in). Any other is read through K and D.
+    The region of interest, then the binning, turn the full sensor's camera into the image's (REP 104,
+    sensor_msgs/CameraInfo).
+
+    ``roi.do_rectify`` does not say that the image is rectified, only how a rectified image's region would be found.
 
     Raises
     ------
     ValueError : one line, when uncalibrated (K[0] = 0), not finite or beyond reason, of an unknown distortion model, of
         another size, or with a region of interest that leaves the sensor.
     """
-    _check_size(info, width, height)
-    distortion = tuple(float(value) for value in info.d)
-    straight = rectified or not any(distortion)
-    use_p = straight and info.p[0] != 0
+    expected = image_size(info)
+    if expected != (width, height):
+        raise ValueError(f"camera_info is for {expected[0]}x{expected[1]}, the image is {width}x{height}")
     if info.k[0] == 0:  # whatever P says: it is how sensor_msgs/CameraInfo says so
         raise ValueError("camera_info is uncalibrated (K[0] is 0)")
-    fx, fy, cx, cy = (info.p[0], info.p[5], info.p[2], info.p[6]) if use_p else _pinhole(info)
+    distortion = tuple(float(value) for value in info.d)
+    straight = rectified or not any(distortion)
+    fx, fy, cx, cy = _projection(info) if _uses_p(info, rectified) else _pinhole(info)
     camera = Intrinsics(float(fx), float(fy), float(cx), float(cy), int(info.width), int(info.height))
     if not straight:
         camera = Intrinsics(
@@ -64,16 +82,73 @@ def intrinsics_of(info: InfoMessage, width: int, height: int, rectified: bool = 
     return camera if (camera.width, camera.height) == (width, height) else camera.resized(width, height)
 
 
-def _check_size(info: InfoMessage, width: int, height: int) -> None:
-    full = (info.width, info.height)
-    if info.roi.width or info.roi.height:
-        full, start = (info.roi.width, info.roi.height), (info.roi.x_offset, info.roi.y_offset)
-        if start[0] + full[0] > info.width or start[1] + full[1] > info.height:
-            at = f"{full[0]}x{full[1]} at ({start[0]}, {start[1]})"
+def image_size(info: InfoMessage) -> tuple[int, int]:
+    """Width and height of the images that a camera_info is for: its region of interest after binning.
+
+    Raises ``ValueError`` where the region of interest leaves the sensor.
+    """
+    full, roi = (info.width, info.height), info.roi
+    if roi.width or roi.height:
+        full = (roi.width, roi.height)
+        if roi.x_offset + full[0] > info.width or roi.y_offset + full[1] > info.height:
+            at = f"{full[0]}x{full[1]} at ({roi.x_offset}, {roi.y_offset})"
             raise ValueError(f"camera_info's region of interest, {at}, leaves its {info.width}x{info.height} pixels")
-    expected = (full[0] // max(info.binning_x, 1), full[1] // max(info.binning_y, 1))
-    if expected != (width, height):
-        raise ValueError(f"camera_info is for {expected[0]}x{expected[1]}, the image is {width}x{height}")
+    return full[0] // max(info.binning_x, 1), full[1] // max(info.binning_y, 1)
+
+
+def contradiction(info: InfoMessage, rectified: bool = False) -> str:
+    """What in a usable camera_info contradicts itself, in one line; empty where nothing does.
+
+    Without distortion and rotation P must equal K (sensor_msgs/CameraInfo). With them P is another camera, but still
+    looks at the same scene: its principal point lies in the picture and near K's, and the focal lengths are alike.
+    """
+    k, p, size = _pinhole(info), _projection(info), (info.width, info.height)
+    if p[0] == 0:
+        if rectified and any(info.d):
+            return "camera_info has no P, which rectified images need: K is used, without distortion"
+        return ""
+    used = "P" if _uses_p(info, rectified) else "K"
+    values = ", ".join(f"{name} {a:g} and {b:g}" for name, a, b in zip(("fx", "fy", "cx", "cy"), k, p, strict=True))
+    ratios = [b / a if a else math.inf for a, b in zip(k[:2], p[:2], strict=True)]
+    shifts = [abs(b - a) / side for a, b, side in zip(k[2:], p[2:], size, strict=True)]
+    if not any(info.d) and _unrotated(info) and max(*shifts, *(abs(ratio - 1) for ratio in ratios)) > EQUAL:
+        return f"camera_info's K and P contradict each other, without any distortion ({values}): {used} is used"
+    near = all(0 <= center <= side for center, side in zip(p[2:], size, strict=True)) and max(shifts) <= SHIFTED
+    if not near or not all(1 / FAR <= ratio <= FAR for ratio in ratios):
+        return f"camera_info's K and P cannot be of one camera and size ({values}): {used} is used"
+    if info.distortion_model == "equidistant" and len(info.d) and not any(info.d) and not rectified:
+        return "camera_info's model is equidistant with D all zero: read as a rectified camera, not as a fisheye"
+    return ""
+
+
+def content(info: InfoMessage) -> Hashable:
+    """All that a camera_info says of the camera, bit by bit: NaN equals NaN."""
+    numbers = (np.asarray(values, np.float64).tobytes() for values in (info.d, info.k, info.r, info.p))
+    roi = info.roi
+    window = (roi.x_offset, roi.y_offset, roi.width, roi.height, roi.do_rectify)
+    return info.width, info.height, info.distortion_model, *numbers, info.binning_x, info.binning_y, *window
+
+
+def is_rectified(topic: str) -> bool:
+    """Whether an image topic's name says that its images are rectified, as image_proc and drivers name theirs.
+
+    ``image_rect``, ``image_rect_color``, ``image_rect_raw/compressed``, ``left_rectified``, ``color/rect/image``.
+    """
+    *folders, name = topic.removesuffix("/compressed").strip("/").lower().split("/")
+    words = name.split("_")
+    if not RECTIFIED.isdisjoint(words):
+        return True
+    return "raw" not in words and not RECTIFIED.isdisjoint(folders)
+
+
+def _uses_p(info: InfoMessage, rectified: bool) -> bool:
+    return info.p[0] != 0 and (rectified or (not any(info.d) and _unrotated(info)))
+
+
+def _unrotated(info: InfoMessage) -> bool:
+    """Whether R is the identity, or was not filled in."""
+    rotation = np.asarray(info.r, np.float64).reshape(3, 3)
+    return not rotation.any() or bool(np.abs(rotation - np.eye(3)).max() <= UNROTATED)
 
 
 def _plausible(camera: Intrinsics) -> bool:
@@ -84,6 +159,10 @@ def _plausible(camera: Intrinsics) -> bool:
 
 def _pinhole(info: InfoMessage) -> tuple[float, float, float, float]:
     return info.k[0], info.k[4], info.k[2], info.k[5]
+
+
+def _projection(info: InfoMessage) -> tuple[float, float, float, float]:
+    return info.p[0], info.p[5], info.p[2], info.p[6]
 
 
 def _checked(model: str, distortion: tuple[float, ...]) -> tuple[float, ...]:

@@ -1,16 +1,69 @@
-"""Compressed pictures judged by their first and last bytes, before a decoder allocates what their header asks for."""
+"""JPEG and PNG: judged by their own bytes, before a decoder allocates what their header asks for; then decoded."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any, Protocol
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
+import cv2
+import numpy as np
+
+from dvps_ros.camera.pixel_formats import Pixels
+from dvps_ros.camera.transport import read_format
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 #: Markers of a JPEG whose segment gives the size: every SOF, which leaves out DHT, JPG and DAC (ITU-T T.81, table B.1).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 #: Markers without a segment: TEM, RST0 to RST7.
 _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+
+
+class CompressedMessage(Protocol):
+    """The fields of sensor_msgs/CompressedImage; ``data`` offers its bytes as a buffer."""
+
+    format: str
+    data: Any
+
+
+def compressed_pixels(message: CompressedMessage, max_pixels: int) -> Pixels:
+    """The pixels of a sensor_msgs/CompressedImage, read as its format says.
+
+    An orientation in its EXIF data is ignored: camera_info is the sensor's, and has not been turned.
+
+    Raises
+    ------
+    ValueError : one line, for a codec or pixel format that is not read, and whatever ``decode`` raises.
+    """
+    try:
+        payload = read_format(message.format)
+        return payload.pixels(decode(bytes(message.data), cv2.IMREAD_UNCHANGED, max_pixels))
+    except ValueError as error:
+        raise ValueError(f"compressed image ({message.format[:40]!r}) cannot be decoded: {error}") from error
+
+
+def decode(data: bytes, flags: int, max_pixels: int) -> np.ndarray:
+    """(H, W) or (H, W, C) values of a JPEG or PNG, as OpenCV's imdecode gives them with these flags.
+
+    Raises ``ValueError`` as ``check_compressed`` does, and where the decoder finds more damage.
+    """
+    check_compressed(data, max_pixels)
+    return decode_unchecked(data, flags)
+
+
+def decode_unchecked(data: bytes, flags: int) -> np.ndarray:
+    """(H, W) or (H, W, C) values of a picture in any format of OpenCV's; ``ValueError`` in one line when it has none.
+
+    Half a picture may come out, the rest gray or black: JPEG and PNG are for ``decode``.
+    """
+    try:
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error as error:
+        raise ValueError(f"damaged ({error.err})") from error
+    if values is None:
+        raise ValueError("damaged")
+    return values
 
 
 def check_compressed(data: bytes, max_pixels: int) -> tuple[int, int]:
@@ -18,18 +71,18 @@ def check_compressed(data: bytes, max_pixels: int) -> tuple[int, int]:
 
     Raises
     ------
-    ValueError : one line, when it is neither, torn, empty, or of more than ``max_pixels`` pixels.
+    ValueError : one line, when it is neither, truncated, damaged, empty, or of more than ``max_pixels`` pixels.
     """
     if not data:
         raise ValueError("no data")
-    if data.startswith(_PNG):
+    if data.startswith(PNG):
         size = _png_size(data)
-    elif data.startswith(_JPEG):
+    elif data.startswith(JPEG):
         size = _jpeg_size(data)
     else:
         raise ValueError("neither JPEG nor PNG")
     if size is None:
-        raise ValueError("torn, a part is missing")
+        raise ValueError("truncated, a part is missing")
     width, height = size
     if width == 0 or height == 0:
         raise ValueError(f"empty ({width}x{height})")
@@ -43,7 +96,7 @@ def _png_size(data: bytes) -> tuple[int, int] | None:
 
     Every chunk is checked, for OpenCV allocates what a chunk says that it is long: gigabytes, after one flipped bit.
     """
-    at, size = len(_PNG), None
+    at, size = len(PNG), None
     while at + 12 <= len(data):
         (length,), kind = struct.unpack_from(">I", data, at), data[at + 4 : at + 8]
         end = at + 12 + length

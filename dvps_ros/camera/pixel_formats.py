@@ -11,6 +11,9 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+#: The largest value of 16 bits.
+FULL = 65535
+
 
 class ImageMessage(Protocol):
     """The fields of sensor_msgs/Image that say what its pixels are; ``data`` offers its bytes as a buffer."""
@@ -42,32 +45,59 @@ class PixelFormat:
     even_height: bool = False
 
 
-def _bayer(code: int) -> dict[int, PixelFormat]:
-    return {bits: PixelFormat(1, bits // 8, code, even_width=True, even_height=True) for bits in (8, 16)}
+@dataclass(frozen=True)
+class Pixels:
+    """A picture as its camera sent it: not demosaiced, not narrowed to 8 bits.
+
+    Attributes
+    ----------
+    values : (H, W) or (H, W, C) uint8 or uint16, native byte order.
+    encoding : how to read them, a key of ``FORMATS``.
+    narrowed : the camera's values were 16 bits wide, and a JPEG has kept their upper 8.
+    colorless : why the colors of the camera are not in it, empty where they are.
+    """
+
+    values: np.ndarray
+    encoding: str
+    narrowed: bool = False
+    colorless: str = ""
+
+    @property
+    def wide(self) -> bool:
+        """Whether the camera's values were 16 bits wide."""
+        return self.narrowed or FORMATS[self.encoding].bytes == 2
 
 
-# OpenCV names a Bayer pattern after its second row's second and third pixel, ROS after the first two rows' first two.
-_BAYER = {
-    "rggb": _bayer(cv2.COLOR_BayerBG2RGB),
-    "bggr": _bayer(cv2.COLOR_BayerRG2RGB),
-    "gbrg": _bayer(cv2.COLOR_BayerGR2RGB),
-    "grbg": _bayer(cv2.COLOR_BayerGB2RGB),
-}
+def _color(name: str, channels: int, code: int | None) -> dict[str, PixelFormat]:
+    return {f"{name}{bits}": PixelFormat(channels, bits // 8, code) for bits in (8, 16)}
+
+
+def _bayer(name: str, code: int) -> dict[str, PixelFormat]:
+    return {f"bayer_{name}{bits}": PixelFormat(1, bits // 8, code, True, True) for bits in (8, 16)}
+
 
 #: Every encoding that can be read, by its name in sensor_msgs/image_encodings.
 FORMATS: dict[str, PixelFormat] = {
-    "rgb8": PixelFormat(3, 1, None),
-    "bgr8": PixelFormat(3, 1, cv2.COLOR_BGR2RGB),
-    "rgba8": PixelFormat(4, 1, cv2.COLOR_RGBA2RGB),
-    "bgra8": PixelFormat(4, 1, cv2.COLOR_BGRA2RGB),
-    "mono8": PixelFormat(1, 1, cv2.COLOR_GRAY2RGB),
-    "mono16": PixelFormat(1, 2, cv2.COLOR_GRAY2RGB),
-    **{f"bayer_{name}{bits}": layout for name, sizes in _BAYER.items() for bits, layout in sizes.items()},
+    **_color("rgb", 3, None),
+    **_color("bgr", 3, cv2.COLOR_BGR2RGB),
+    **_color("rgba", 4, cv2.COLOR_RGBA2RGB),
+    **_color("bgra", 4, cv2.COLOR_BGRA2RGB),
+    **_color("mono", 1, cv2.COLOR_GRAY2RGB),
+    "8UC1": PixelFormat(1, 1, cv2.COLOR_GRAY2RGB),
+    "16UC1": PixelFormat(1, 2, cv2.COLOR_GRAY2RGB),
+    # OpenCV names a Bayer pattern after its second row's second and third pixel, ROS after the first two rows' first
+    # two.
+    **_bayer("rggb", cv2.COLOR_BayerBG2RGB),
+    **_bayer("bggr", cv2.COLOR_BayerRG2RGB),
+    **_bayer("gbrg", cv2.COLOR_BayerGR2RGB),
+    **_bayer("grbg", cv2.COLOR_BayerGB2RGB),
     "yuv422": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
     "uyvy": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
     "yuv422_yuy2": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_YUYV, even_width=True),
     "yuyv": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_YUYV, even_width=True),
 }
+#: One channel of 16 bits, which holds depth maps more often than pictures: read where asked for, never chosen.
+MAYBE_DEPTH = ("mono16", "16UC1")
 
 
 def check_image(message: ImageMessage, max_pixels: int) -> None:
@@ -84,27 +114,51 @@ def check_image(message: ImageMessage, max_pixels: int) -> None:
         raise ValueError(f"image step {step} is shorter than {width} pixels of {message.encoding}")
     if size != step * height:
         raise ValueError(f"image of {height} rows of {step} bytes has {size} bytes of data, not {step * height}")
+    check_pairs(message.encoding, width, height)
+
+
+def check_pairs(encoding: str, width: int, height: int) -> None:
+    """Raise ``ValueError`` where pixels of ``encoding`` come in pairs and a size cuts one apart."""
+    layout = FORMATS[encoding]
     if (layout.even_width and width % 2) or (layout.even_height and height % 2):
-        raise ValueError(f"{message.encoding} cannot be {width}x{height}: pixels come in pairs")
+        raise ValueError(f"{encoding} cannot be {width}x{height}: pixels come in pairs")
 
 
-def view(message: ImageMessage) -> np.ndarray:
-    """(H, W) or (H, W, C) view of a checked message's values; a native-endian copy where the bytes are swapped."""
+def raw_pixels(message: ImageMessage, max_pixels: int) -> Pixels:
+    """The pixels of a sensor_msgs/Image, a view of its data where the byte order is native.
+
+    Raises ``ValueError`` as ``check_image`` does.
+    """
+    check_image(message, max_pixels)
     layout = FORMATS[message.encoding]
     order = ">" if message.is_bigendian else "<"
     shape = (message.height, message.width, layout.channels)
     strides = (message.step, layout.channels * layout.bytes, layout.bytes)
-    pixels = np.ndarray(shape, f"{order}u{layout.bytes}", buffer=message.data, strides=strides)
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    return pixels[..., 0] if layout.channels == 1 else pixels
+    values = np.ndarray(shape, f"{order}u{layout.bytes}", buffer=message.data, strides=strides)
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return Pixels(values[..., 0] if layout.channels == 1 else values, message.encoding)
 
 
-def to_rgb(pixels: np.ndarray, encoding: str) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, contiguous, of values as ``view`` gives them; 16 bits are scaled to 8, alpha is dropped."""
-    layout = FORMATS[encoding]
-    pixels = np.ascontiguousarray(pixels)
-    if layout.to_rgb is None:
-        return pixels
+def to_rgb(pixels: Pixels, bits: int = 0) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, contiguous, possibly a view of the pixels; alpha is dropped.
+
+    Parameters
+    ----------
+    bits : how many bits of a camera's 16 carry its picture (10, 12, 14): the largest number of so many bits becomes
+        255, and what exceeds it too. 0: all 16. Of no effect where the camera's values are 8 bits wide.
+    """
+    layout = FORMATS[pixels.encoding]
+    values = np.ascontiguousarray(pixels.values)
     # demosaic before narrowing: interpolation then rounds once
-    rgb = cv2.cvtColor(pixels, layout.to_rgb)
-    return cv2.convertScaleAbs(rgb, alpha=255 / 65535) if layout.bytes == 2 else rgb
+    rgb = values if layout.to_rgb is None else cv2.cvtColor(values, layout.to_rgb)
+    white = white_of(bits)
+    if layout.bytes == 2:
+        return cv2.convertScaleAbs(rgb, alpha=255 / white)
+    if pixels.narrowed and white != FULL:
+        return cv2.convertScaleAbs(rgb, alpha=FULL / white)
+    return rgb
+
+
+def white_of(bits: int) -> int:
+    """The value of 16-bit pixels that is white, where ``bits`` of them carry the picture (0: all)."""
+    return (1 << bits) - 1 if bits else FULL

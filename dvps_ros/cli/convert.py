@@ -13,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dvps_ros.files import open_to_others
+
 if TYPE_CHECKING:
+    from dvps_ros.checkpoints.foreign_files import Checkpoint, Fit
     from dvps_ros.config import Config
     from dvps_ros.network import DvpsNet
-    from dvps_ros.network.foreign_files import Checkpoint, Fit
 
 #: The parts of DvpsNet, for the summary.
 SEGMENTATION = ("backbone", "semantic_decoder", "query_decoder", "segment_head")
@@ -56,10 +58,15 @@ def add_parser(subparsers: Any) -> None:
         "processor, takes minutes) and onnx: a program of one image size for robots, checked against the network "
         "(default: dvps)",
     )
-    parser.add_argument(
-        "--height", type=int, metavar="PIXELS", help="input height to write into the model (input.height)"
-    )
-    parser.add_argument("--width", type=int, metavar="PIXELS", help="input width to write into the model (input.width)")
+    parser.add_argument("--pixels", type=int, metavar="N", help="area of the network's input to write (input.pixels)")
+    for side in ("height", "width"):
+        parser.add_argument(
+            f"--{side}",
+            type=int,
+            metavar="PIXELS",
+            help=f"{side} of a program's input; pictures are fitted into it (default: the model's input.pixels in the "
+            "shape of its training crops)",
+        )
     parser.add_argument("--verbose", action="store_true", help="list every weight loaded, missing and left over")
     parser.set_defaults(run=run)
 
@@ -68,10 +75,11 @@ def run(args: argparse.Namespace) -> int:
     """Convert; ``FileNotFoundError`` or ``ValueError`` says what does not fit, and nothing is written then."""
     import torch
 
-    from dvps_ros import resources
+    from dvps_ros import checkpoints, resources
+    from dvps_ros.checkpoints import transformers_folder
+    from dvps_ros.checkpoints.foreign_files import load_into, open_checkpoint
     from dvps_ros.config import Config, load_config
-    from dvps_ros.network import build, checkpoints, transformers_folder
-    from dvps_ros.network.foreign_files import load_into, open_checkpoint
+    from dvps_ros.network import build
     from dvps_ros.runtime import export
 
     _check_out(args.out)
@@ -80,11 +88,14 @@ def run(args: argparse.Namespace) -> int:
     given = load_config(resources.find(args.config)) if args.config else None
     checkpoint = open_checkpoint(args.source, (given or Config()).network)
     config = _sized(_configuration(checkpoint, given, args.config), args)
-    if args.to in PROGRAMS:
-        export.check_possible(args.to, config)
+    size = _program_size(config, args)
+    if size is not None:
+        export.check_possible(args.to)
     torch.manual_seed(config.training.seed)
     net = build(config.network)
     fit = load_into(net, checkpoint)
+    if args.depth_from_semantic and config.network.depth_decoder == "shared":
+        raise ValueError("--depth-from-semantic is for a depth decoder of its own; network.depth_decoder is shared")
     if args.depth_from_semantic:
         net.depth_decoder.load_state_dict(net.semantic_decoder.state_dict())
     parts = SEGMENTATION if args.to == "transformers" else PARTS
@@ -95,8 +106,8 @@ def run(args: argparse.Namespace) -> int:
     with _appearing(args.out) as folder:
         if args.to == "transformers":
             transformers_folder.write(net, folder, config)
-        elif args.to in PROGRAMS:
-            agreement = export.write(net, folder, config, args.to)
+        elif size is not None:
+            agreement = export.write(net, folder, config, args.to, size)
             lines.append(f"checked against the network: {agreement or 'no, onnxruntime is not installed'}")
             print(lines[-1])
         else:
@@ -118,12 +129,9 @@ def _appearing(out: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         yield folder
-        umask = os.umask(0)
-        os.umask(umask)
         # mkdtemp's folder and safetensors' files are closed to others, such as the robot's own user.
-        folder.chmod(0o777 & ~umask)
-        for path in folder.iterdir():
-            path.chmod(0o666 & ~umask)
+        for path in (folder, *folder.iterdir()):
+            open_to_others(path)
         os.replace(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -131,9 +139,9 @@ def _appearing(out: Path) -> Iterator[Path]:
 
 def _configuration(checkpoint: Checkpoint, given: Config | None, file: str | None) -> Config:
     """The configuration to write: ``given``, or the checkpoint's; ``ValueError`` where both do not go together."""
+    from dvps_ros.checkpoints.sizes import difference
     from dvps_ros.config import Config
     from dvps_ros.labels import LABEL_SETS
-    from dvps_ros.network.sizes import difference
 
     if given is None:
         config = replace(checkpoint.config or Config(), network=checkpoint.network)
@@ -151,16 +159,32 @@ def _configuration(checkpoint: Checkpoint, given: Config | None, file: str | Non
         if not theirs.startswith("LABEL_") and _word(theirs) != _word(ours):
             print(f"note: class {index} is {theirs!r} in {checkpoint.source}, {ours!r} here", file=sys.stderr)
     # These weights are the starting point now.
-    backbone = replace(config.network.backbone, pretrained="")
-    return replace(config, network=replace(config.network, backbone=backbone))
+    return replace(config, network=config.network.with_random_weights())
 
 
 def _sized(config: Config, args: argparse.Namespace) -> Config:
-    """``config`` with the input size of the command line; ``ValueError`` where it is none."""
+    """``config`` with the input's pixels of the command line; ``ValueError`` where they are none."""
     from dvps_ros.config import apply_overrides
 
-    sizes = {"height": args.height, "width": args.width}
-    return apply_overrides(config, [f"input.{side}={value}" for side, value in sizes.items() if value is not None])
+    given = {"pixels": args.pixels}
+    if args.to not in PROGRAMS:
+        given |= {"height": args.height, "width": args.width}
+    return apply_overrides(config, [f"input.{key}={value}" for key, value in given.items() if value is not None])
+
+
+def _program_size(config: Config, args: argparse.Namespace) -> tuple[int, int] | None:
+    """(H, W) of the program to write, None where none is; ``ValueError`` where it is not given and nothing says it."""
+    from dvps_ros.config.crops import sides
+
+    if args.to not in PROGRAMS:
+        return None
+    if args.height is None and args.width is None and config.input.pixels:
+        height, width = sides(config.input.pixels, config.data.crop_width / config.data.crop_height)
+        print(f"the program takes pictures of {width}x{height}: --height and --width choose another size")
+        return height, width
+    if args.height is None or args.width is None or min(args.height, args.width) < 1:
+        raise ValueError("an exported program has one fixed size: give it by --height and --width")
+    return args.height, args.width
 
 
 def _plain(value: Any) -> str:

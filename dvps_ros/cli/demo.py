@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import random
 from pathlib import Path
 
 from dvps_ros import resources
-from dvps_ros.cli.processes import Processes
+from dvps_ros.cli.arguments import add_device, positive, require_modules, whole_number
+from dvps_ros.demo.processes import Processes, environment
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -21,17 +21,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "until Ctrl-C, and leaves montage.png (what was seen) and recording.mcap (for Foxglove and ros2 bag).",
     )
     parser.add_argument("--model", default="models/street", help="model folder (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument("--seconds", type=_positive, default=60.0, help="length of the run (default: %(default)g)")
+    add_device(parser)
+    parser.add_argument("--seconds", type=positive, default=60.0, help="length of the run (default: %(default)g)")
     parser.add_argument(
-        "--rate", type=_positive, default=_rate(), help="camera frames per second (default: %(default)g)"
+        "--rate", type=positive, default=_rate(), help="camera frames per second (default: %(default)g)"
     )
     parser.add_argument(
         "--seed", type=int, default=1, help="which street; models/street never saw odd ones (default: %(default)s)"
     )
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where the files go (default: %(default)s)")
     parser.add_argument(
-        "--domain", type=_domain, help="ROS_DOMAIN_ID, for ros2 tools to join (default: one that is likely free)"
+        "--domain",
+        type=whole_number(0, 232),
+        help="ROS_DOMAIN_ID, for ros2 tools to join (default: one that is likely free)",
     )
     parser.set_defaults(run=run)
 
@@ -44,9 +46,7 @@ def run(args: argparse.Namespace) -> int:
     ValueError : where ROS 2 or MuJoCo is missing.
     FileNotFoundError : naming a missing model folder.
     """
-    for module, extra in (("rclpy", "ros"), ("mujoco", "sim")):
-        if importlib.util.find_spec(module) is None:
-            raise ValueError(f"{module} is not installed; pip install 'dvps_ros[{extra}]'")
+    require_modules("rclpy", "mujoco")
     model = resources.find(args.model).resolve()
     args.folder.mkdir(parents=True, exist_ok=True)
     domain = random.SystemRandom().randint(1, 101) if args.domain is None else args.domain
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     with Processes(args.folder, environment(domain, args.folder)) as processes:
         processes.start("dvps_ros.nodes.perception_node", perception, inputs)
         processes.start("dvps_ros.nodes.sim_camera_node", camera, inputs | truth)
-        processes.start("dvps_ros.nodes.observer_node", observer, shown=True)
+        processes.start("dvps_ros.demo.observer_node", observer, shown=True)
         code = processes.wait_for("observer_node")
     if code == 0:
         recording = args.folder / "recording.mcap"
@@ -72,37 +72,6 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def environment(domain: int, folder: Path) -> dict[str, str]:
-    """This process's environment, with what large images over Fast DDS need (explained in config/fastdds.xml)."""
-    return {
-        "MUJOCO_GL": "egl",
-        **os.environ,
-        "ROS_DOMAIN_ID": str(domain),
-        "ROS_LOG_DIR": str(folder.resolve() / "log"),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(resources.find("config/fastdds.xml").resolve()),
-        "RMW_FASTRTPS_PUBLICATION_MODE": "ASYNCHRONOUS",
-        "MALLOC_MMAP_THRESHOLD_": "33554432",
-        "MALLOC_TRIM_THRESHOLD_": "536870912",
-    }
-
-
 def _rate() -> float:
     # rendering in software takes a core for three or four frames per second, and the network wants cores, too
     return 10.0 if len(os.sched_getaffinity(0)) >= 6 else 4.0
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return value
-
-
-def _domain(text: str) -> int:
-    if not text.isdecimal() or not 0 <= int(text) <= 232:
-        raise argparse.ArgumentTypeError(f"{text!r} is no ROS domain id (0 to 232)")
-    return int(text)

@@ -4,71 +4,113 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from dvps_ros.cli.arguments import add_camera_height, add_device, add_precision, count, positive, require_modules
+from dvps_ros.cli.evaluate_report import summarize, table, tracked, without_nan
 
 if TYPE_CHECKING:
     from dvps_ros.cli.torchrun import Process
     from dvps_ros.datasets.frames import FrameReader
     from dvps_ros.datasets.predictions import PredictionWriter
-    from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors
+    from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors, DepthScale, MeanIou, TrackingQuality
     from dvps_ros.runtime import Perceiver
 
 #: Window lengths that the data sets' authors publish (deeper in time where the recordings are dense).
 FRAMES = {"cityscapes": (1, 2, 3, 4), "semkitti": (1, 5, 10, 20)}
-GROUPS = ("all", "thing", "stuff")
 
 
 def add_parser(subparsers: Any) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "evaluate",
-        help="measure PQ, DPQ, DVPQ and depth errors on a data set",
+        help="measure PQ, DPQ, DVPQ, mIoU, STQ and depth errors on a data set",
         description="Runs a model over a split and prints PQ, SQ, RQ, PQ by class, DPQ and DVPQ by depth threshold, "
-        "and the errors of metric depth. Under torchrun (torchrun --nproc_per_node N -m dvps_ros.cli.main evaluate ..) "
+        "mIoU over the classes that the labels tell apart, and the errors of metric depth. Under torchrun "
+        "(torchrun --nproc_per_node N -m dvps_ros.cli.main evaluate ..) "
         "each process measures its share of the sequences, on a GPU of its own where there are several; the figures "
         "are the same.",
     )
     parser.add_argument("--model", required=True, help="model folder, e.g. models/street")
-    parser.add_argument("--data", required=True, help="data set folder, which holds video_sequence/ or train/ and val/")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", help="data set folder, which holds video_sequence/ or train/ and val/")
+    what.add_argument(
+        "--cameras",
+        type=count,
+        nargs="?",
+        const=12,
+        metavar="N",
+        help="instead: N simulated held-out streets (12) through cameras of many shapes, lenses and mountings, without "
+        "and with the anchor to the ground; prints a Markdown table",
+    )
+    what.add_argument(
+        "--drives",
+        type=count,
+        nargs="?",
+        const=8,
+        metavar="N",
+        help="instead: drives through N simulated held-out streets (8), on which things are to keep their numbers: id "
+        "switches with true masks, STQ and DVPQ of the model's output; prints two Markdown tables",
+    )
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the rendered --drives here for the next time")
+    _add_data_options(parser)
+    _add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    """What of a data set is read, and how."""
     parser.add_argument("--split", default="val", help="split to measure on (default: %(default)s)")
     parser.add_argument(
         "--format",
         choices=("cityscapes_dvps", "semkitti_dvps", "folder"),
-        help="folder format of the data set (default: the one the model was trained on)",
+        help="folder format of the data set (default: folder where --data has SPLIT/images, else the one the model was "
+        "trained on)",
     )
-    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N frames")
+    parser.add_argument(
+        "--semantic-table",
+        default="",
+        metavar="FILE",
+        help="format folder: what the values in semantic/ mean, e.g. config/labels/camvid.yaml (default: labels.yaml "
+        "in --data; without it values are train ids)",
+    )
+    for name, what in (("include", "only the sequences of these names"), ("exclude", "all but these sequences")):
+        parser.add_argument(f"--{name}", nargs="+", default=[], metavar="PATTERN", help=f"{what} (* and ? are wild)")
+    focal = parser.add_mutually_exclusive_group()
+    focal.add_argument("--focal", type=positive, default=0.0, help="fx in pixels where the data set tells no camera")
+    focal.add_argument("--focal-widths", type=positive, default=0.0, help="the same in image widths")
+    parser.add_argument("--limit", type=count, metavar="N", help="only the first N frames")
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Where it runs, and what is written."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all measures to this file")
     parser.add_argument(
         "--predictions", type=Path, metavar="FOLDER", help="also write label and depth PNGs in the official layout"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "32", "16", "bf16"),
-        default="auto",
-        help="arithmetic; auto: 16 on CUDA, 32 elsewhere (default: %(default)s)",
-    )
+    add_device(parser)
+    add_precision(parser)
+    add_camera_height(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print in the first process; ``FileNotFoundError`` or ``ValueError`` before anything is written."""
-    from dataclasses import replace
-
     from dvps_ros.cli.torchrun import own_device, this_process, together
-    from dvps_ros.config import Config, DataConfig
-    from dvps_ros.datasets.formats import open_split
     from dvps_ros.datasets.predictions import PredictionWriter
     from dvps_ros.runtime import load_perceiver
 
     if args.json is not None and args.json.is_dir():
         raise ValueError(f"--json {args.json} is a folder, not a file")
     process = this_process()
-    perceiver = load_perceiver(args.model, own_device(args.device, process), args.precision)
-    data = perceiver.config.data if isinstance(perceiver.config, Config) else DataConfig()
-    reader = open_split(replace(data, root=args.data, format=args.format or data.format), args.split)
+    perceiver = load_perceiver(args.model, own_device(args.device, process), args.precision, runtime="torch")
+    if args.cameras:
+        return _cameras(perceiver, args)
+    if args.drives:
+        return _drives(perceiver, args)
+    perceiver.camera_height = args.camera_height
+    reader = _open(args, perceiver)
     if reader.labels.name != perceiver.labels.name:
         known = perceiver.labels.name
         raise ValueError(f"{args.model} knows the classes of {known}, {args.data} has {reader.labels.name}'s")
@@ -83,11 +125,64 @@ def run(args: argparse.Namespace) -> int:
     named = {"model": str(args.model), "data": str(args.data), "split": args.split, "device": str(perceiver.device)}
     report = named | measures
     print(table(report))
-    if args.json is not None:
-        from dvps_ros.datasets import png
-
-        png.write_bytes(args.json, (json.dumps(_without_nan(report), indent=2) + "\n").encode())
+    _write(report, args.json)
     return 0
+
+
+def _write(report: dict[str, Any], path: Path | None) -> None:
+    if path is not None:
+        from dvps_ros.files import write_bytes
+
+        write_bytes(path, (json.dumps(without_nan(report), indent=2) + "\n").encode())
+
+
+def _cameras(perceiver: Perceiver, args: argparse.Namespace) -> int:
+    require_modules("mujoco")
+    from dvps_ros.benchmarks.cameras import HEAD, camera_table, row
+
+    print(HEAD, flush=True)
+    report = {}
+    for name, figures in camera_table(perceiver, args.cameras):
+        report[name] = figures
+        print(row(name, figures), flush=True)
+    _write({"model": str(args.model), "streets": args.cameras, "cameras": report}, args.json)
+    return 0
+
+
+def _drives(perceiver: Perceiver, args: argparse.Namespace) -> int:
+    require_modules("mujoco")
+    from tqdm import tqdm
+
+    from dvps_ros.benchmarks.tracking import tracking_figures, tracking_table
+
+    with tqdm(total=args.drives, desc="drives", unit="street") as bar:
+        figures = tracking_figures(perceiver, args.drives, args.keep, on_street=lambda number: bar.update())
+    print(tracking_table(figures))
+    _write({"model": str(args.model), "streets": args.drives, **figures}, args.json)
+    return 0
+
+
+def _open(args: argparse.Namespace, perceiver: Perceiver) -> FrameReader:
+    """The frames to measure on; ``FileNotFoundError`` or ``ValueError`` naming what is wrong with them."""
+    from dvps_ros.config import Config, DataConfig, SourceConfig
+    from dvps_ros.datasets.formats import open_source
+
+    data = perceiver.config.data if isinstance(perceiver.config, Config) else DataConfig()
+    in_folders = (Path(args.data) / args.split / "images").is_dir()
+    form = args.format or ("folder" if in_folders else data.format)
+    focal = args.focal
+    if not (focal or args.focal_widths) and form != "folder":
+        focal = data.focal  # such data sets are of one camera
+    source = SourceConfig(
+        root=args.data,
+        format=form,
+        semantic_table=args.semantic_table,
+        include=tuple(args.include),
+        exclude=tuple(args.exclude),
+        focal=focal,
+        focal_widths=args.focal_widths,
+    )
+    return open_source(source, args.split)
 
 
 def measure(
@@ -96,17 +191,30 @@ def measure(
     """All measures of ``perceiver`` on the labelled frames of ``reader``, with a progress bar on a terminal.
 
     Tracks start anew with each sequence. Frames without a panoptic label count for depth alone, and end a window of
-    frames. One of several processes (``process``) runs over its share of the sequences, and waits for the others.
-    Returns what ``--json`` writes, of the whole split, in every process.
+    frames. Where labels do not tell segments apart (things without instances), their classes count for mIoU alone. One
+    of several processes (``process``) runs over its share of the sequences, and waits for the others. Returns what
+    ``--json`` writes, of the whole split, in every process.
     """
     from tqdm import tqdm
 
     from dvps_ros.cli.torchrun import Process, share
-    from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors, over_all_processes
+    from dvps_ros.metrics import (
+        DepthAwareVideoPanopticQuality,
+        DepthErrors,
+        DepthScale,
+        MeanIou,
+        TrackingQuality,
+        over_all_processes,
+    )
 
     process = process or Process()
     quality = DepthAwareVideoPanopticQuality(reader.labels, frames=FRAMES[reader.labels.name])
-    errors = DepthErrors()
+    errors, scale, classes, tracking = (
+        DepthErrors(),
+        DepthScale(),
+        MeanIou(reader.table),
+        TrackingQuality(reader.labels),
+    )
     sequences = reader.sequences()
     own = share(sequences, process)
     frames = sum(map(len, own.values()))
@@ -115,8 +223,9 @@ def measure(
         for positions in own.values():
             perceiver.reset_tracks()
             quality.begin_sequence()
+            tracking.begin_sequence()
             for position in positions:
-                _measure_frame(perceiver, reader, position, quality, errors, writer)
+                _measure_frame(perceiver, reader, position, quality, errors, scale, classes, tracking, writer)
                 bar.update()
     seconds = (time.perf_counter() - start) / max(frames, 1)
     return {
@@ -124,8 +233,9 @@ def measure(
         "sequences": len(sequences),
         "processes": process.count,
         "seconds_per_frame": seconds,  # of the first process
-        **summarize(over_all_processes(quality)),
-        "depth": over_all_processes(errors).compute(),
+        **summarize(over_all_processes(quality), over_all_processes(classes)),
+        **tracked(over_all_processes(tracking), longest=max(map(len, sequences.values()), default=0)),
+        "depth": {**over_all_processes(errors).compute(), **over_all_processes(scale).compute()},
     }
 
 
@@ -135,10 +245,15 @@ def _measure_frame(
     position: int,
     quality: DepthAwareVideoPanopticQuality,
     errors: DepthErrors,
+    scale: DepthScale,
+    classes: MeanIou,
+    tracking: TrackingQuality,
     writer: PredictionWriter | None,
 ) -> None:
     import numpy as np
 
+    from dvps_ros.datasets.class_labels import all_rows
+    from dvps_ros.metrics import only_classes
     from dvps_ros.runtime import NonFiniteOutputError
 
     frame = reader[position]
@@ -149,86 +264,15 @@ def _measure_frame(
     panoptic, depth = scene.panoptic.numpy(), scene.depth.numpy()
     if frame.panoptic is None:
         quality.begin_sequence()
+        tracking.begin_sequence()
     else:
         true_depth = np.zeros_like(depth) if frame.depth is None else frame.depth
-        quality.update_frame(panoptic, frame.panoptic, depth, true_depth)
+        segmented = only_classes(panoptic, frame.segmented)
+        quality.update_frame(segmented, frame.panoptic, depth, true_depth)
+        tracking.update_frame(segmented, frame.panoptic)
+        classes.update(panoptic, all_rows(frame.panoptic, frame.semantic, reader.table))
     if frame.depth is not None:
-        errors.update(depth, frame.depth)
+        scale.update(depth, frame.depth)
+        errors.update(depth, frame.depth, None if scene.depth_std is None else scene.depth_std.numpy())
     if writer is not None:
         writer.write(reader.files[position], panoptic, depth)
-
-
-def summarize(quality: DepthAwareVideoPanopticQuality) -> dict[str, Any]:
-    """PQ, SQ and RQ, PQ by class, and each DPQ and DVPQ there is, from the counts."""
-    plain = quality.quality(1, None).compute()
-    values, means = quality.compute(), quality.means()
-    limits = [limit for limit in quality.thresholds if limit is not None]
-    tubes = [k for k in quality.frames if k > 1 and quality.windows[k]]
-
-    def row(k: int, limit: float | None) -> dict[str, float]:
-        name = f"k{k}/{'none' if limit is None else f'{limit:g}'}"
-        return {group: values[name][group] for group in GROUPS}
-
-    summary: dict[str, Any] = {
-        "PQ": {group: plain[group] for group in GROUPS},
-        "per_class": plain["per_class"],
-        "absent": plain["absent"],
-        "DPQ": {**{f"{limit:g}": row(1, limit) for limit in limits}, "mean": means.get("DPQ")},
-    }
-    if tubes:
-        summary["DVPQ"] = {
-            **{f"k{k}/{limit:g}": row(k, limit) for k in tubes for limit in limits},
-            "mean": means["DVPQ"],
-        }
-        summary["VPQ"] = {f"k{k}": row(k, None) for k in tubes}
-    return summary
-
-
-def table(report: dict[str, Any]) -> str:
-    """The measures as text for a terminal."""
-    lines = [
-        f"{report['model']} on {report['data']} ({report['split']}): {report['frames']} frames, "
-        f"{report['sequences']} sequences, {report['seconds_per_frame']:.2f} s per frame on {report['device']}"
-        + (f", {report['processes']} processes" if report["processes"] > 1 else ""),
-        "",
-        f"{'':12}{'all':>8}{'thing':>8}{'stuff':>8}",
-    ]
-    for measure_name in ("PQ", "SQ", "RQ"):
-        lines.append(_row(measure_name, [report["PQ"][group][measure_name] for group in GROUPS]))
-    named = [(f"DPQ {key}", row) for key, row in report["DPQ"].items()]
-    named += [(f"VPQ {key}", row) for key, row in report.get("VPQ", {}).items()]
-    named += [(f"DVPQ {key}", row) for key, row in report.get("DVPQ", {}).items()]
-    lines += [_row(name, [row[group] for group in GROUPS]) for name, row in named if row]
-    lines += ["", f"{'class':16}{'PQ':>8}{'SQ':>8}{'RQ':>8}{'TP':>8}{'FP':>8}{'FN':>8}"]
-    for name, row in report["per_class"].items():
-        cells = "".join(f"{_number(row[key])}" for key in ("PQ", "SQ", "RQ"))
-        lines.append(f"{name:16}{cells}" + "".join(f"{row[key]:8d}" for key in ("TP", "FP", "FN")))
-    if report["absent"]:
-        lines.append(f"left out of the means, neither in the truth nor predicted: {', '.join(report['absent'])}")
-    depth = report["depth"]
-    lines += ["", f"depth over {depth['pixels']} labelled pixels"]
-    lines += ["  ".join(f"{name} {depth[name]:.3f}" for name in depth if name not in ("pixels", "invalid"))]
-    if depth["invalid"]:
-        lines.append(f"not finite, and so not in these errors: {depth['invalid']} pixels")
-    return "\n".join(lines)
-
-
-def _row(name: str, values: list[float]) -> str:
-    return f"{name:12}" + "".join(_number(value) for value in values)
-
-
-def _number(value: float) -> str:
-    return f"{'-':>8}" if math.isnan(value) else f"{value:8.1f}"
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON knows no NaN: what could not be measured becomes null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dvps_ros.cli.arguments import add_camera_height, add_config, add_device, add_precision, given_config
+from dvps_ros.cli.source_options import add_sources, given_for_sources
 from dvps_ros.config import LabelConfig
 
 if TYPE_CHECKING:
     from dvps_ros.datasets.pseudo_labels import Chunk, LabelledFolder
-    from dvps_ros.datasets.sources import Given, Source, SourceFrame
+    from dvps_ros.datasets.streams import Given, Source, SourceFrame
     from dvps_ros.runtime import Perceiver
+    from dvps_ros.structures import Scene
 
 PANOPTIC, DEPTH = "panoptic", "depth"
 SHEET = "contact_sheet.png"
-CAMERA = ("fx", "fy", "cx", "cy")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -30,13 +31,7 @@ def add_parser(subparsers: Any) -> None:
         "labelled, so that a broken one is found before hours are spent. Started again, it goes on where it was. "
         f"OUT/{SHEET} shows a selection.",
     )
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        type=Path,
-        metavar="SOURCE",
-        help="ROS 2 recording (.mcap, .db3 or their folder), video, picture, or folder of pictures",
-    )
+    add_sources(parser)
     parser.add_argument("--model", default="models/street", help="model folder (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set, e.g. data/mine")
     parser.add_argument(
@@ -46,41 +41,18 @@ def add_parser(subparsers: Any) -> None:
         default=[PANOPTIC, DEPTH],
         help="which labels to write (default: both)",
     )
-    parser.add_argument(
-        "--topic", nargs="+", action="extend", default=[], help="image topics (default: the only one in the recording)"
-    )
-    parser.add_argument("--camera-info", default="", metavar="TOPIC", help="(default: camera_info beside the images)")
-    parser.add_argument("--fx", type=_positive, help="focal length in pixels, for what has no camera_info")
-    parser.add_argument("--fy", type=_positive, help="vertical focal length in pixels (default: fx)")
-    parser.add_argument("--cx", type=float, help="principal point, column in pixels (default: the centre)")
-    parser.add_argument("--cy", type=float, help="principal point, row in pixels (default: the centre)")
-    for option in fields(LabelConfig):
-        assert option.default is not MISSING
-        parser.add_argument(
-            f"--{option.name.replace('_', '-')}",
-            type=type(option.default),
-            default=option.default,
-            metavar="N" if isinstance(option.default, int) else "X",
-            help=f"{option.metadata['description']} (default: %(default)s)",
-        )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument(
-        "--precision", choices=("auto", "32", "16", "bf16"), default="auto", help="arithmetic (default: %(default)s)"
-    )
+    add_config(parser, LabelConfig)
+    add_device(parser)
+    add_precision(parser)
+    add_camera_height(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Label what is not labelled yet; ``ValueError`` or ``FileNotFoundError`` names what is wrong with a source."""
-    from dvps_ros.config import from_dict
-    from dvps_ros.datasets.sources import Given, open_sources
+    from dvps_ros.datasets.sources import open_sources
 
-    config = from_dict(
-        LabelConfig, {option.name: getattr(args, option.name) for option in fields(LabelConfig)}, "options"
-    )
-    if args.fx is None and any(getattr(args, name) is not None for name in CAMERA):
-        raise ValueError("--fy, --cx and --cy need --fx")
-    camera = None if args.fx is None else tuple(getattr(args, name) for name in CAMERA)
-    given = Given(camera, tuple(dict.fromkeys(args.topic)), args.camera_info, DEPTH in args.labels)
+    config = given_config(args, LabelConfig)
+    given = given_for_sources(args, need_camera=DEPTH in args.labels)
     kinds = tuple(sorted(set(args.labels)))
     sources = open_sources(args.sources, given)
     runs = [survey(source, config) for source in sources]
@@ -97,26 +69,30 @@ def load_teacher(args: argparse.Namespace) -> tuple[Perceiver, str]:
     """The model that labels, and what tells it apart from others."""
     from dvps_ros.runtime import load_perceiver
 
-    teacher = load_perceiver(args.model, args.device, args.precision)
+    teacher = load_perceiver(args.model, args.device, args.precision, runtime="torch")
+    teacher.camera_height = args.camera_height
     return teacher, teacher.digest
 
 
 def survey(source: Source, config: LabelConfig) -> list[int]:
     """Read a source once, as labelling will; the run of each frame that will be kept.
 
-    Prints a line for each interruption. Raises ``ValueError`` naming what is broken.
+    Prints a line for each interruption, and for whatever is odd or left out. Raises ``ValueError`` naming what is
+    broken.
     """
     from tqdm import tqdm
 
     found: list[int] = []
     with tqdm(desc=f"read {source.path.name}", unit="frame", disable=None) as bar:
         for item in source.frames(config.every, config.max_gap):
-            if item.news:
-                bar.write(f"{source.path}: {item.news}; a new sequence begins")
+            if item.break_reason:
+                bar.write(f"{source.path}: {item.break_reason}; a new sequence begins")
             found.append(item.run)
             bar.update()
     if not found:
         raise ValueError(f"{source.path} has no pictures")
+    for remark in source.remarks:
+        print(f"{source.path}: {remark}")
     return found
 
 
@@ -182,7 +158,8 @@ def _label_source(
             writer = data.begin(chunk)
             teacher.reset_tracks()
         try:
-            frame = _labelled(teacher, item, f"{number:06d}", data, kinds, config)
+            scene = teacher.step(item.frame.image, item.frame.intrinsics, source.seconds(item))
+            frame = _labelled(scene, item, f"{number:06d}", data, kinds, config)
         except (NonFiniteOutputError, DeviceMemoryError) as error:
             raise ValueError(f"{source.path}, frame {number}: {error}") from error
         writer.add(frame, item.frame.intrinsics)
@@ -196,7 +173,7 @@ def _label_source(
 
 
 def _labelled(
-    teacher: Perceiver,
+    scene: Scene,
     item: SourceFrame,
     name: str,
     data: LabelledFolder,
@@ -207,7 +184,6 @@ def _labelled(
     from dvps_ros.datasets.pseudo_labels import sure_labels
 
     frame = item.frame
-    scene = teacher.step(frame.image, frame.intrinsics)
     panoptic, depth = sure_labels(scene, data.labels, config)
     return LabelledFrame(
         frame.image,
@@ -223,7 +199,7 @@ def contact_sheet(root: Path, count: int) -> None:
     import numpy as np
 
     from dvps_ros.datasets import folder, png
-    from dvps_ros.scene.montage import compose
+    from dvps_ros.drawing.montage import compose
 
     frames = [
         (split, reader, k) for split in ("train", "val") for reader in _readers(root, split) for k in range(len(reader))
@@ -253,8 +229,8 @@ def _row(split: str, reader: Any, position: int) -> tuple[str, Any, dict[str, An
     import numpy as np
     import torch
 
+    from dvps_ros.drawing.overlay import colorize_depth, overlay
     from dvps_ros.labels import VOID
-    from dvps_ros.scene.render import colorize_depth, overlay
     from dvps_ros.structures import Scene
 
     frame = reader[position]
@@ -283,6 +259,7 @@ def _open(
         raise ValueError(f"the class table {teacher.labels.name} of the model is none that can be trained on")
     settings = {"model": identity, "labels": list(kinds), **asdict(config)}
     settings["camera"] = None if given.camera is None else list(given.camera)
+    settings |= {name: value for name in ("rectified", "bits") if (value := getattr(given, name))}
     del settings["sheet"]
     return LabelledFolder(out, teacher.labels, settings)
 
@@ -302,10 +279,3 @@ def _summary(out: Path, data: LabelledFolder) -> str:
         lines.append("nothing is held out for validation, which dvps train needs: see --val")
     lines.append(f"look through {out / SHEET}, then: dvps train --set data.format=folder data.root={out} --config ...")
     return "\n".join(lines)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} must be a number above 0")
-    return value

@@ -10,8 +10,19 @@ from typing import NoReturn
 
 from dvps_ros import __version__
 
-SUBCOMMANDS = ("train", "evaluate", "predict", "bench", "convert", "render", "label", "ablate", "demo")
-SUBCOMMANDS += ("soak", "topics")
+SUBCOMMANDS = (
+    "train",
+    "evaluate",
+    "predict",
+    "bench",
+    "convert",
+    "render",
+    "label",
+    "ablate",
+    "demo",
+    "soak",
+    "topics",
+)
 
 
 class OneLineParser(argparse.ArgumentParser):

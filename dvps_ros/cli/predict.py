@@ -1,169 +1,146 @@
-"""``dvps predict``: pictures in; overlays, labels, depth and point clouds out."""
+"""``dvps predict``: pictures, videos and recordings in; overlays, labels, depth, point clouds and videos out."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from dvps_ros.cli.arguments import add_camera_height, add_config, add_device, add_precision, given_config, real_number
+from dvps_ros.cli.prediction_files import OUTPUTS, VIDEO
+from dvps_ros.cli.source_options import add_sources, given_for_sources
+from dvps_ros.config import PredictConfig
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from dvps_ros.datasets.streams import Source, SourceFrame
+    from dvps_ros.drawing.video import VideoFiles
     from dvps_ros.runtime import Perceiver
-    from dvps_ros.structures import Intrinsics, SegmentCloud
-
-CAMERA = ("fx", "fy", "cx", "cy")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
 def add_parser(subparsers: Any) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "predict",
-        help="label pictures, estimate their depth and write point clouds",
+        help="label pictures, videos or recordings, estimate their depth and write point clouds",
         description="Writes for each picture NAME: NAME_overlay.png (for people), NAME_panoptic.png (16 bit, "
-        "class * 1000 + instance, 32000 unlabelled), NAME_depth.png (16 bit, metres * 256, 0 none) and, when the "
-        "camera is given, NAME_cloud.ply (x right, y down, z forward in metres; colour, class, instance, score). "
-        "Without the camera, depth is relative and there is no cloud.",
+        "class * 1000 + instance, 32000 unlabelled; of more than 32 classes 8 bit RGB, R + 256 G + 65536 B as in COCO, "
+        "255000 unlabelled), NAME_depth.png (16 bit, metres * 256, 0 none) and, when the "
+        "camera is known, NAME_cloud.ply (x right, y down, z forward in metres; colour, class, instance, score). "
+        "Without the camera, depth is relative and there is no cloud. The frames of a video or recording are called "
+        "SOURCE_000000 and so on. They become one video, too, in which an object keeps its colour: SOURCE_overlay.mp4 "
+        "(MPEG-4 Part 2, mp4v: VLC, mpv and ffmpeg play it, browsers do not).",
     )
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture, or folder of pictures")
+    add_sources(parser)
     parser.add_argument("--model", required=True, help="model folder, e.g. models/street")
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the results go")
-    parser.add_argument("--fx", type=_positive, help="horizontal focal length in pixels of the pictures")
-    parser.add_argument("--fy", type=_positive, help="vertical focal length in pixels (default: fx)")
-    parser.add_argument("--cx", type=float, help="principal point, column in pixels (default: the centre)")
-    parser.add_argument("--cy", type=float, help="principal point, row in pixels (default: the centre)")
-    parser.add_argument("--video", action="store_true", help="the pictures are one video, in this order: keep numbers")
-    parser.add_argument("--score", type=_share, help="keep queries scoring more than this (default: the model's own)")
-    parser.add_argument("--max-depth", type=_positive, default=80.0, help="clouds end here, in metres (default: 80)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
-        "--precision", choices=("auto", "32", "16", "bf16"), default="auto", help="arithmetic (default: auto)"
+        "--outputs", nargs="+", choices=OUTPUTS, default=list(OUTPUTS), help="what to write (default: all)"
     )
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--video", action="store_true", help="the pictures are frames of one video, in this order: objects keep numbers"
+    )
+    parser.add_argument(
+        "--score",
+        type=real_number(0.0, 1.0),
+        help="keep queries that score more than this (default: the model's own)",
+    )
+    add_config(parser, PredictConfig)
+    add_device(parser)
+    add_precision(parser)
+    add_camera_height(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict and write; ``FileNotFoundError`` or ``ValueError`` names a missing or broken picture or model."""
+    """Predict and write; ``FileNotFoundError`` or ``ValueError`` names a missing or broken source or model."""
     from dataclasses import replace
 
+    from dvps_ros.datasets.sources import open_sources
     from dvps_ros.runtime import load_perceiver
 
-    pictures = _pictures(args.images)
-    if args.fx is None and any(getattr(args, name) is not None for name in CAMERA):
-        raise ValueError("--fy, --cx and --cy need --fx")
+    config = given_config(args, PredictConfig)
+    sources = open_sources(args.sources, given_for_sources(args, need_camera=False), together=args.video)
+    _check_names(sources)
     if args.out.exists() and not args.out.is_dir():
         raise ValueError(f"--out {args.out} is not a folder")
-    perceiver = load_perceiver(args.model, args.device, args.precision)
+    perceiver = load_perceiver(args.model, args.device, args.precision, runtime="torch")
+    perceiver.camera_height = args.camera_height
     if args.score is not None:
         perceiver.merge_config = replace(perceiver.merge_config, score_threshold=args.score)
     args.out.mkdir(parents=True, exist_ok=True)
-    for number, path in enumerate(pictures, 1):
-        if not args.video:
-            perceiver.reset_tracks()
-        print(f"[{number}/{len(pictures)}] {path.name}: {_predict(perceiver, path, args)}", flush=True)
-    if args.fx is None:
-        print("no --fx: depth is relative and no clouds were written")
+    relative = sum(_predict_source(source, perceiver, args, config) for source in sources)
+    if relative:
+        print(f"{relative} pictures have no camera (--fx): their depth is relative, and they have no cloud")
     return 0
 
 
-def _predict(perceiver: Perceiver, path: Path, args: argparse.Namespace) -> str:
-    """Write one picture's results and tell what is in it."""
-    from dvps_ros.datasets import png
-    from dvps_ros.datasets.cityscapes_dvps import encode_panoptic
-    from dvps_ros.scene.render import overlay
-    from dvps_ros.scene.unproject import scene_cloud
+def _check_names(sources: Sequence[Source]) -> None:
+    """Raise ``ValueError`` where the results of two pictures or sources would overwrite each other."""
+    seen: dict[str, Path] = {}
+    for source in sources:
+        for name, path in source.result_names():
+            if name in seen:
+                raise ValueError(f"{seen[name]} and {path} would be written under one name")
+            seen[name] = path
 
-    image = _read(path)
-    camera = _camera(args, image)
-    scene = perceiver.step(image, camera).cpu()
-    png.write(args.out / f"{path.stem}_overlay.png", overlay(image, scene, perceiver.labels))
-    png.write(args.out / f"{path.stem}_panoptic.png", encode_panoptic(scene.panoptic.numpy()))
-    png.write(args.out / f"{path.stem}_depth.png", png.encode_depth(scene.depth.numpy()))
-    if camera is not None:
-        cloud = scene_cloud(scene, image, camera, perceiver.labels, max_depth=args.max_depth, edge_threshold=0.1)
-        write_ply(args.out / f"{path.stem}_cloud.ply", cloud)
+
+def _predict_source(source: Source, perceiver: Perceiver, args: argparse.Namespace, config: PredictConfig) -> int:
+    """Write the results of a source, and tell what was odd about it; how many of its pictures had no camera."""
+    from tqdm import tqdm
+
+    from dvps_ros.drawing.video import VideoFiles
+
+    in_motion = source.in_motion or args.video
+    total = None if source.in_motion else len(source.result_names())
+    count = relative = 0
+    perceiver.reset_tracks()
+    videos = VideoFiles(args.out / f"{source.name}_overlay.mp4", config.video_rate)
+    with _completed(videos), tqdm(desc=source.path.name, total=total, unit="frame", disable=None) as bar:
+        for item in source.frames(config.every, config.max_gap):
+            if item.break_reason or not in_motion:
+                perceiver.reset_tracks()
+            if item.break_reason and in_motion:
+                bar.write(f"{source.path}: {item.break_reason}; objects get new numbers")
+            count += 1
+            relative += item.frame.intrinsics is None
+            told, picture = _predict(perceiver, item, source.seconds(item) if in_motion else None, args, config)
+            if in_motion and VIDEO in args.outputs:
+                videos.add(picture, item.frame.stamp if source.timed else None)
+            bar.update()
+            if not source.in_motion:
+                bar.write(f"[{count}/{total}] {item.name}: {told}")
+    if not count:
+        raise ValueError(f"{source.path} has no pictures")
+    for remark in source.remarks:
+        print(f"{source.path}: {remark}")
+    if in_motion:
+        print(f"{source.path}: {count} pictures; {', '.join(map(str, videos.paths)) or 'no video'}", flush=True)
+    return relative
+
+
+@contextmanager
+def _completed(videos: VideoFiles) -> Iterator[None]:
+    """What there is of the videos can be played, whatever happens."""
+    try:
+        yield
+    finally:
+        videos.close()
+
+
+def _predict(
+    perceiver: Perceiver, item: SourceFrame, seconds: float | None, args: argparse.Namespace, config: PredictConfig
+) -> tuple[str, np.ndarray]:
+    """Write one picture's results; what is in it, in words and as an overlay, (H, W, 3) uint8 RGB."""
+    from dvps_ros.cli.prediction_files import write_prediction
+    from dvps_ros.drawing.overlay import overlay
+
+    frame = item.frame
+    scene = perceiver.step(frame.image, frame.intrinsics, seconds).cpu()
+    picture = overlay(frame.image, scene, perceiver.labels)
+    write_prediction(args.out / item.name, frame, picture, scene, perceiver.labels, args.outputs, config)
     things = sum(perceiver.labels.is_thing[s.class_id] for s in scene.segments)
     milliseconds = 1000 * sum(perceiver.timings.values())
-    return f"{things} things, {len(scene.segments) - things} kinds of stuff, {milliseconds:.0f} ms"
-
-
-def write_ply(path: Path, cloud: SegmentCloud) -> None:
-    """Write a cloud as binary little-endian PLY (Stanford's format, version 1.0).
-
-    Vertices have x y z (float, metres, optical frame), red green blue (uchar), label and instance (ushort), score
-    (float).
-    """
-    import numpy as np
-
-    from dvps_ros.datasets import png
-
-    fields = [
-        *((axis, "<f4", cloud.xyz[:, i]) for i, axis in enumerate("xyz")),
-        *((name, "u1", cloud.rgb[:, i]) for i, name in enumerate(("red", "green", "blue"))),
-        ("label", "<u2", cloud.label),
-        ("instance", "<u2", cloud.instance),
-        ("score", "<f4", cloud.score),
-    ]
-    names = {"<f4": "float", "u1": "uchar", "<u2": "ushort"}
-    vertices = np.empty(len(cloud), np.dtype([(name, kind) for name, kind, _ in fields]))
-    for name, _, values in fields:
-        vertices[name] = values.cpu().numpy()
-    properties = [f"property {names[kind]} {name}" for name, kind, _ in fields]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(cloud)}", *properties, "end_header", ""]
-    png.write_bytes(path, "\n".join(header).encode("ascii") + vertices.tobytes())
-
-
-def _camera(args: argparse.Namespace, image: np.ndarray) -> Intrinsics | None:
-    from dvps_ros.structures import Intrinsics
-
-    if args.fx is None:
-        return None
-    height, width = image.shape[:2]
-    cx = (width - 1) / 2 if args.cx is None else args.cx
-    cy = (height - 1) / 2 if args.cy is None else args.cy
-    return Intrinsics(args.fx, args.fy or args.fx, cx, cy, width, height)
-
-
-def _pictures(given: list[Path]) -> list[Path]:
-    """The given files and the pictures in given folders; two of one name would overwrite each other's results."""
-    pictures: list[Path] = []
-    for path in given:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise FileNotFoundError(f"no pictures in folder {path}")
-            pictures += inside
-        elif path.is_file():
-            pictures.append(path)
-        else:
-            raise FileNotFoundError(f"no such picture: {path}")
-    seen: dict[str, Path] = {}
-    for path in pictures:
-        if path.stem in seen:
-            raise ValueError(f"{seen[path.stem]} and {path} would be written under one name")
-        seen[path.stem] = path
-    return pictures
-
-
-def _read(path: Path) -> np.ndarray:
-    from dvps_ros.datasets.pictures import decode
-
-    try:
-        return decode(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not a picture that can be used: {error}") from error
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} must be a number above 0")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} must be between 0 and 1")
-    return value
+    return f"{things} things, {len(scene.segments) - things} kinds of stuff, {milliseconds:.0f} ms", picture

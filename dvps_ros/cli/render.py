@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dvps_ros.config import Config, StreetConfig, load_config, save_config
+from dvps_ros.cli.arguments import configured, count, whole_number
+from dvps_ros.config import Config, StreetConfig, check_rig, load_config, save_config
 
 #: Splits and what tells their streets' seeds apart: seed = 2 * (base * 10^6 + sequence) + parity.
 PARITY = {"train": 0, "val": 1}
@@ -40,21 +41,30 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set; video_sequence/ is made in it")
     parser.add_argument("--split", choices=sorted(PARITY), default="train", help="which split (default: train)")
-    parser.add_argument("--sequences", type=_positive, default=400, help="how many streets (default: 400)")
-    parser.add_argument("--frames", type=_positive, help="frames per street (default: the configuration's)")
-    parser.add_argument("--seed", type=_natural, default=0, help="another seed gives other streets (default: 0)")
-    parser.add_argument("--config", type=Path, help="configuration file whose section street is used")
-    parser.add_argument("--workers", type=_positive, default=2, help="processes (default: 2)")
+    parser.add_argument("--sequences", type=whole_number(1, 10**6), default=400, help="how many streets (default: 400)")
+    parser.add_argument("--frames", type=count, help="frames per street (default: the configuration's)")
+    parser.add_argument(
+        "--seed", type=whole_number(0, 999999), default=0, help="another seed gives other streets (default: 0)"
+    )
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        metavar="FILE",
+        help="configuration whose section street is used; of several files a later one wins",
+    )
+    parser.add_argument("--workers", type=count, default=2, help="processes (default: 2)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Render what is missing; returns 0. Raises ``ValueError`` where ``--out`` holds streets of other settings."""
-    config = load_config(args.config).street if args.config else StreetConfig()
+    """Render what is missing; returns 0.
+
+    Raises ``ValueError`` where ``--out`` holds streets of other settings, or options of the rig contradict each other.
+    """
+    config = configured(args.config).street if args.config else StreetConfig()
     if args.frames:
         config = replace(config, frames=args.frames)
-    if args.sequences > 10**6:
-        raise ValueError("--sequences must be at most 1000000: file names hold six digits")
+    check_rig(config)
     _require_graphics()
     from dvps_ros.datasets.frames import split_folder
 
@@ -69,20 +79,6 @@ def run(args: argparse.Namespace) -> int:
         for _ in _render_all(missing, args.workers):
             bar.update()
     return 0
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
-    return number
-
-
-def _natural(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 10**6:
-        raise argparse.ArgumentTypeError(f"{number} is not between 0 and 999999")
-    return number
 
 
 def _require_graphics() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import subprocess
 import sys
+
+from dvps_ros.cli.arguments import count, positive, require_modules
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -21,9 +22,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--sizes", nargs="+", default=["1024x512", "2048x1024"], metavar="WxH", help="picture sizes (default: both)"
     )
-    parser.add_argument("--rate", type=_positive, default=10.0, metavar="HZ", help="frames per second (default: 10)")
-    parser.add_argument("--frames", type=_count, default=3, metavar="N", help="pictures of each size (default: 3)")
-    parser.add_argument("--repeats", type=_count, default=5, metavar="N", help="times each is packed (default: 5)")
+    parser.add_argument("--rate", type=positive, default=10.0, metavar="HZ", help="frames per second (default: 10)")
+    parser.add_argument("--frames", type=count, default=3, metavar="N", help="pictures of each size (default: 3)")
+    parser.add_argument("--repeats", type=count, default=5, metavar="N", help="times each is packed (default: 5)")
     parser.set_defaults(run=run)
 
 
@@ -32,25 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises ``ValueError`` where ROS 2 or MuJoCo is missing.
     """
-    for module, extra in (("rclpy", "ros"), ("mujoco", "sim")):
-        if importlib.util.find_spec(module) is None:
-            raise ValueError(f"{module} is not installed; pip install 'dvps_ros[{extra}]'")
+    require_modules("rclpy", "mujoco")
     options = ["--model", args.model, "--rate", str(args.rate), "--frames", str(args.frames)]
-    command = [sys.executable, "-m", "dvps_ros.nodes.topic_costs", *options, "--repeats", str(args.repeats)]
+    command = [sys.executable, "-m", "dvps_ros.benchmarks.topic_costs", *options, "--repeats", str(args.repeats)]
     return subprocess.run([*command, "--sizes", *args.sizes], check=False).returncode
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
-    return int(text)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from dvps_ros.cli.arguments import add_settings, composed_name, configured
+from dvps_ros.cli.trainer import CHECKPOINT, MODEL, data_of, hardware_of, trainer_of
 
 if TYPE_CHECKING:
     import lightning.pytorch as lightning
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from dvps_ros.datasets.module import DvpsData
     from dvps_ros.training.callbacks import StopOnSignal
     from dvps_ros.training.module import DvpsModule
-
-CHECKPOINT = "last.ckpt"
-MODEL, BEST = "model", "best"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -33,18 +31,22 @@ def add_parser(subparsers: Any) -> None:
         "missing for that), last.ckpt (from which --resume goes on) and tensorboard/. Ctrl-C or SIGTERM ends after "
         "the current step with all of it written.",
     )
-    parser.add_argument("--config", required=True, help="configuration file, e.g. config/street.yaml")
     parser.add_argument(
-        "--set",
+        "--config",
         nargs="+",
-        action="extend",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="change single values, e.g. data.root=data/street training.max_steps=5000",
+        required=True,
+        metavar="FILE",
+        help="configuration, e.g. config/street.yaml; of several files a later one wins",
     )
-    parser.add_argument("--out", type=Path, help="folder of this run (default: runs/<name of the configuration>)")
+    add_settings(parser, "of the configuration")
+    parser.add_argument("--out", type=Path, help="folder of this run (default: runs/<names of the configurations>)")
     parser.add_argument("--resume", action="store_true", help="go on from last.ckpt in OUT")
     parser.add_argument("--init", metavar="MODEL", help="model folder whose weights to start from (default: random)")
+    parser.add_argument(
+        "--init-partial",
+        action="store_true",
+        help="--init may be another network: take over every weight whose name and shape fit, and say what was not",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.add_argument(
         "--check", action="store_true", help="only read every file of the data set, and say what is wrong"
@@ -54,19 +56,17 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check or train; ``ValueError`` or ``FileNotFoundError`` for a user's mistake, before anything is written."""
-    from dvps_ros import resources
-    from dvps_ros.config import apply_overrides, load_config
-
-    path = resources.find(args.config)
-    config = apply_overrides(load_config(path), args.set)
-    return check(config) if args.check else train(config, args, args.out or Path("runs") / path.stem)
+    config = configured(args.config, args.set)
+    return check(config) if args.check else train(config, args, args.out or Path("runs") / composed_name(args.config))
 
 
 def check(config: Config) -> int:
     """Print what every split holds; 2 when a file is broken."""
     from dvps_ros.datasets.check import check as check_split
+    from dvps_ros.datasets.formats import training_sources, validation_sources
 
-    reports = [check_split(config.data, split) for split in ("train", "val")]
+    reports = [check_split(source, "train") for source in training_sources(config.data)]
+    reports += [check_split(source, "val") for source in validation_sources(config.data)]
     print(*reports, sep="\n")
     return 0 if all(report.ok for report in reports) else 2
 
@@ -79,31 +79,37 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
     """
     import torch
 
-    from dvps_ros import resources
-    from dvps_ros.network import checkpoints
+    from dvps_ros import checkpoints, resources
     from dvps_ros.training.callbacks import StopOnSignal
     from dvps_ros.training.memory import keep_freed_memory
     from dvps_ros.training.module import DvpsModule
     from dvps_ros.training.resume import completed_batches
 
+    if args.init_partial and not args.init:
+        raise ValueError("--init-partial needs --init, the model to take weights from")
     checkpoint = out / CHECKPOINT
     if checkpoint.exists() and not args.resume:
         raise ValueError(f"{out} holds a run already: go on with --resume, or choose another --out")
-    hardware = _hardware(args.device, config)
+    hardware = hardware_of(args.device, config)
     done = completed_batches(checkpoint, config) if args.resume else 0
     weights = checkpoints.load(resources.find(args.init), "cpu").state_dict() if args.init else None
-    data = _data(config, done, hardware["devices"] * hardware["num_nodes"])
+    data = data_of(config, done, hardware["devices"] * hardware["num_nodes"])
     data.setup("fit")
 
     keep_freed_memory()
     torch.manual_seed(config.training.seed)  # random weights
     module = DvpsModule(config)
-    if weights is not None:
+    if weights is not None and args.init_partial and not args.resume:
+        checkpoints.load_pretrained(module.net)
+        print(f"{args.init}: {checkpoints.take_over(module.net, weights)}", file=sys.stderr)
+    elif weights is not None:
         _start_from(module.net, weights, args.init)
+    elif not args.resume:
+        checkpoints.load_pretrained(module.net)
     if config.training.check_memory:
         _check_memory(config, hardware)
     with StopOnSignal() as stop:
-        trainer = _trainer(config, out, hardware, stop, _measure(data))
+        trainer = trainer_of(config, out, hardware, stop, _measure(data))
         _fit(trainer, module, data, checkpoint, args.resume, stop)
         if trainer.is_global_zero:
             checkpoints.save(module.net, out / MODEL, config)
@@ -157,9 +163,9 @@ def _check_memory(config: Config, hardware: dict[str, Any]) -> None:
     rank = int(os.environ.get("LOCAL_RANK", 0))
     if hardware["accelerator"] == "cpu" and rank > 0:
         return  # the first process of this machine tries for all
-    said = require_memory(config, hardware["accelerator"], hardware["precision"], hardware["devices"])
+    warning = require_memory(config, hardware["accelerator"], hardware["precision"], hardware["devices"])
     if int(os.environ.get("RANK", rank)) == 0:
-        print(said, file=sys.stderr, flush=True)
+        print(warning, file=sys.stderr, flush=True)
 
 
 def _is_lost(error: Exception) -> bool:
@@ -180,115 +186,6 @@ def _start_from(net: nn.Module, weights: dict[str, Tensor], name: str) -> None:
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"the weights of {name} do not fit the configured network") from error
-
-
-def _hardware(device: str, config: Config) -> dict[str, Any]:
-    """Lightning's words for where and how precisely to compute, alone or as one of torchrun's processes."""
-    import torch
-
-    cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
-    if cuda and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device here")
-    precision = config.training.precision
-    if precision == "16" and not cuda:
-        raise ValueError("training.precision 16 needs CUDA; on a CPU use --set training.precision=bf16 (or 32)")
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", 0)) or (torch.cuda.device_count() if cuda else 1)
-    nodes = int(os.environ.get("GROUP_WORLD_SIZE", 1))
-    return {
-        "accelerator": "cuda" if cuda else "cpu",
-        "devices": local,
-        "num_nodes": nodes,
-        # a batch without depth labels leaves what computes depth out of the loss
-        "strategy": "ddp_find_unused_parameters_true" if local * nodes > 1 else "auto",
-        "sync_batchnorm": cuda and local * nodes > 1,
-        "precision": {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision],
-    }
-
-
-def _quiet() -> None:
-    """Silence what Lightning says of itself, and of what is meant as it is."""
-    import logging
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (
-        "You're resuming from a checkpoint",  # the sampler goes on where it stopped
-        "You have overridden `transfer_batch_to_device`",
-        ".*does not have many workers",
-        ".*Checkpoint directory",
-        ".*LeafSpec.* is deprecated",
-        "The number of training batches",
-        "You are trying to `self.log.. .*batch_size",
-    ):
-        warnings.filterwarnings("ignore", message)
-
-
-def _data(config: Config, done: int, processes: int) -> DvpsData:
-    """The configured data set, its training frames from batch ``done`` of the whole run on."""
-    from torch.utils.data import DataLoader
-
-    from dvps_ros.datasets.module import DvpsData
-    from dvps_ros.training.sampling import ContinuousSampler, continuous_loader
-
-    training = config.training
-
-    class Data(DvpsData):
-        def train_dataloader(self) -> DataLoader:
-            loader = super().train_dataloader()
-            length = training.max_steps * training.accumulate * training.batch_size
-            world, rank = self.trainer.world_size, self.trainer.global_rank
-            start = done * training.batch_size
-            order = ContinuousSampler(len(loader.dataset), training.seed, length, start, rank, world)
-            return continuous_loader(loader, order)
-
-    return Data(config, processes)
-
-
-def _trainer(
-    config: Config, out: Path, hardware: dict[str, Any], stop: StopOnSignal, measure: str | None
-) -> lightning.Trainer:
-    import lightning.pytorch as lightning
-    from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, TQDMProgressBar
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    from dvps_ros.labels import LABEL_SETS
-    from dvps_ros.training.best import KeepBest
-    from dvps_ros.training.callbacks import ExportModel, LastCheckpoint
-    from dvps_ros.training.pictures import LabelPictures
-    from dvps_ros.training.progress import Progress, SkippedSamples
-
-    training = config.training
-    processes = hardware["devices"] * hardware["num_nodes"]
-    _quiet()
-    terminal = sys.stderr.isatty()
-    skipped = SkippedSamples() if config.data.on_bad_sample == "skip" else None
-    progress = Progress(training.log_every, training.batch_size * training.accumulate, skipped, lines=not terminal)
-    callbacks = [
-        stop,
-        ExportModel(out / MODEL, config),  # before the averaging, so that it exports the average
-        LabelPictures(training.images, LABEL_SETS[config.labels], config.network.max_depth),
-        LearningRateMonitor(),
-        *([EMAWeightAveraging(decay=training.ema_decay)] if training.ema_decay > 0 else []),
-        *([] if skipped is None else [skipped]),  # before the checkpoint, which keeps its count
-        progress,
-        *([] if measure is None else [KeepBest(out / MODEL, out / BEST, measure)]),
-        LastCheckpoint(out / CHECKPOINT, training.checkpoint_every),
-        *([TQDMProgressBar(refresh_rate=1)] if terminal else []),
-    ]
-    return lightning.Trainer(
-        **hardware,
-        max_steps=training.max_steps,
-        max_epochs=-1,
-        accumulate_grad_batches=training.accumulate,
-        gradient_clip_val=config.optimizer.clip_norm or None,
-        val_check_interval=training.validate_every * training.accumulate,
-        check_val_every_n_epoch=None,
-        limit_val_batches=math.ceil(training.validate_batches / (training.batch_size * processes)) or 1.0,
-        num_sanity_val_steps=0,
-        log_every_n_steps=training.log_every,
-        use_distributed_sampler=False,
-        enable_progress_bar=terminal,
-        enable_model_summary=False,
-        logger=TensorBoardLogger(out, name="tensorboard", version=""),
-        callbacks=callbacks,
-    )
+        raise ValueError(
+            f"the weights of {name} do not fit the configured network; --init-partial takes over those that do"
+        ) from error

@@ -2,7 +2,8 @@
 
 ``root/video_sequence/{train,val}/SSSSSS_FFFFFF_<city>_<sequence>_<frame>_<kind>.png``, kind one of ``leftImg8bit``
 (RGB), ``gtFine_instanceTrainIds`` (16 bit panoptic) and ``depth`` (16 bit, metres * 256, 0 = no label). Beside them,
-this project's addition ``cameras.json``: ``{"SSSSSS": {"fx", "fy", "cx", "cy", "width", "height"}}``; optional.
+this project's addition ``cameras.json``: ``{"SSSSSS": {"fx", "fy", "cx", "cy", "width", "height"}}``, optional, where a
+lens that distorts adds ``"distortion_model"`` and ``"distortion"`` (sensor_msgs/CameraInfo's).
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dvps_ros.datasets import png
-from dvps_ros.datasets.frames import FrameFiles, FrameReader, centered, out_of_range, split_folder
+from dvps_ros.datasets import class_labels, png
+from dvps_ros.datasets.class_labels import ClassLabels
+from dvps_ros.datasets.frames import FrameFiles, FrameReader, out_of_range, split_folder
+from dvps_ros.datasets.order import numbered
+from dvps_ros.files import write_bytes
 from dvps_ros.labels import CITYSCAPES, DIVISOR, VOID, VOID_CLASS
 from dvps_ros.structures import Intrinsics
 
@@ -26,20 +31,21 @@ IMAGE, PANOPTIC, DEPTH = "leftImg8bit", "gtFine_instanceTrainIds", "depth"
 #: Void of the class * 1000 + instance encoding; the other encoding's is 255.
 FILE_VOID = 32 * DIVISOR
 
-_NAME = re.compile(r"(?P<name>(?P<sequence>\d{6})_(?P<frame>\d{6})_.+)_" + IMAGE + r"\.png")
+_NAME = re.compile(r"(?P<name>(?P<sequence>\d+)_(?P<frame>\d+)_.+)_" + IMAGE + r"\.png")
 
 
 def index(root: Path, split: str) -> list[FrameFiles]:
     """All frames of a split that have an image, by sequence and frame; label files that do not exist are left out.
 
-    Raises ``FileNotFoundError`` naming the folder that is missing or has no image.
+    Raises ``FileNotFoundError`` naming the folder that is missing or has no image, ``ValueError`` naming an image whose
+    name does not tell its sequence and frame, or tells those of another one.
     """
     folder = split_folder(root, split)
     if not folder.is_dir():
         raise FileNotFoundError(f"no data set folder {folder}")
     present = {path.name for path in folder.iterdir()}
     frames = []
-    for match in filter(None, map(_NAME.fullmatch, sorted(present))):
+    for match in numbered(folder, present, _NAME, f"_{IMAGE}.png"):
         panoptic, depth = (f"{match['name']}_{kind}.png" for kind in (PANOPTIC, DEPTH))
         frames.append(
             FrameFiles(
@@ -67,7 +73,7 @@ def decode_panoptic(values: np.ndarray) -> np.ndarray:
 
 
 def encode_panoptic(panoptic: np.ndarray) -> np.ndarray:
-    """(H, W) class * 1000 + instance to the 16-bit file values, void 32000.
+    """(H, W) class * 1000 + instance to the 16-bit file values, void 32000, stuff without instance numbers.
 
     Raises ``ValueError`` naming a negative id, or one that is neither void nor of a known class.
     """
@@ -76,7 +82,9 @@ def encode_panoptic(panoptic: np.ndarray) -> np.ndarray:
     bad = (panoptic < 0) | (~void & (panoptic >= len(CITYSCAPES) * DIVISOR))
     if bad.any():
         raise ValueError(f"panoptic id {int(panoptic[bad][0])} is of no Cityscapes class")
-    return np.where(void, FILE_VOID, panoptic).astype(np.uint16)
+    is_thing = np.array([*CITYSCAPES.is_thing, False])[np.where(void, len(CITYSCAPES), panoptic // DIVISOR)]
+    # a value below 1000 would be read as a class by itself
+    return np.where(void, FILE_VOID, np.where(is_thing, panoptic, panoptic // DIVISOR * DIVISOR)).astype(np.uint16)
 
 
 def write_frame(
@@ -126,7 +134,7 @@ def write_cameras(folder: Path, cameras: Mapping[int, Intrinsics]) -> None:
     with _locked(path.parent):
         rows = _read_json(path) if path.is_file() else {}
         rows.update({f"{sequence:06d}": _row(camera) for sequence, camera in cameras.items()})
-        png.write_bytes(path, (json.dumps(dict(sorted(rows.items())), indent=1) + "\n").encode())
+        write_bytes(path, (json.dumps(dict(sorted(rows.items())), indent=1) + "\n").encode())
 
 
 def read_cameras(folder: Path) -> dict[int, Intrinsics]:
@@ -137,12 +145,19 @@ def read_cameras(folder: Path) -> dict[int, Intrinsics]:
     try:
         return {
             int(sequence): Intrinsics(
-                *(float(row[key]) for key in ("fx", "fy", "cx", "cy")), int(row["width"]), int(row["height"])
+                float(row["fx"]),
+                float(row["fy"]),
+                float(row["cx"]),
+                float(row["cy"]),
+                int(row["width"]),
+                int(row["height"]),
+                str(row.get("distortion_model", "")),
+                tuple(float(value) for value in row.get("distortion", ())),
             )
             for sequence, row in _read_json(path).items()
         }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: a camera needs numbers fx, fy, cx, cy, width, height") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: a camera needs a sequence's number, and fx, fy, cx, cy, width, height") from error
 
 
 class CityscapesDvps(FrameReader):
@@ -157,31 +172,40 @@ class CityscapesDvps(FrameReader):
     Raises
     ------
     FileNotFoundError : naming a folder that is missing or holds no image.
-    ValueError : naming a broken ``cameras.json``.
+    ValueError : naming an image that ``index`` refuses, a broken ``cameras.json``, or a camera in it of no sequence
+        while a sequence has none.
     """
 
     labels = CITYSCAPES
 
     def __init__(self, root: Path, split: str, focal: float) -> None:
-        super().__init__(index(root, split))
+        super().__init__(index(root, split), focal)
         self.cameras = read_cameras(split_folder(root, split))
-        self.focal = focal
+        sequences = {files.sequence for files in self.files}
+        # an interrupted rendering leaves a camera too many; a mistyped number also leaves a sequence without one
+        if (unknown := set(self.cameras) - sequences) and sequences - set(self.cameras):
+            file = split_folder(root, split) / "cameras.json"
+            raise ValueError(f"{file}: {min(unknown):06d}: the split has no such sequence")
 
-    def decode(self, files: FrameFiles, values: Sequence[np.ndarray]) -> np.ndarray:
-        """(H, W) int32 from either encoding, see ``decode_panoptic``."""
-        return decode_panoptic(values[0])
+    def decode_panoptic(self, files: FrameFiles, values: Sequence[np.ndarray]) -> ClassLabels:
+        """From (H, W) values of either encoding, see ``decode_panoptic``; a thing's class by itself is a crowd."""
+        return class_labels.from_panoptic(decode_panoptic(values[0]), values[0] < DIVISOR, self.table)
 
     def class_fault(self, path: Path, values: np.ndarray) -> str | None:
         """Names those of (H, W) ids that are neither a class nor one of the two encodings' void."""
         classes = np.where(values < DIVISOR, values, values // DIVISOR)
         void = (values == VOID_CLASS) | (values // DIVISOR == FILE_VOID // DIVISOR)
-        return out_of_range("class", classes, (classes < len(self.labels)) | void)
+        return out_of_range("class ids out of range:", classes, (classes < len(self.labels)) | void)
+
+    def has_camera(self, files: FrameFiles) -> bool:
+        """Whether ``cameras.json`` names the sequence."""
+        return files.sequence in self.cameras
 
     def intrinsics(self, files: FrameFiles, height: int, width: int) -> Intrinsics:
         """From ``cameras.json``, resized to the image when that differs; else the focal length given, centered."""
         camera = self.cameras.get(files.sequence)
         if camera is None:
-            return centered(self.focal, height, width)
+            return self.camera_unknown(height, width)
         return camera if (camera.width, camera.height) == (width, height) else camera.resized(width, height)
 
 
@@ -195,8 +219,9 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)  # gives the lock back
 
 
-def _row(camera: Intrinsics) -> dict[str, float]:
-    return {key: getattr(camera, key) for key in ("fx", "fy", "cx", "cy", "width", "height")}
+def _row(camera: Intrinsics) -> dict[str, Any]:
+    keys = ["fx", "fy", "cx", "cy", "width", "height"]
+    return {key: getattr(camera, key) for key in keys + ["distortion_model", "distortion"] * bool(camera.distortion)}
 
 
 def _read_json(path: Path) -> dict:

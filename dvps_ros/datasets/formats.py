@@ -1,18 +1,121 @@
-"""From a configuration to the reader of its data format."""
+"""From a configuration to the readers of its data sets."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from dvps_ros.config import DataConfig
+from dvps_ros import resources
+from dvps_ros.config import DataConfig, SourceConfig
 from dvps_ros.datasets.cityscapes_dvps import CityscapesDvps
 from dvps_ros.datasets.folder import Folder
 from dvps_ros.datasets.frames import FrameReader
 from dvps_ros.datasets.semkitti_dvps import SemkittiDvps
 
-_READERS = {"cityscapes_dvps": CityscapesDvps, "semkitti_dvps": SemkittiDvps, "folder": Folder}
+_READERS = {"cityscapes_dvps": CityscapesDvps, "semkitti_dvps": SemkittiDvps}
 
 
 def open_split(config: DataConfig, split: str) -> FrameReader:
-    """The labelled frames of one split; raises ``FileNotFoundError`` naming a folder that is missing or empty."""
-    return _READERS[config.format](Path(config.root), split, config.focal)
+    """The labelled frames of one split of ``config.root``; raises what ``open_source`` does."""
+    return open_source(plain_source(config), split)
+
+
+def open_source(source: SourceConfig, split: str) -> FrameReader:
+    """The labelled frames of one data set.
+
+    Parameters
+    ----------
+    source : where it lies, and which of its sequences to take.
+    split : to take where the source does not say.
+
+    Raises
+    ------
+    FileNotFoundError : naming a folder that is missing or empty, or a table of label values that is missing.
+    ValueError : naming what is wrong with one of their files, a pattern that fits no sequence, or what else of the
+        source makes no sense.
+    """
+    root, split = Path(source.root), source.split or split
+    if not source.root:
+        raise ValueError("a data source has no root: give the folder of its data set")
+    if source.format == "folder":
+        table = resources.find(source.semantic_table) if source.semantic_table else None
+        reader: FrameReader = Folder(root, split, source.focal, table)
+    elif source.semantic_table:
+        raise ValueError(f"semantic_table is for the format folder; {source.format} has no semantic labels")
+    else:
+        reader = _READERS[source.format](root, split, source.focal)
+    reader.focal_widths = source.focal_widths
+    _choose(reader, source, split)
+    _check_cameras(reader, source)
+    return reader
+
+
+def plain_source(config: DataConfig) -> SourceConfig:
+    """``config.root`` with what belongs to it, as a source."""
+    shared = ("root", "format", "labels", "semantic_table", "include", "exclude", "focal", "focal_widths")
+    return SourceConfig(**{key: getattr(config, key) for key in shared})
+
+
+def training_sources(config: DataConfig) -> tuple[SourceConfig, ...]:
+    """The data sets to train with, each with its name.
+
+    Raises ``ValueError`` for a share of zero, one name twice, or sources without anything to validate on.
+    """
+    if not config.sources:
+        return (_named(plain_source(config)),)
+    if not config.validation:
+        raise ValueError("data.sources without data.validation: say what to validate on")
+    for number, source in enumerate(config.sources):
+        if source.share == 0:
+            raise ValueError(f"data.sources[{number}] ({_named(source).name}): its share is 0: leave it out")
+    return _all_named(config.sources, "data.sources")
+
+
+def validation_sources(config: DataConfig) -> tuple[SourceConfig, ...]:
+    """The data sets to validate on, each with its name; ``ValueError`` for one name twice."""
+    if not config.validation:
+        return (_named(plain_source(config)),)
+    return _all_named(config.validation, "data.validation")
+
+
+def _named(source: SourceConfig) -> SourceConfig:
+    return source if source.name else replace(source, name=Path(source.root).resolve().name)
+
+
+def _all_named(sources: tuple[SourceConfig, ...], where: str) -> tuple[SourceConfig, ...]:
+    named = tuple(map(_named, sources))
+    names = [source.name for source in named]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{where}: two sources are called {twice[0]}: give each a name")
+    if bad := [name for name in names if "/" in name]:
+        raise ValueError(f"{where}: the name {bad[0]} must be without /")
+    return named
+
+
+def _choose(reader: FrameReader, source: SourceConfig, split: str) -> None:
+    """Leave in the reader the frames of those sequences that the source wants."""
+    names = {reader.sequence_name(files) for files in reader.files}
+    for pattern in (*source.include, *source.exclude):
+        if not any(fnmatchcase(name, pattern) for name in names):
+            some = ", ".join(sorted(names)[:3]) + (", .." if len(names) > 3 else "")
+            raise ValueError(f"{source.root}: no sequence of {split} fits the pattern {pattern!r}; there are {some}")
+    wanted = {
+        name
+        for name in names
+        if (not source.include or any(fnmatchcase(name, pattern) for pattern in source.include))
+        and not any(fnmatchcase(name, pattern) for pattern in source.exclude)
+    }
+    if not wanted:
+        raise ValueError(f"{source.root}: include and exclude leave no sequence of {split}")
+    reader.files = [files for files in reader.files if reader.sequence_name(files) in wanted]
+
+
+def _check_cameras(reader: FrameReader, source: SourceConfig) -> None:
+    """A distance means nothing without a focal length; labels of classes do without."""
+    if source.focal or source.focal_widths:
+        return
+    for files in reader.files:
+        if files.depth is not None and source.labels != "panoptic" and not reader.has_camera(files):
+            raise ValueError(f"{files.image}: depth and no camera: give the source's focal (pixels) or focal_widths")
+    reader.focal_widths = 1.0

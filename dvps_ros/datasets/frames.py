@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dvps_ros.datasets import png
-from dvps_ros.labels import LabelSet
+from dvps_ros.datasets import class_labels, png
+from dvps_ros.datasets.class_labels import ClassLabels
+from dvps_ros.labels import VOID_CLASS, LabelSet, SemanticTable, identity_table
 from dvps_ros.structures import Intrinsics
 
 _DEPTH_LIMIT = np.iinfo(np.uint16).max
@@ -27,6 +28,7 @@ class FrameFiles:
     image : path of the image.
     panoptic : paths of the panoptic label (SemKITTI-DVPS: class and instance); empty where there is none.
     depth : path of the depth label, or None.
+    semantic : path of the label of classes without instances, or None.
     """
 
     sequence: int
@@ -35,19 +37,21 @@ class FrameFiles:
     image: Path
     panoptic: tuple[Path, ...] = ()
     depth: Path | None = None
+    semantic: Path | None = None
 
     def lacks(self, labels: str) -> str | None:
         """What this image lacks to be trained with ``labels`` (``"both"``, of which one is enough, ``"panoptic"`` or
-        ``"depth"``), or None."""
+        ``"depth"``; a semantic label counts as a panoptic one), or None."""
+        has_classes = bool(self.panoptic) or self.semantic is not None
         if labels == "both":
-            return None if self.panoptic or self.depth else "has neither a panoptic nor a depth label"
-        return None if (self.panoptic if labels == "panoptic" else self.depth) else f"has no {labels} label"
+            return None if has_classes or self.depth else "has neither a panoptic nor a depth label"
+        return None if (has_classes if labels == "panoptic" else self.depth) else f"has no {labels} label"
 
     def maps(self, labels: str = "both") -> tuple[Path, ...]:
         """Paths of those of its label files that belong to ``labels``."""
-        return (() if labels == "depth" else self.panoptic) + (
-            () if labels == "panoptic" or self.depth is None else (self.depth,)
-        )
+        classes = () if labels == "depth" else (*self.panoptic, self.semantic)
+        depth = () if labels == "panoptic" else (self.depth,)
+        return tuple(path for path in (*classes, *depth) if path is not None)
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,12 @@ class LabelledFrame:
     Attributes
     ----------
     image : (H, W, 3) uint8 RGB.
-    panoptic : (H, W) int32, class * 1000 + instance, 255000 void; None without a label.
+    panoptic : (H, W) int32, class * 1000 + instance, 255000 void; None without a label of classes.
     depth : (H, W) float32 metres, 0 = no label; None without a label.
     intrinsics : the camera.
     name : where it came from.
+    semantic, segmented : what is known of classes where ``panoptic`` is void, and which classes it tells apart; see
+        ``ClassLabels``.
     """
 
     image: np.ndarray
@@ -68,6 +74,8 @@ class LabelledFrame:
     depth: np.ndarray | None
     intrinsics: Intrinsics
     name: str
+    semantic: np.ndarray | None = None
+    segmented: frozenset[int] | None = None
 
 
 class FrameReader(ABC):
@@ -77,12 +85,22 @@ class FrameReader(ABC):
     ----------
     labels : the class table of the format.
     files : where each frame lies.
+    focal, focal_widths : fx of cameras that the data set does not tell, in pixels; in image widths, if that is not 0.
+    table : what the rows of a frame's ``semantic`` map mean; each class has a row of its own.
     """
 
     labels: LabelSet
+    focal: float
+    focal_widths: float = 0.0
 
-    def __init__(self, files: Sequence[FrameFiles]) -> None:
+    @property
+    def table(self) -> SemanticTable:
+        """Each class is its own row, where a format has no other table."""
+        return identity_table(self.labels)
+
+    def __init__(self, files: Sequence[FrameFiles], focal: float) -> None:
         self.files = list(files)
+        self.focal = focal
 
     def __len__(self) -> int:
         return len(self.files)
@@ -114,19 +132,44 @@ class FrameReader(ABC):
                 raise ValueError(f"{path}: size {values.shape} differs from the image's {(height, width)}")
             if strict and (fault := self.fault(files, path, values)):
                 raise ValueError(f"{path}: {fault}")
-        panoptic = [maps[path] for path in files.panoptic if path in maps]
-        depth = maps.get(files.depth)
+        told = self.decode(files, maps)
+        depth = None if files.depth is None else maps.get(files.depth)
         return LabelledFrame(
             image,
-            self.decode(files, panoptic) if panoptic else None,
+            None if told is None else told.panoptic,
             None if depth is None else png.metres(depth),
             self.intrinsics(files, height, width),
             files.name,
+            None if told is None else told.semantic,
+            None if told is None else told.segmented,
         )
+
+    def decode(self, files: FrameFiles, maps: Mapping[Path, np.ndarray]) -> ClassLabels | None:
+        """What a frame's label files say of classes: ``maps`` are the values (H, W) of those that were read.
+
+        None where they say nothing. Raises ``ValueError`` naming a semantic label that the panoptic one contradicts.
+        """
+        values = [maps[path] for path in files.panoptic if path in maps]
+        panoptic = self.decode_panoptic(files, values) if values else None
+        if files.semantic is None or files.semantic not in maps:
+            return panoptic
+        semantic = class_labels.from_values(maps[files.semantic], self.table)
+        if panoptic is None:
+            return semantic
+        if wrong := class_labels.disagreement(panoptic, semantic, self.table):
+            raise ValueError(f"{files.semantic}: {wrong}")
+        return class_labels.joined(panoptic, semantic)
 
     def fault(self, files: FrameFiles, path: Path, values: np.ndarray) -> str | None:
         """What no writer of the format means by ``values`` (H, W) of a label file ``path``, or None."""
-        return depth_fault(values) if path == files.depth else self.class_fault(path, values)
+        if path == files.depth:
+            return depth_fault(values)
+        return self.value_fault(values) if path == files.semantic else self.class_fault(path, values)
+
+    def value_fault(self, values: np.ndarray) -> str | None:
+        """Names those of a semantic file's (H, W) values that the table does not have."""
+        known = np.isin(values, [*self.table.values, VOID_CLASS])
+        return out_of_range("label values without a class in the table:", values, known)
 
     def sequences(self) -> dict[int, list[int]]:
         """Positions of the frames of each sequence, in order."""
@@ -140,12 +183,24 @@ class FrameReader(ABC):
         return png.read_rgb(files.image)
 
     @abstractmethod
-    def decode(self, files: FrameFiles, values: Sequence[np.ndarray]) -> np.ndarray:
-        """(H, W) int32 class * 1000 + instance, 255000 void, from the values of a frame's panoptic files."""
+    def decode_panoptic(self, files: FrameFiles, values: Sequence[np.ndarray]) -> ClassLabels:
+        """Segments, and classes without segments, from the values (H, W) of a frame's panoptic files."""
 
     @abstractmethod
     def class_fault(self, path: Path, values: np.ndarray) -> str | None:
         """What is wrong with the ids (H, W) in a panoptic file, or None."""
+
+    def sequence_name(self, files: FrameFiles) -> str:
+        """What users call a frame's sequence: its number in six digits, or its folder."""
+        return f"{files.sequence:06d}"
+
+    def camera_unknown(self, height: int, width: int) -> Intrinsics:
+        """A camera of the given focal length for an image of ``height`` x ``width`` pixels, centered."""
+        return centered(self.focal_widths * width if self.focal_widths else self.focal, height, width)
+
+    @abstractmethod
+    def has_camera(self, files: FrameFiles) -> bool:
+        """Whether the data set itself tells the focal length of a frame's camera."""
 
     @abstractmethod
     def intrinsics(self, files: FrameFiles, height: int, width: int) -> Intrinsics:
@@ -158,7 +213,7 @@ def out_of_range(what: str, ids: np.ndarray, allowed: np.ndarray) -> str | None:
         return None
     bad = np.unique(ids[~allowed])
     some = ", ".join(map(str, bad[:5])) + (", ..." if bad.size > 5 else "")
-    return f"{what} ids out of range: {some} ({np.count_nonzero(~allowed)} pixels)"
+    return f"{what} {some} ({np.count_nonzero(~allowed)} pixels)"
 
 
 def depth_fault(values: np.ndarray) -> str | None:

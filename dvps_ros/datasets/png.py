@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-#: A PNG ends with the empty IEND chunk and its checksum (PNG specification, section 11.2.5).
-_END = b"IEND\xaeB`\x82"
+from dvps_ros.camera.compressed import PNG, decode
+from dvps_ros.camera.pictures import MAX_PIXELS
+from dvps_ros.files import write_bytes
+
 #: Depth steps per metre in the 16-bit depth files of both data sets.
 DEPTH_SCALE = 256.0
 
@@ -30,6 +30,12 @@ def read_values(path: Path) -> np.ndarray:
     if values.ndim != 2:
         raise ValueError(f"{path}: {values.shape[2]} channels where one was expected")
     return values.astype(np.int32)
+
+
+def bits(path: Path) -> int:
+    """Bits per sample of a PNG file, from its header (PNG specification, section 11.2.2)."""
+    with Path(path).open("rb") as file:
+        return file.read(25)[-1]
 
 
 def read_depth(path: Path) -> np.ndarray:
@@ -64,31 +70,11 @@ def write(path: Path, pixels: np.ndarray) -> None:
     write_bytes(path, data.tobytes())
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name in its folder, then rename it: readers see all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp gives 0600, which other users could not read
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
 def _decode(path: Path, mode: int) -> np.ndarray:
     data = Path(path).read_bytes()
-    # OpenCV fills the missing rows of a truncated PNG with zeros and says nothing
-    if _END not in data[-64:]:
-        raise ValueError(f"{path}: truncated or not a PNG file")
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), mode)
-    except cv2.error as error:  # a header that promises more pixels than OpenCV takes
-        raise ValueError(f"{path}: not a readable PNG file ({error.err})") from error
-    if pixels is None:
-        raise ValueError(f"{path}: not a readable PNG file")
-    return pixels
+        if not data.startswith(PNG):
+            raise ValueError("truncated or not a PNG file")
+        return decode(data, mode, MAX_PIXELS)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from dvps_ros.config import LabelConfig
-from dvps_ros.datasets import folder, png
+from dvps_ros.datasets import cameras_file, folder
 from dvps_ros.datasets.frames import LabelledFrame
+from dvps_ros.files import write_bytes
 from dvps_ros.labels import DIVISOR, VOID, LabelSet
 from dvps_ros.structures import Intrinsics, Scene
 
@@ -162,10 +163,10 @@ class LabelledFolder:
             self.root.rmdir()
 
     def _add(self, chunk: Chunk, camera: Intrinsics | None, row: dict[str, Any]) -> None:
-        if camera is not None or not (self.root / folder.CAMERAS).is_file():
-            cameras = folder.read_cameras(self.root)
+        if camera is not None or not (self.root / cameras_file.CAMERAS).is_file():
+            cameras = cameras_file.read_cameras(self.root)
             sequences = dict(cameras.sequences) | ({} if camera is None else {chunk.name: camera})
-            folder.write_cameras(self.root, folder.Cameras(self.labels, cameras.default, sequences))
+            cameras_file.write_cameras(self.root, cameras_file.Cameras(self.labels, cameras.default, sequences))
         # images last: a frame is found by its image
         for kind in (folder.PANOPTIC, folder.DEPTH, folder.IMAGES):
             source = self.root / _PARTIAL / kind / chunk.name
@@ -175,7 +176,7 @@ class LabelledFolder:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source.rename(target)
         self.sequences[chunk.name] = row
-        png.write_bytes(self.root / NOTE, (json.dumps(self._note, indent=1) + "\n").encode())
+        write_bytes(self.root / NOTE, (json.dumps(self._note, indent=1) + "\n").encode())
 
 
 class SequenceWriter:
@@ -199,7 +200,9 @@ class SequenceWriter:
             self._left_out += 1
             return
         place = self._data.root / _PARTIAL
-        folder.write_frame(place, self._chunk.name, frame.name, frame.image, frame.panoptic, frame.depth)
+        folder.write_frame(
+            place, self._chunk.name, frame.name, frame.image, frame.panoptic, frame.depth, self._data.labels
+        )
         self._camera = camera
         self._written += 1
         self._sure += sure

@@ -8,26 +8,30 @@ is part of the name). Labels come from projected LiDAR points: most pixels have 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dvps_ros.datasets import png
+from dvps_ros.datasets import class_labels, png
+from dvps_ros.datasets.class_labels import ClassLabels
 from dvps_ros.datasets.frames import FrameFiles, FrameReader, centered, out_of_range, split_folder
+from dvps_ros.datasets.instance_numbers import renumber
+from dvps_ros.datasets.order import numbered
 from dvps_ros.labels import DIVISOR, SEMKITTI, VOID, VOID_CLASS
 from dvps_ros.structures import Intrinsics
 
 IMAGE, CLASS, INSTANCE = "leftImg8bit", "gtFine_class", "gtFine_instance"
 
-_IMAGE_NAME = re.compile(r"(?P<name>(?P<sequence>\d{6})_(?P<frame>\d{6}))_" + IMAGE + r"\.png")
-_DEPTH_NAME = re.compile(r"(?P<name>\d{6}_\d{6})_depth_(?P<focal>\d+(?:\.\d+)?)\.png")
+_IMAGE_NAME = re.compile(r"(?P<name>(?P<sequence>\d+)_(?P<frame>\d+))_" + IMAGE + r"\.png")
+_DEPTH_NAME = re.compile(r"(?P<name>\d+_\d+)_depth_(?P<focal>\d+(?:\.\d+)?)\.png")
 
 
 def index(root: Path, split: str) -> list[FrameFiles]:
     """All frames of a split that have an image, by sequence and frame; label files that do not exist are left out.
 
-    Raises ``FileNotFoundError`` naming the folder that is missing or has no image.
+    Raises ``FileNotFoundError`` naming the folder that is missing or has no image, ``ValueError`` naming an image whose
+    name does not tell its sequence and frame, or tells those of another one.
     """
     folder = split_folder(root, split)
     if not folder.is_dir():
@@ -35,7 +39,7 @@ def index(root: Path, split: str) -> list[FrameFiles]:
     present = {path.name for path in folder.iterdir()}
     depth = {match["name"]: folder / match.group() for match in map(_DEPTH_NAME.fullmatch, sorted(present)) if match}
     frames = []
-    for match in filter(None, map(_IMAGE_NAME.fullmatch, sorted(present))):
+    for match in numbered(folder, present, _IMAGE_NAME, f"_{IMAGE}.png"):
         name = match["name"]
         panoptic = tuple(f"{name}_{kind}.png" for kind in (CLASS, INSTANCE))
         frames.append(
@@ -54,15 +58,48 @@ def index(root: Path, split: str) -> list[FrameFiles]:
     return frames
 
 
-def join_labels(classes: np.ndarray, instances: np.ndarray) -> np.ndarray:
+def join_labels(classes: np.ndarray, instances: np.ndarray, numbers: Mapping[int, int] | None = None) -> np.ndarray:
     """Class and instance maps (H, W) to class * 1000 + instance (int32), void 255000, stuff without instances.
 
-    Instance numbers count through a whole sequence; those above 999 start again at 0.
+    Parameters
+    ----------
+    numbers : instance below 1000 for each ``pair`` of class and instance, from ``pair_numbers`` of the sequence; None:
+        from this frame alone.
     """
     classes = np.where(classes < len(SEMKITTI), classes, VOID_CLASS)
     is_thing = np.zeros(VOID_CLASS + 1, bool)
     is_thing[list(SEMKITTI.things)] = True
-    return (classes * DIVISOR + np.where(is_thing[classes], instances % DIVISOR, 0)).astype(np.int32)
+    instances = np.where(is_thing[classes], instances, 0)
+    if instances.size and instances.max() >= DIVISOR:
+        pairs, index = np.unique(pair(classes, instances), return_inverse=True)
+        numbers = pair_numbers([pairs]) if numbers is None else numbers
+        instances = np.array([numbers.get(int(p), 0) for p in pairs])[index.reshape(instances.shape)]
+    return (classes * DIVISOR + instances).astype(np.int32)
+
+
+def pair(classes: np.ndarray, instances: np.ndarray) -> np.ndarray:
+    """One number for a class and an instance, both ints of any shape."""
+    return classes.astype(np.int64) << 16 | instances
+
+
+def pair_numbers(frames: Iterable[np.ndarray]) -> dict[int, int]:
+    """Instance numbers below 1000 by ``pair``, from the pairs (N,) in each frame of a sequence, in order.
+
+    Instance numbers of the format count through a whole sequence and over all classes. Those of things above 999 are
+    numbered anew, such that tubes of a sequence stay what they are (``renumber``, whose ``ValueError`` this raises).
+    """
+    spans: dict[int, dict[int, tuple[int, int]]] = {}
+    for time, pairs in enumerate(frames):
+        for value in np.unique(pairs).tolist():
+            class_id, instance = value >> 16, value & 0xFFFF
+            if instance and class_id < len(SEMKITTI) and SEMKITTI.is_thing[class_id]:
+                of_class = spans.setdefault(class_id, {})
+                of_class[instance] = (of_class.get(instance, (time, time))[0], time)
+    return {
+        class_id << 16 | instance: number
+        for class_id, of_class in spans.items()
+        for instance, number in renumber(of_class).items()
+    }
 
 
 def focal_of(depth: Path) -> float | None:
@@ -118,28 +155,51 @@ class SemkittiDvps(FrameReader):
     Raises
     ------
     FileNotFoundError : naming a folder that is missing or holds no image.
+    ValueError : naming an image that ``index`` refuses.
     """
 
     labels = SEMKITTI
 
     def __init__(self, root: Path, split: str, focal: float) -> None:
-        super().__init__(index(root, split))
-        self.focal = focal
+        super().__init__(index(root, split), focal)
+        self._numbers: dict[int, dict[int, int]] = {}
 
-    def decode(self, files: FrameFiles, values: Sequence[np.ndarray]) -> np.ndarray:
-        """(H, W) int32, see ``join_labels``; ``ValueError`` naming the file when the two maps differ in size."""
+    def decode_panoptic(self, files: FrameFiles, values: Sequence[np.ndarray]) -> ClassLabels:
+        """From class and instance maps (H, W), see ``join_labels``; a thing of instance 0 has none.
+
+        Raises ``ValueError`` naming the file when the two maps differ in size.
+        """
         classes, instances = values
         if classes.shape != instances.shape:
             raise ValueError(f"{files.panoptic[1]}: size {instances.shape} differs from the class map's")
-        return join_labels(classes, instances)
+        numbers = self._numbers_of(files.sequence) if instances.max(initial=0) >= DIVISOR else None
+        return class_labels.from_panoptic(join_labels(classes, instances, numbers), instances == 0, self.table)
+
+    def _numbers_of(self, sequence: int) -> dict[int, int]:
+        """The sequence's instance numbers: all its label files are read, once and only where a number is too large."""
+        if sequence not in self._numbers:
+            frames = [files for files in self.files if files.sequence == sequence and files.panoptic]
+            self._numbers[sequence] = pair_numbers(map(_pairs_of, frames))
+        return self._numbers[sequence]
 
     def class_fault(self, path: Path, values: np.ndarray) -> str | None:
         """Names those of (H, W) class ids that are neither a class nor void; any instance number is allowed."""
         if path.name.endswith(f"{INSTANCE}.png"):
             return None
-        return out_of_range("class", values, (values < len(self.labels)) | (values == VOID_CLASS))
+        return out_of_range("class ids out of range:", values, (values < len(self.labels)) | (values == VOID_CLASS))
+
+    def has_camera(self, files: FrameFiles) -> bool:
+        """Whether there is a depth file, whose name has the focal length."""
+        return files.depth is not None
 
     def intrinsics(self, files: FrameFiles, height: int, width: int) -> Intrinsics:
         """The focal length of the file name, principal point in the middle (the format does not tell it)."""
         focal = None if files.depth is None else focal_of(files.depth)
-        return centered(self.focal if focal is None else focal, height, width)
+        return self.camera_unknown(height, width) if focal is None else centered(focal, height, width)
+
+
+def _pairs_of(files: FrameFiles) -> np.ndarray:
+    try:
+        return np.unique(pair(*(png.read_values(path) for path in files.panoptic)))
+    except (ValueError, OSError):  # said when its own turn comes
+        return np.empty(0, np.int64)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from dvps_ros.datasets import class_labels
 from dvps_ros.datasets.frames import LabelledFrame
-from dvps_ros.labels import DIVISOR, VOID, VOID_CLASS, LabelSet
+from dvps_ros.labels import DIVISOR, VOID, VOID_CLASS, LabelSet, SemanticTable, identity_table
 from dvps_ros.structures import Target
 
 
-def build_target(frame: LabelledFrame, labels: LabelSet, canonical_focal: float | None = None) -> Target:
+def build_target(
+    frame: LabelledFrame,
+    labels: LabelSet,
+    canonical_focal: float | None = None,
+    table: SemanticTable | None = None,
+) -> Target:
     """The truth of one (augmented) frame.
 
     Parameters
@@ -19,6 +26,7 @@ def build_target(frame: LabelledFrame, labels: LabelSet, canonical_focal: float 
     labels : stuff of one class becomes one segment, whatever its instance numbers.
     canonical_focal : pixels; the depth label is divided by fx / canonical_focal, so that it is that of a camera with
         this focal length. None leaves metres.
+    table : what the frame's ``semantic`` map means; None: each class is its own row.
     """
     size = frame.image.shape[:2]
     panoptic = np.full(size, VOID, np.int32) if frame.panoptic is None else _merge_stuff(frame.panoptic, labels)
@@ -28,6 +36,7 @@ def build_target(frame: LabelledFrame, labels: LabelSet, canonical_focal: float 
     ids = _distinct(panoptic)
     ids = ids[ids != VOID]
     maps = torch.from_numpy(np.ascontiguousarray(panoptic))
+    semantic, sets = _semantic(frame, panoptic, table or identity_table(labels))
     return Target(
         classes=torch.from_numpy(ids // DIVISOR),
         masks=maps[None] == torch.from_numpy(ids)[:, None, None],
@@ -35,9 +44,19 @@ def build_target(frame: LabelledFrame, labels: LabelSet, canonical_focal: float 
         depth=torch.from_numpy(np.ascontiguousarray(depth, dtype=np.float32)),
         has_panoptic=frame.panoptic is not None,
         has_depth=frame.depth is not None,
-        labelled=maps != VOID,
+        labelled=(maps != VOID) if semantic is None else semantic >= 0,
         name=frame.name,
+        semantic=semantic,
+        class_sets=sets,
     )
+
+
+def _semantic(frame: LabelledFrame, panoptic: np.ndarray, table: SemanticTable) -> tuple[Tensor | None, Tensor | None]:
+    """Rows (H, W) int64 of all pixels, -1 void, and which classes (V, K) they may be; None if segments say it all."""
+    rows = class_labels.all_rows(panoptic, frame.semantic, table)
+    if not ((rows >= 0) & (panoptic == VOID)).any():
+        return None, None
+    return torch.from_numpy(rows.astype(np.int64)), torch.from_numpy(class_labels.membership(table))
 
 
 def _merge_stuff(panoptic: np.ndarray, labels: LabelSet) -> np.ndarray:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from dvps_ros.camera.resizing import PADDING, Resizing, scaled, to_budget
 from dvps_ros.config import DataConfig
+from dvps_ros.datasets.class_labels import UNKNOWN
 from dvps_ros.datasets.frames import LabelledFrame
 from dvps_ros.labels import VOID
-
-#: Padding of images: the mean color that the network subtracts, so that padding becomes zeros there.
-PADDING = (124, 116, 104)
+from dvps_ros.structures import Intrinsics
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,27 @@ class Window:
     flip: bool = False
 
 
-def random_window(height: int, width: int, config: DataConfig, rng: np.random.Generator) -> Window:
-    """A random training window for a frame of ``height`` x ``width``: scale, place and mirroring drawn from ``rng``.
+def as_at_run_time(frame: LabelledFrame, pixels: int) -> Resizing:
+    """How the network sees the whole frame with ``input.pixels``."""
+    return to_budget(frame.image.shape[:2], pixels, _camera_of(frame))
 
-    The scale is a factor on the frame's own size. A frame smaller than the crop is padded on its right and below, as
-    at run time.
+
+def random_window(seen: Resizing, crop: tuple[int, int], config: DataConfig, rng: np.random.Generator) -> Window:
+    """A random training window: scale, place and mirroring drawn from ``rng``.
+
+    Parameters
+    ----------
+    seen : how the network sees the whole frame; the scale drawn is a factor on that.
+    crop : (h, w). A frame smaller than it is padded on its right and below, as at run time.
     """
     scale = rng.uniform(config.min_scale, config.max_scale)
-    left, top = (
-        int(rng.integers(0, max(round(size * scale) - crop, 0) + 1))
-        for size, crop in ((width, config.crop_width), (height, config.crop_height))
-    )
-    return Window(scale, scale, left, top, config.crop_height, config.crop_width, bool(rng.random() < config.flip))
+    left, top = (int(rng.integers(0, max(round(seen.extent[axis] * scale) - crop[axis], 0) + 1)) for axis in (1, 0))
+    return Window(seen.scale_x * scale, seen.scale_y * scale, left, top, *crop, bool(rng.random() < config.flip))
 
 
-def whole_window(height: int, width: int, new_height: int, new_width: int) -> Window:
-    """The whole frame resized to ``new_height`` x ``new_width``."""
-    return Window(new_width / width, new_height / height, 0, 0, new_height, new_width)
+def whole_window(seen: Resizing) -> Window:
+    """The whole frame, resized."""
+    return Window(seen.scale_x, seen.scale_y, 0, 0, *seen.size)
 
 
 def apply_window(frame: LabelledFrame, window: Window) -> LabelledFrame:
@@ -56,7 +60,6 @@ def apply_window(frame: LabelledFrame, window: Window) -> LabelledFrame:
 
     Depth values stay as they are: a resized image is that of a camera with another focal length at the same place.
     """
-    height, width = frame.image.shape[:2]
     rows = _source(window.height, window.top, window.scale_y)
     columns = _source(window.width, window.left, window.scale_x)
     if window.flip:
@@ -66,7 +69,8 @@ def apply_window(frame: LabelledFrame, window: Window) -> LabelledFrame:
         image=_sample_linear(frame.image, rows, columns),
         panoptic=_sample_nearest(frame.panoptic, rows, columns, VOID),
         depth=_sample_nearest(frame.depth, rows, columns, 0),
-        intrinsics=_camera(frame, window, height, width),
+        semantic=_sample_nearest(frame.semantic, rows, columns, UNKNOWN),
+        intrinsics=_seen_by(_camera_of(frame), window),
     )
 
 
@@ -96,18 +100,16 @@ def _source(size: int, start: int, scale: float) -> np.ndarray:
     return (np.arange(start, start + size) + 0.5) / scale - 0.5
 
 
-def _camera(frame: LabelledFrame, window: Window, height: int, width: int):
-    # the scale factors exactly, not those of a rounded size
+def _camera_of(frame: LabelledFrame) -> Intrinsics:
+    """The frame's camera at its image's size."""
+    height, width = frame.image.shape[:2]
     camera = frame.intrinsics
-    if (camera.width, camera.height) != (width, height):
-        camera = camera.resized(width, height)
-    camera = replace(
-        camera,
-        fx=camera.fx * window.scale_x,
-        fy=camera.fy * window.scale_y,
-        cx=(camera.cx + 0.5) * window.scale_x - 0.5,
-        cy=(camera.cy + 0.5) * window.scale_y - 0.5,
-    ).cropped(window.left, window.top, window.width, window.height)
+    return camera if (camera.width, camera.height) == (width, height) else camera.resized(width, height)
+
+
+def _seen_by(camera: Intrinsics, window: Window) -> Intrinsics:
+    size = window.height, window.width
+    camera = scaled(camera, window.scale_x, window.scale_y, size).cropped(window.left, window.top, *size[::-1])
     return camera.flipped() if window.flip else camera
 
 

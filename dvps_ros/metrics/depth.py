@@ -1,4 +1,7 @@
-"""Errors of metric depth over all pixels with a label (Eigen et al., NIPS 2014; Uhrig et al., 3DV 2017 for SILog)."""
+"""Errors of metric depth, and how true its uncertainty is, over all pixels with a label.
+
+Eigen et al., NIPS 2014; Uhrig et al., 3DV 2017 for SILog.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import math
 import numpy as np
 
 _SUMS = ("abs_rel", "sq_rel", "sq", "log", "sq_log")
-_COUNTS = ("pixels", "invalid", "delta1", "delta2", "delta3")
+_COUNTS = ("pixels", "invalid", "delta1", "delta2", "delta3", "told", "within")
 #: Sums are kept as whole multiples of 1 / _STEPS in Python's unbounded integers: any order of adding gives the same.
 _STEPS = 2**32
 #: Predictions are raised to this many metres before their logarithm is taken.
@@ -15,18 +18,20 @@ _NEAREST = 1e-3
 
 
 class DepthErrors:
-    """absRel, sqRel, RMSE, RMSElog, SILog and the three delta accuracies; each labelled pixel weighs the same."""
+    """absRel, sqRel, RMSE, RMSElog, SILog, the three delta accuracies, and the share of pixels within one told standard
+    deviation; each labelled pixel weighs the same."""
 
     def __init__(self) -> None:
         self._state = dict.fromkeys((*_SUMS, *_COUNTS), 0)
 
-    def update(self, pred: np.ndarray, true: np.ndarray) -> None:
+    def update(self, pred: np.ndarray, true: np.ndarray, deviation: np.ndarray | None = None) -> None:
         """Count one image, or any stack of them.
 
         Parameters
         ----------
         pred, true : metres, one shape; true depth 0 = no label. A prediction that is not finite is counted as
             ``invalid`` and cannot enter the averages.
+        deviation : metres, one standard deviation of ``pred`` as the network tells it, of the same shape; None: untold.
 
         Raises
         ------
@@ -38,6 +43,10 @@ class DepthErrors:
         labelled = (true > 0) & np.isfinite(true)
         pred, true = pred[labelled], true[labelled]
         finite = np.isfinite(pred)
+        if deviation is not None:
+            told = np.asarray(deviation, np.float64)[labelled][finite]
+            self._state["told"] += told.size
+            self._state["within"] += int(np.count_nonzero(np.abs(pred[finite] - true[finite]) <= told))
         self._state["invalid"] += int(finite.size - np.count_nonzero(finite))
         pred, true = np.maximum(pred[finite], _NEAREST), true[finite]
 
@@ -63,7 +72,8 @@ class DepthErrors:
         -------
         ``absRel``, ``sqRel`` (m), ``RMSE`` (m), ``RMSElog``, ``SILog`` (100 * the standard deviation of the log error
         over all pixels, KITTI's scale), ``delta1``, ``delta2``, ``delta3`` (shares 0..1 with ratio below 1.25, 1.25²,
-        1.25³), ``pixels`` and ``invalid``.
+        1.25³), ``pixels`` and ``invalid``; where standard deviations were told, ``within``, the share of pixels within
+        one of them (0.683 where they are true).
         """
         count = self._state["pixels"]
         mean = {name: self._state[name] / _STEPS / count if count else math.nan for name in _SUMS}
@@ -75,6 +85,7 @@ class DepthErrors:
             "RMSElog": math.sqrt(mean["sq_log"]),
             "SILog": 100.0 * math.sqrt(max(variance, 0.0)) if count else math.nan,
             **{f"delta{n}": self._state[f"delta{n}"] / count if count else math.nan for n in (1, 2, 3)},
+            **({"within": self._state["within"] / told} if (told := self._state["told"]) else {}),
             "pixels": count,
             "invalid": self._state["invalid"],
         }

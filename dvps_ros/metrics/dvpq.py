@@ -101,7 +101,7 @@ class DepthAwareVideoPanopticQuality:
             if error.shape != np.shape(panoptic_pred):
                 raise ValueError(f"depth of shape {error.shape}, labels of shape {np.shape(panoptic_pred)}")
         for limit in self.thresholds:
-            kept = panoptic_pred if limit is None else without_wrong_depth(panoptic_pred, error, limit)
+            kept = panoptic_pred if limit is None or error is None else without_wrong_depth(panoptic_pred, error, limit)
             self._recent[limit].append(count_pairs(kept, panoptic_true))
         for k in self.frames:
             if len(self._recent[self.thresholds[0]]) < k:

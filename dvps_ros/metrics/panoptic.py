@@ -66,6 +66,16 @@ def count_pairs(pred: np.ndarray, true: np.ndarray) -> JointCounts:
     return JointCounts(keys, areas[pairs].astype(np.int64))
 
 
+def only_classes(panoptic: np.ndarray, classes: frozenset[int] | None) -> np.ndarray:
+    """A map of any shape, class * 1000 + instance, with void in place of all but some ``classes`` (None: all stay).
+
+    For predictions that are compared with labels which tell only these classes' segments apart.
+    """
+    if classes is None:
+        return panoptic
+    return np.where(np.isin(np.asarray(panoptic) // DIVISOR, sorted(classes)), panoptic, VOID)
+
+
 def add_pairs(counts: list[JointCounts]) -> JointCounts:
     """The counts of several frames laid side by side: equal ids are one segment (a tube)."""
     if len(counts) == 1:

@@ -69,7 +69,8 @@ class DeformableAttention(nn.Module):
         maps = value.transpose(1, 2).unflatten(1, (self.heads, -1)).flatten(0, 1).to(working)  # (B*heads, C/heads, N)
         center_x, center_y = (2 * reference.to(working) - 1).unbind(-1)  # -1..1, as grid_sample counts
 
-        read, start = 0, 0
+        read: Tensor | None = None
+        start = 0
         for level, (height, width) in enumerate(sizes):
             x = torch.add(center_x, offsets[:, level, :, 0], alpha=2 / width)  # (B*heads, P, Q)
             y = torch.add(center_y, offsets[:, level, :, 1], alpha=2 / height)
@@ -80,10 +81,11 @@ class DeformableAttention(nn.Module):
             weight = weights[:, None, level]
             # The samples are the network's largest tensor: one level at a time, no copy where none is needed.
             sampled = sampled * weight if sampled.requires_grad else sampled.mul_(weight)
-            read = read + sampled.sum(-2)  # (B*heads, C/heads, Q)
+            part = sampled.sum(-2)  # (B*heads, C/heads, Q)
+            read = part if read is None else read + part
             start += height * width
-        read = read.view(batch, -1, queries).transpose(1, 2)  # (B, Q, C)
-        return self.output(read.to(value.dtype))
+        assert read is not None, "there is at least one level"
+        return self.output(read.view(batch, -1, queries).transpose(1, 2).to(value.dtype))
 
     def _by_head(self, projected: Tensor) -> Tensor:
         """(B, Q, heads * n) -> (B*heads, n, Q), contiguous."""

@@ -1,27 +1,24 @@
-"""DvpsNet: backbone, two pixel decoders, query decoder, geometry, heads (He et al., DeepDPS, ICCV 2023, section 3)."""
+"""DvpsNet: backbone, pixel decoders, query decoder, geometry, heads (He et al., DeepDPS, ICCV 2023, section 3)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dvps_ros.config import NetworkConfig
-from dvps_ros.network.backbone import Backbone, build_backbone
+from dvps_ros.network.backbones import Backbone, build_backbone
 from dvps_ros.network.geometry import BackupQuery, DenseDepth, GeometricDepth, GeometryDecoder
-from dvps_ros.network.heads import DenseDepthHead, DepthHead, SegmentHead
+from dvps_ros.network.heads import DenseDepthHead, DepthHead, SegmentHead, SpreadHead
 from dvps_ros.network.layers import sine_position
-from dvps_ros.network.pixel_decoder import PixelDecoder
+from dvps_ros.network.pixel_decoder import PixelDecoder, SharedPixelDecoder
 from dvps_ros.network.query_decoder import QueryDecoder, SegmentQueries
 from dvps_ros.structures import Features, Prediction
 
-#: Thousandths of ImageNet's RGB mean and deviation on the 0..255 scale. Whole numbers, so that casting the network
-#: to half precision leaves them exact.
-_MEAN = (123675, 116280, 103530)
-_DEVIATION = (58395, 57120, 57375)
 _STRIDE = 32
 
 
@@ -36,15 +33,17 @@ class DvpsNet(nn.Module):
         config: NetworkConfig,
         backbone: Backbone,
         semantic_decoder: PixelDecoder,
-        depth_decoder: PixelDecoder,
+        depth_decoder: PixelDecoder | SharedPixelDecoder,
         query_decoder: QueryDecoder,
         segment_head: SegmentHead,
         geometry: GeometricDepth | DenseDepth,
     ):
         super().__init__()
         self.config = config
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.deviation: Tensor
+        for name, values in zip(("mean", "deviation"), backbone.pixels, strict=True):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
         self.backbone = backbone
         self.semantic_decoder = semantic_decoder
         self.depth_decoder = depth_decoder
@@ -90,12 +89,15 @@ class DvpsNet(nn.Module):
             precision: float32, float64 or bfloat16.
         layers : as in ``forward``.
         """
-        sizes = [m.shape[-2:] for m in (features.stride32, features.stride16, features.stride8)]
-        like = {"device": features.stride4.device, "dtype": features.stride4.dtype}
-        positions = [sine_position(*size, self.config.width, **like) for size in sizes]
+        sizes = [(m.shape[-2], m.shape[-1]) for m in (features.stride32, features.stride16, features.stride8)]
+        like: dict[str, Any] = {"device": features.stride4.device, "dtype": features.stride4.dtype}
+        positions = [sine_position(height, width, self.config.width, **like) for height, width in sizes]
 
         semantic = self.semantic_decoder(features, positions)
-        depth = self.depth_decoder(features, positions)
+        if isinstance(self.depth_decoder, SharedPixelDecoder):
+            depth = self.depth_decoder(semantic)
+        else:
+            depth = self.depth_decoder(features, positions)
         mask_levels = resized_levels(semantic.embedding, sizes)
         initial, *segments = self.query_decoder(semantic.levels, positions, mask_levels, self.segment_head)
         estimate = self.geometry(segments, self.query_decoder.position, depth, positions, mask_levels, every=layers)
@@ -111,7 +113,11 @@ class DvpsNet(nn.Module):
                 max_depth=self.config.max_depth,
             )
 
-        last = predict(segments[-1], estimate.segments[-1], estimate.backups[-1])
+        last = replace(
+            predict(segments[-1], estimate.segments[-1], estimate.backups[-1]),
+            spread_embedding=estimate.spread,
+            backup_spread_embedding=estimate.backup_spread,
+        )
         if not layers:
             return last
         none = estimate.backups[-1][:, :0]  # the initial queries have met no geometry yet
@@ -127,13 +133,15 @@ def resized_levels(embedding: Tensor, sizes: Sequence[tuple[int, int]]) -> list[
 
 
 def build(config: NetworkConfig) -> DvpsNet:
-    """A ``DvpsNet`` of the configured sizes, randomly initialised (its backbone as ``config.backbone`` says).
+    """A ``DvpsNet`` of the configured sizes, randomly initialised.
 
     Raises ``ValueError`` naming a size that does not fit.
     """
     c = config
     if c.width % 32 or c.width % c.heads:
         raise ValueError(f"network.width is {c.width}, must be a multiple of 32 and of heads ({c.heads})")
+    if c.uncertainty and c.depth_head != "segment":
+        raise ValueError(f"network.uncertainty needs network.depth_head segment, not {c.depth_head}")
     backbone = build_backbone(c.backbone)
 
     def pixel_decoder() -> PixelDecoder:
@@ -147,13 +155,14 @@ def build(config: NetworkConfig) -> DvpsNet:
             BackupQuery(c.width, c.heads, c.decoder_layers, c.feedforward),
             DepthHead(c.width),
             c.width,
+            SpreadHead(c.width) if c.uncertainty else None,
         )
 
     return DvpsNet(
         config,
         backbone,
         semantic_decoder=pixel_decoder(),
-        depth_decoder=pixel_decoder(),
+        depth_decoder=SharedPixelDecoder(c.width) if c.depth_decoder == "shared" else pixel_decoder(),
         query_decoder=QueryDecoder(c.queries, c.width, c.heads, c.decoder_layers, c.feedforward),
         segment_head=SegmentHead(c.width, c.classes),
         geometry=geometry(),

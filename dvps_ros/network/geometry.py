@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from dvps_ros.network.heads import DenseDepthHead, DepthHead
+from dvps_ros.network.heads import DenseDepthHead, DepthHead, SpreadHead
 from dvps_ros.network.layers import AttentionBlock, FeedForward
 from dvps_ros.network.pixel_decoder import PixelFeatures
 from dvps_ros.network.query_decoder import SegmentQueries, attention_mask
@@ -18,12 +19,15 @@ from dvps_ros.network.query_decoder import SegmentQueries, attention_mask
 class DepthEmbeddings:
     """Depth as products: of ``features`` (B, D, h, w) with the embeddings of one or more layers, first to last.
 
-    Attributes: ``segments``, each (B, Q, D); ``backups``, each (B, 1, D).
+    Attributes: ``segments``, each (B, Q, D); ``backups``, each (B, 1, D); ``spread`` (B, Q, D) and ``backup_spread``
+    (B, 1, D) of the last layer, None where the network tells no spread.
     """
 
     features: Tensor
     segments: tuple[Tensor, ...]
     backups: tuple[Tensor, ...]
+    spread: Tensor | None = None
+    backup_spread: Tensor | None = None
 
 
 class GeometryLayer(nn.Module):
@@ -76,7 +80,8 @@ class GeometryDecoder(nn.Module):
         """
         latents = self.latents.expand(values[0].shape[0], -1, -1)
         enhanced = []
-        for i, (layer, segment) in enumerate(zip(self.layers, segments, strict=True)):
+        layers = cast("Iterable[GeometryLayer]", self.layers)
+        for i, (layer, segment) in enumerate(zip(layers, segments, strict=True)):
             level = i % len(values)
             keep = attention_mask(segment.mask_embedding, mask_levels[level])
             latents = layer.update(latents, self.position, keys[level], values[level], keep)
@@ -107,14 +112,14 @@ class BackupQuery(nn.Module):
     def forward(self, keys: Sequence[Tensor], values: Sequence[Tensor]) -> list[Tensor]:
         """The query (B, 1, C) after each layer; keys and values as in ``GeometryDecoder``."""
         # A level's weights and tokens are the same each time it is read, so its projections are too.
+        levels = cast("list[BackupLayer]", list(self.levels))
         memories = [
-            level.cross.attention.memory(key, value)
-            for level, key, value in zip(self.levels, keys, values, strict=False)
+            level.cross.attention.memory(key, value) for level, key, value in zip(levels, keys, values, strict=False)
         ]
         query = self.content.expand(values[0].shape[0], -1, -1)
         history = []
         for i in range(self.steps):
-            level, memory = self.levels[i % len(values)], memories[i % len(values)]
+            level, memory = levels[i % len(values)], memories[i % len(values)]
             read = level.cross.attention.read(query + self.position, memory)
             query = level.feedforward(level.cross.norm(query + read))
             history.append(query)
@@ -124,12 +129,21 @@ class BackupQuery(nn.Module):
 class GeometricDepth(nn.Module):
     """Depth of every segment from its geometry-enhanced query, and of the rest of the image from the backup query."""
 
-    def __init__(self, decoder: GeometryDecoder, backup: BackupQuery, head: DepthHead, width: int, levels: int = 3):
+    def __init__(
+        self,
+        decoder: GeometryDecoder,
+        backup: BackupQuery,
+        head: DepthHead,
+        width: int,
+        spread: SpreadHead | None = None,
+        levels: int = 3,
+    ):
         super().__init__()
         self.level = nn.Parameter(torch.randn(levels, width))
         self.decoder = decoder
         self.backup = backup
         self.head = head
+        self.spread = spread
 
     def forward(
         self,
@@ -150,7 +164,11 @@ class GeometricDepth(nn.Module):
         enhanced = self.decoder(segments, query_position, keys, values, mask_levels, every)
         backups = self.backup(keys, values)[-len(enhanced) :]
         return DepthEmbeddings(
-            depth.embedding, tuple(self.head(query) for query in enhanced), tuple(self.head(query) for query in backups)
+            depth.embedding,
+            tuple(self.head(query) for query in enhanced),
+            tuple(self.head(query) for query in backups),
+            None if self.spread is None else self.spread(enhanced[-1]),
+            None if self.spread is None else self.spread(backups[-1]),
         )
 
 

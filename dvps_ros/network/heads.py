@@ -38,6 +38,22 @@ class DepthHead(nn.Module):
         return self.depth(self.norm(queries))
 
 
+class SpreadHead(nn.Module):
+    """How far depth may be off: a second embedding of geometry-enhanced and backup queries."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.spread = MLP(width)
+        # at the start every depth has the middle of the possible spreads
+        for parameter in self.spread.layers[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """Queries (B, Q, C) -> (B, Q, C); its product with E_depth is the spread of ln depth, see ``log_spread``."""
+        return self.spread(self.norm(queries))
+
+
 class DenseDepthHead(nn.Module):
     """One depth map for the whole image from E_depth (He et al., Table 4, variant A)."""
 

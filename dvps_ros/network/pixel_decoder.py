@@ -1,9 +1,10 @@
-"""The pixel decoder (deepened multi-scale features and a stride-4 embedding); DvpsNet holds two of them."""
+"""The pixel decoder (deepened multi-scale features and a stride-4 embedding); one or two in DvpsNet."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +22,12 @@ class PixelFeatures:
     ----------
     levels : tokens (B, h_l * w_l, C) of strides 32, 16, 8, rows first.
     embedding : (B, C, H/4, W/4), E of the paper.
+    fused : (B, C, H/4, W/4), what a 1x1 convolution makes ``embedding`` of.
     """
 
     levels: tuple[Tensor, ...]
     embedding: Tensor
+    fused: Tensor
 
     def maps(self, sizes: Sequence[tuple[int, int]]) -> Features:
         """All four as maps; ``sizes`` are the (height, width) of strides 32, 16, 8."""
@@ -59,12 +62,13 @@ class PixelDecoder(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        for projection, _ in self.project:
-            nn.init.xavier_uniform_(projection.weight)
-            nn.init.zeros_(projection.bias)
+        for projection in self.project.modules():
+            if isinstance(projection, nn.Conv2d):
+                nn.init.xavier_uniform_(projection.weight)
+                _zero_bias(projection)
         for convolution in (self.lateral[0], self.fuse[0], self.embed):
-            nn.init.kaiming_uniform_(convolution.weight, a=1)
-        nn.init.zeros_(self.embed.bias)
+            nn.init.kaiming_uniform_(cast("nn.Conv2d", convolution).weight, a=1)
+        _zero_bias(self.embed)
 
     def forward(self, features: Features, positions: Sequence[Tensor]) -> PixelFeatures:
         """Backbone maps and the sine position codes (1, h_l * w_l, C) of strides 32, 16, 8 -> ``PixelFeatures``."""
@@ -85,8 +89,31 @@ class PixelDecoder(nn.Module):
         stride8 = levels[-1].transpose(1, 2).unflatten(-1, sizes[-1])  # (B, C, H/8, W/8)
         lateral = self.lateral(features.stride4)
         fused = self.fuse(lateral + _upsample(stride8, lateral))
-        return PixelFeatures(levels, self.embed(fused))
+        return PixelFeatures(levels, self.embed(fused), fused)
+
+
+class SharedPixelDecoder(nn.Module):
+    """Depth's part of a pixel decoder that serves both tasks: an embedding of its own.
+
+    Half the cost of two, which the paper has. The levels are those of the semantic decoder; who reads them for depth
+    adds its own level vectors and projects them for itself.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.embed = nn.Conv2d(width, width, 1)
+        nn.init.kaiming_uniform_(self.embed.weight, a=1)
+        _zero_bias(self.embed)
+
+    def forward(self, semantic: PixelFeatures) -> PixelFeatures:
+        """What the semantic decoder gave, with E_depth in place of E_pixel."""
+        return replace(semantic, embedding=self.embed(semantic.fused))
 
 
 def _upsample(feature: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(feature, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _zero_bias(convolution: nn.Conv2d) -> None:
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)

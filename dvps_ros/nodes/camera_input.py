@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from dvps_ros.camera.calibration import content
 from dvps_ros.config import PerceptionConfig
+from dvps_ros.nodes.auto_subscription import AutoSubscription
+from dvps_ros.nodes.diagnostics import STEADY
 from dvps_ros.nodes.messages import nanoseconds
 from dvps_ros.nodes.synchronizer import ApproximateTimeSynchronizer, SimpleFilter, TimeSynchronizer
 
-#: For what goes on while simulated time stands still or jumps.
-STEADY = Clock(clock_type=ClockType.STEADY_TIME)
-#: Messages of each topic that wait for their partner; camera_info may also wait that many deep to be taken.
-QUEUE = 5
+#: Messages of each topic that wait for their partner: two seconds at 30 Hz, for images that come late.
+QUEUE = 64
+#: Of the images that wait, the newest so many keep their pixels.
+IMAGES = 5
+#: Messages of camera_info that may wait to be taken.
+DEPTH = 5
 #: Seconds between looks at what publishers there are.
 LOOK_EVERY = 0.5
 #: A stamp further ahead of the clock than this many seconds is said to lie in the future.
@@ -32,17 +35,20 @@ SILENT = 2.0
 #: Publishers of camera_info disagree when their messages take turns within this many seconds.
 TAKING_TURNS = 2.0
 
-ImageMessage = Image | CompressedImage
+ImageMessage: TypeAlias = Image | CompressedImage
 #: Called with an image, its camera_info (or None), and why there is none.
 OnFrame = Callable[[ImageMessage, CameraInfo | None, str], None]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Arrival:
-    """An image on its way through the synchronizer, with its place in the order of arrival."""
+    """An image on its way through the synchronizer, with its place in the order of arrival.
+
+    ``image`` becomes None when it has waited behind ``IMAGES`` newer ones: it is lost, but its stamp goes on waiting.
+    """
 
     header: Header
-    image: ImageMessage
+    image: ImageMessage | None
     number: int
 
 
@@ -56,7 +62,6 @@ class CameraInput:
     on_frame : called on the executor's thread for each frame; must be quick.
     on_image : called for each image that comes in, before pairing.
     on_fault : called with a cause, a sentence and whether a frame is lost.
-    on_jump : called when stamps jump back.
 
     Raises ``ValueError`` for a QoS override that names no reliability; nothing stays subscribed then.
     """
@@ -68,15 +73,14 @@ class CameraInput:
         on_frame: OnFrame,
         on_image: Callable[[], None],
         on_fault: Callable[[str, str, bool], None],
-        on_jump: Callable[[], None],
     ) -> None:
         self._node, self._settings = node, settings
-        self._on_frame, self._on_image, self._on_fault, self._on_jump = on_frame, on_image, on_fault, on_jump
+        self._on_frame, self._on_image, self._on_fault = on_frame, on_image, on_fault
         self._last_stamp: int | None = None
         self._last_image: float | None = None
         self._arrived = self._handed_over = 0  # numbers of the newest image, and of the newest that was handed over
         self._unpaired_since: float | None = None  # when the first image came that still waits, or waited in vain
-        self._alone = False  # images go on without waiting
+        self._without_info = False  # images go on without waiting
         self._latest_info: CameraInfo | None = None
         self._info_received: float | None = None
         self._turns = Turns()
@@ -88,7 +92,7 @@ class CameraInput:
         self._timer = node.create_timer(LOOK_EVERY, self._look, clock=STEADY)
         try:
             for name, kind in kinds.items():
-                depth = 1 if name == "image" else QUEUE
+                depth = 1 if name == "image" else DEPTH
                 self._inputs[name] = AutoSubscription(
                     node, kind, name, callbacks[name], settings().reliability, depth=depth
                 )
@@ -124,6 +128,7 @@ class CameraInput:
     def _connect(self) -> None:
         """Fresh queues: message_filters would keep those of a time that stamps have jumped back from."""
         self._images, self._infos = SimpleFilter(), SimpleFilter()
+        self._waiting: deque[Arrival] = deque()
         sources, slop = [self._images, self._infos], self._settings().sync_slop
         if slop > 0:
             synchronizer = ApproximateTimeSynchronizer(sources, QUEUE, slop)
@@ -150,9 +155,16 @@ class CameraInput:
             reason = "" if self._latest_info is not None else "no camera_info"
             self._hand_over(arrival, self._latest_info, reason)
             return
-        self._images.signalMessage(arrival)
+        self._wait(arrival)
         if self._handed_over < arrival.number and self._patience_is_over():
-            self._go_alone(arrival)
+            self._hand_over_without_info(arrival)
+
+    def _wait(self, arrival: Arrival) -> None:
+        """Let an image meet its camera_info, now or later."""
+        self._waiting.append(arrival)
+        if len(self._waiting) > IMAGES:
+            self._waiting.popleft().image = None
+        self._images.signalMessage(arrival)
 
     def _patience_is_over(self) -> bool:
         """Whether images have gone without camera_info for long: since the first one, not since the last pair.
@@ -164,26 +176,29 @@ class CameraInput:
             self._unpaired_since = now
         return now - self._unpaired_since >= self._settings().camera_info_timeout
 
-    def _go_alone(self, arrival: Arrival) -> None:
+    def _hand_over_without_info(self, arrival: Arrival) -> None:
         """Hand over an image without camera_info; later ones go at once until camera_info comes again."""
-        if not self._alone:
-            self._alone = True
+        if not self._without_info:
+            self._without_info = True
             # once, as stamps far ahead that came in by mistake would keep everything else out of the queues
             self._connect_anew(nanoseconds(arrival.header.stamp))
-            self._images.signalMessage(arrival)
+            self._wait(arrival)
             if self._handed_over >= arrival.number:
                 return
-        missing = self._info_received is None or self._info_received < self._unpaired_since
+        since = self._unpaired_since
+        missing = self._info_received is None or (since is not None and self._info_received < since)
         self._hand_over(arrival, None, "no camera_info" if missing else "no camera_info with the image's stamp")
 
     def _info(self, message: CameraInfo) -> None:
         self._latest_info, self._info_received = message, time.monotonic()
-        self._turns.add(_content(message), self._info_received)
+        self._turns.add(content(message), self._info_received)
         if self._settings().camera_info_mode == "synced" and nanoseconds(message.header.stamp) >= 0:
             self._infos.signalMessage(message)
 
     def _pair(self, arrival: Arrival, info: CameraInfo) -> None:
-        self._unpaired_since, self._alone = None, False
+        if arrival.image is None:  # its camera_info comes too late for it, and so for those before it
+            return
+        self._unpaired_since, self._without_info = None, False
         if arrival.number > self._handed_over:  # else it went on alone, or a newer one did
             self._hand_over(arrival, info, "")
 
@@ -221,9 +236,8 @@ class CameraInput:
         if self._last_stamp is not None and stamp < self._last_stamp:
             back = (self._last_stamp - stamp) / 1e9
             self._on_fault("stamp jumped back", f"stamps jumped back by {back:.3f} s: tracks start anew", False)
-            self._unpaired_since, self._alone = None, False
+            self._unpaired_since, self._without_info = None, False
             self._connect_anew(stamp)
-            self._on_jump()
         self._last_stamp = stamp
         return True
 
@@ -253,66 +267,5 @@ class Turns:
         return moment - self._turned < TAKING_TURNS
 
 
-class AutoSubscription:
-    """A subscription that asks for the reliability which the topic's publishers offer.
-
-    Parameters
-    ----------
-    reliability : ``"auto"``, or ``"reliable"`` or ``"best_effort"`` to force one. The standard parameter
-        ``qos_overrides.<topic>.subscription.reliability`` goes before both.
-    """
-
-    def __init__(
-        self, node: Node, kind: type, topic: str, callback: Callable[[Any], None], reliability: str, depth: int
-    ) -> None:
-        self._node, self.kind, self._name, self._callback, self._depth = node, kind, topic, callback, depth
-        self.topic = node.resolve_topic_name(topic)
-        override = f"qos_overrides.{self.topic}.subscription.reliability"
-        if node.has_parameter(override):  # of an earlier subscription; what it fell back on may have changed
-            node.undeclare_parameter(override)
-        self._reliability = node.declare_parameter(override, reliability).value
-        if self._reliability not in ("auto", "reliable", "best_effort"):
-            problem = f"is {self._reliability!r}, must be auto, reliable or best_effort"
-            raise ValueError(f"parameter {override} {problem}")
-        self._asked = self._fitting()
-        self._subscription = self._subscribe()
-
-    def follow_publishers(self) -> None:
-        """Subscribe anew when the publishers offer something else than what is asked for."""
-        fitting = self._fitting()
-        if fitting != self._asked:
-            self._asked = fitting
-            self.destroy()
-            self._subscription = self._subscribe()
-
-    def destroy(self) -> None:
-        """End the subscription."""
-        self._node.destroy_subscription(self._subscription)
-
-    def _fitting(self) -> ReliabilityPolicy:
-        if self._reliability != "auto":
-            return ReliabilityPolicy[self._reliability.upper()]
-        offered = [info.qos_profile.reliability for info in self._node.get_publishers_info_by_topic(self.topic)]
-        if offered and all(policy == ReliabilityPolicy.RELIABLE for policy in offered):
-            return ReliabilityPolicy.RELIABLE
-        return ReliabilityPolicy.BEST_EFFORT  # fits every publisher, so nothing is missed while none is known
-
-    def _subscribe(self) -> Any:
-        # reliability is left out: declared once, it would pin what was offered first
-        overrides = QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH))
-        qos = QoSProfile(depth=self._depth, reliability=self._asked)
-        return self._node.create_subscription(
-            self.kind, self._name, self._callback, qos, qos_overriding_options=overrides
-        )
-
-
 def _image_type(settings: PerceptionConfig) -> type:
     return CompressedImage if settings.input_transport == "compressed" else Image
-
-
-def _content(info: CameraInfo) -> Hashable:
-    """What a camera_info says of the camera, bit by bit: NaN equals NaN."""
-    numbers = (info.d.tobytes(), info.k.tobytes(), info.r.tobytes(), info.p.tobytes())
-    roi = info.roi
-    window = (roi.x_offset, roi.y_offset, roi.width, roi.height, roi.do_rectify)
-    return info.width, info.height, info.distortion_model, *numbers, info.binning_x, info.binning_y, *window

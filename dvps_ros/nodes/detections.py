@@ -6,7 +6,7 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import Header
 
 from dvps_ros.labels import LabelSet
-from dvps_ros.scene.unproject import InstanceBox
+from dvps_ros.scene.boxes import InstanceBox
 
 try:
     from vision_msgs.msg import (

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.timer import Timer
 from std_msgs.msg import Header
+
+from dvps_ros.labels import LabelSet
+from dvps_ros.structures import Anchor, Scene
+
+#: For what goes on while simulated time stands still or jumps.
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 #: Latencies of this many last frames are kept for the percentiles.
 WINDOW = 200
 #: Stages of one frame, in order; ``total`` runs from reception to the last publication, ``age`` from the stamp.
-STAGES = ("wait", "decode", "preprocess", "network", "merge", "track", "pack", "publish", "total", "age")
+STAGES = ("wait", "decode", "preprocess", "network", "merge", "anchor", "track", "pack", "publish", "total", "age")
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,41 @@ class Statistics:
         return Report(*rates, percentiles, drops, warnings, *counts)
 
 
+class DiagnosticsPublisher:
+    """Publishes the node's status on ``/diagnostics`` at a steady rate.
+
+    Parameters
+    ----------
+    node : publishes, under its own name.
+    rate : hertz.
+    statistics : the figures.
+    status : gives level and message, and facts as text.
+    """
+
+    def __init__(
+        self, node: Node, rate: float, statistics: Statistics, status: Callable[[], tuple[bytes, str, dict[str, str]]]
+    ) -> None:
+        self._node, self._statistics, self._status = node, statistics, status
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._timer = self._create_timer(rate)
+
+    def set_rate(self, rate: float) -> None:
+        """Go on at another rate, in hertz."""
+        if 1e9 / self._timer.timer_period_ns != rate:
+            self._node.destroy_timer(self._timer)
+            self._timer = self._create_timer(rate)
+
+    def _create_timer(self, rate: float) -> Timer:
+        return self._node.create_timer(1 / rate, self._publish, clock=STEADY)
+
+    def _publish(self) -> None:
+        report = self._statistics.report(time.monotonic())
+        level, message, facts = self._status()
+        stamp = self._node.get_clock().now().to_msg()
+        name = self._node.get_fully_qualified_name().lstrip("/")
+        self._publisher.publish(diagnostic_array(stamp, name, level, message, report, facts))
+
+
 def diagnostic_array(
     stamp: Time, node: str, level: bytes, message: str, report: Report, facts: Mapping[str, str]
 ) -> DiagnosticArray:
@@ -107,6 +153,38 @@ def diagnostic_array(
     status = DiagnosticStatus(level=level, name=node, message=message, hardware_id=facts.get("device", ""))
     status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
     return DiagnosticArray(header=Header(stamp=stamp), status=[status])
+
+
+def anchor_facts(anchor: Anchor, problem: str) -> dict[str, str]:
+    """How the scale of the last frame was anchored to the ground, as text; none where no height of the camera is asked.
+
+    ``problem`` says what is not known of the camera's height; it counts before what is wrong with the ground.
+    """
+    if anchor.state == "off":
+        return {"scale": f"not anchored: {problem}"} if problem else {}
+    reason = problem or anchor.problem
+    return {
+        "scale": f"{anchor.state}: {reason}" if reason else anchor.state,
+        "scale factor": f"{anchor.factor:.3f}",
+        "ground (% of the image)": f"{100 * anchor.share:.0f}",
+        "ground on one plane (%)": f"{100 * anchor.inliers:.0f}",
+        "ground's tilt (degrees)": f"{anchor.tilt:.1f}",
+    }
+
+
+def tracking_facts(scene: Scene, labels: LabelSet) -> dict[str, str]:
+    """How many objects the last frame has, and whether the camera's own motion is known, as text."""
+    objects = sum(labels.is_thing[s.class_id] for s in scene.segments)
+    facts = {"objects": str(objects)}
+    if scene.things:
+        facts["objects confirmed"] = str(sum(thing.confirmed for thing in scene.things))
+    motion = scene.motion
+    if motion is not None and motion.problem:
+        facts["camera's motion"] = f"unknown: {motion.problem}"
+    elif motion is not None:
+        agree = "" if math.isnan(motion.inliers) else f", {100 * motion.inliers:.0f} % of corners agree"
+        facts["camera's motion"] = "given" if motion.source == "given" else f"from the picture{agree}"
+    return facts
 
 
 def device_facts(device: torch.device) -> dict[str, str]:

@@ -6,25 +6,24 @@ PyTorch alone takes seconds; a KeyboardInterrupt in there is a traceback, and fo
 import importlib
 import os
 import signal
-from typing import NoReturn
 
 
-def perception_node() -> NoReturn:
+def perception_node() -> None:
     """``ros2 run dvps_ros perception_node``."""
-    _start("perception_node")
+    _start("dvps_ros.nodes.perception_node")
 
 
-def sim_camera_node() -> NoReturn:
+def sim_camera_node() -> None:
     """``ros2 run dvps_ros sim_camera_node``."""
-    _start("sim_camera_node")
+    _start("dvps_ros.nodes.sim_camera_node")
 
 
-def observer_node() -> NoReturn:
+def observer_node() -> None:
     """``ros2 run dvps_ros observer_node``."""
-    _start("observer_node")
+    _start("dvps_ros.demo.observer_node")
 
 
-def _start(name: str) -> NoReturn:
+def _start(module: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # until main says what to do with them
         signal.signal(number, lambda *_: os._exit(0))
-    importlib.import_module(f"dvps_ros.nodes.{name}").main()
+    importlib.import_module(module).main()

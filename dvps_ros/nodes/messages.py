@@ -5,40 +5,53 @@ Whatever is wrong with a message becomes a ``ValueError`` of one line, so that a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from dvps_ros.camera.calibration import intrinsics_of
-from dvps_ros.camera.compressed import check_compressed
-from dvps_ros.camera.pixel_formats import check_image
-from dvps_ros.nodes.image_conversion import ImageBridge
+from dvps_ros.camera.compressed import compressed_pixels
+from dvps_ros.camera.pixel_formats import Pixels, check_image, raw_pixels, to_rgb
+from dvps_ros.nodes.image_conversion import BRIDGED, ImageBridge
 from dvps_ros.structures import Intrinsics
 
 __all__ = ["check_image", "image_to_rgb", "info_of", "intrinsics_of", "nanoseconds"]
 
 
-def image_to_rgb(message: Image | CompressedImage, bridge: ImageBridge, max_pixels: int) -> np.ndarray:
+def image_to_rgb(
+    message: Image | CompressedImage,
+    bridge: ImageBridge,
+    max_pixels: int,
+    bits: int = 0,
+    look: Callable[[Pixels, int], None] | None = None,
+) -> np.ndarray:
     """(H, W, 3) uint8 RGB, contiguous, of an image message; possibly a view of its data.
 
-    Gray becomes three equal channels; 16 bits are scaled to 8; alpha is dropped.
+    Gray becomes three equal channels, a mosaic is demosaiced, 16 bits are scaled to 8, alpha is dropped.
+
+    Parameters
+    ----------
+    bridge : converts raw images of the encodings in ``BRIDGED``; the others go the way that recordings go.
+    bits : how many bits of 16 carry the picture (see ``pixel_formats.to_rgb``).
+    look : called with the pixels as they came, and ``bits``.
 
     Raises
     ------
-    ValueError : one line, for anything torn, empty, oversized, or of an encoding that is not listed in ``FORMATS``;
-        oversized ones before memory is taken for them.
+    ValueError : one line, for anything truncated, empty, oversized, or of an encoding that is not listed in
+        ``FORMATS``; oversized ones before memory is taken for them.
     """
-    compressed = isinstance(message, CompressedImage)
-    if not compressed:
-        check_image(message, max_pixels)
+    read = compressed_pixels if isinstance(message, CompressedImage) else raw_pixels
+    pixels = read(message, max_pixels)
+    if look is not None:
+        look(pixels, bits)
+    if isinstance(message, CompressedImage) or pixels.encoding not in BRIDGED:
+        return to_rgb(pixels, bits)
     try:
-        if compressed:
-            check_compressed(bytes(message.data), max_pixels)
-        convert = bridge.compressed_imgmsg_to_cv2 if compressed else bridge.imgmsg_to_cv2
-        rgb = convert(message, "rgb8")
+        rgb = bridge.imgmsg_to_cv2(message, "rgb8")
     except Exception as error:  # cv_bridge raises many kinds, each for a fault of the message
-        what = f"compressed image ({message.format[:40]!r})" if compressed else f"{message.encoding} image"
-        raise ValueError(f"{what} cannot be decoded: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{message.encoding} image cannot be decoded: {' '.join(str(error).split())}") from error
     return np.ascontiguousarray(rgb)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -19,86 +17,29 @@ from std_msgs.msg import Header, String
 from torch import Tensor
 from visualization_msgs.msg import MarkerArray
 
-from dvps_ros.config import PerceptionConfig
+from dvps_ros.drawing.overlay import overlay
 from dvps_ros.labels import LabelSet
-from dvps_ros.nodes import detections, packing
+from dvps_ros.nodes import detections, objects, packing
+from dvps_ros.nodes.frame import Frame
 from dvps_ros.nodes.messages import info_of
-from dvps_ros.scene.render import overlay
-from dvps_ros.scene.unproject import InstanceBox, instances, obstacles, organized_cloud, scene_cloud
-from dvps_ros.structures import Intrinsics, Scene, SegmentCloud
+from dvps_ros.structures import Scene
 
-#: Per-frame topics that need depth in metres.
-METRIC = ("depth", "depth/camera_info", "points", "obstacles", "instances", "markers", "detections")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame's result, to be published.
-
-    Attributes
-    ----------
-    header : the input image's.
-    image : (H, W, 3) uint8 RGB, as it came in.
-    scene : labels and depth, at the image's size or scaled.
-    intrinsics : the camera at the scene's size, None when unknown.
-    info : the camera_info that came with the image, if any.
-    labels, config : class table, and the node's parameters at this frame.
-    things_only : whether ``dense`` holds things alone, because nobody reads the rest.
-    """
-
-    header: Header
-    image: np.ndarray
-    scene: Scene
-    intrinsics: Intrinsics | None
-    info: CameraInfo | None
-    labels: LabelSet
-    config: PerceptionConfig
-    things_only: bool = False
-
-    @property
-    def metric(self) -> bool:
-        """True when there is depth in metres."""
-        return self.intrinsics is not None and self.scene.metric
-
-    def scaled(self) -> Frame:
-        """The frame with its scene at ``config.output_scale``: labels and depth by nearest neighbour."""
-        factor = self.config.output_scale
-        height, width = (max(1, round(side * factor)) for side in self.scene.panoptic.shape)
-        if (height, width) == tuple(self.scene.panoptic.shape):
-            return self
-        maps = (_nearest(values, height, width) for values in _maps(self.scene))
-        scene = Scene(*maps, segments=self.scene.segments, metric=self.scene.metric)
-        camera = None if self.intrinsics is None else self.intrinsics.resized(width, height)
-        return Frame(self.header, self.image, scene, camera, None, self.labels, self.config)
-
-    @cached_property
-    def picture(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, the image at the scene's size, by area."""
-        height, width = self.scene.panoptic.shape
-        if self.image.shape[:2] == (height, width):
-            return self.image
-        return cv2.resize(self.image, (width, height), interpolation=cv2.INTER_AREA)
-
-    @cached_property
-    def organized(self) -> SegmentCloud:
-        """One point per pixel, NaN where there is none."""
-        return organized_cloud(self.scene, self.picture, self.intrinsics, self.labels, **self._limits)
-
-    @cached_property
-    def dense(self) -> SegmentCloud:
-        """Valid points only."""
-        selection = {"stride": self.config.points_stride, "things_only": self.things_only, **self._limits}
-        return scene_cloud(self.scene, self.picture, self.intrinsics, self.labels, **selection)
-
-    @cached_property
-    def instances(self) -> tuple[SegmentCloud, tuple[InstanceBox, ...]]:
-        """Points of things grouped by instance, and their boxes."""
-        return instances(self.dense, self.config.box_percentile, self.config.instance_gap)
-
-    @property
-    def _limits(self) -> dict[str, float]:
-        edges = self.config.edge_threshold or math.inf
-        return {"max_depth": self.config.max_depth, "edge_threshold": edges}
+#: Per-frame topics that need depth in metres: they are made where the camera is calibrated.
+METRIC = (
+    "depth",
+    "depth/camera_info",
+    "depth/uncertainty",
+    "points",
+    "obstacles",
+    "instances",
+    "markers",
+    "detections",
+    "objects",
+)
+#: Per-frame topics that are made where it is not.
+RELATIVE = ("depth/relative",)
+#: Per-frame topics that need a model that tells how far its depth may be off.
+UNCERTAIN = ("depth/uncertainty",)
 
 
 class Outputs:
@@ -107,13 +48,15 @@ class Outputs:
     Parameters
     ----------
     node : has the publishers; they send only while it is active.
+    uncertainty : whether scenes tell how far their depth may be off, so that there is a topic of it.
     """
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: LifecycleNode, uncertainty: bool = False) -> None:
         self._node = node
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-        self._buffers = {name: packing.Buffer() for name in topics()}
-        self._publishers = {name: self._publisher(kind, name, qos) for name, kind in topics().items()}
+        kinds = topics(True, uncertainty) | topics(False, uncertainty)
+        self._buffers = {name: packing.Buffer() for name in kinds}
+        self._publishers = {name: self._publisher(kind, name, qos) for name, kind in kinds.items()}
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
@@ -154,13 +97,18 @@ class Outputs:
         return self._node.create_lifecycle_publisher(kind, f"~/{name}", qos, qos_overriding_options=overrides)
 
 
-def topics() -> dict[str, type]:
-    """Message type of every per-frame topic; ``detections`` only where vision_msgs is installed."""
-    return {name: kind for name, (kind, _) in _packers().items()}
+def topics(calibrated: bool = True, uncertainty: bool = False) -> dict[str, type]:
+    """Message type of each topic that a frame of a ``calibrated`` camera (or of another) is answered on.
+
+    ``uncertainty``: whether the model tells that of its depth. ``detections`` is among the topics only where
+    vision_msgs is installed, ``objects`` where autoware_perception_msgs is.
+    """
+    left_out = _left_out(calibrated, uncertainty)
+    return {name: kind for name, (kind, _) in _packers().items() if name not in left_out}
 
 
 def pack(frame: Frame, wanted: Iterable[str], buffers: Mapping[str, packing.Buffer]) -> dict[str, Any]:
-    """Messages of the ``wanted`` topics, by name; those in metres are left out when the camera is unknown.
+    """Messages of the ``wanted`` topics, by name, as far as ``topics`` has them for the frame's camera.
 
     Parameters
     ----------
@@ -168,12 +116,16 @@ def pack(frame: Frame, wanted: Iterable[str], buffers: Mapping[str, packing.Buff
     wanted : names of topics.
     buffers : memory of each topic, which its message then holds.
     """
-    packers = _packers()
-    names = [name for name in wanted if frame.metric or name not in METRIC]
-    whole = "obstacles" in names or ("points" in names and not frame.config.organized)
+    packers, left_out = _packers(), _left_out(frame.metric, frame.scene.depth_std is not None)
+    names = [name for name in wanted if name not in left_out]
+    whole = "points" in names and not frame.config.organized
     with torch.inference_mode():
         frame = replace(frame.scaled(), things_only=not whole)
         return {name: packers[name][1](frame, buffers[name]) for name in names}
+
+
+def _left_out(calibrated: bool, uncertainty: bool) -> tuple[str, ...]:
+    return (RELATIVE if calibrated else METRIC) + (() if uncertainty else UNCERTAIN)
 
 
 def _image(values: Callable[[Scene], Tensor], encoding: str) -> Callable[[Frame, packing.Buffer], Image]:
@@ -187,8 +139,19 @@ def _depth(frame: Frame, buffer: packing.Buffer) -> Image:
     return packing.image_message(frame.header, values, frame.config.depth_encoding, buffer)
 
 
+def _uncertainty(frame: Frame, buffer: packing.Buffer) -> Image:
+    values = packing.uncertainty(frame.scene, frame.labels, frame.config.max_depth)
+    return packing.image_message(frame.header, values, "32FC1", buffer)
+
+
+def _relative_depth(frame: Frame, buffer: packing.Buffer) -> Image:
+    values = packing.depth(frame.scene, frame.labels, math.inf)  # where its unit ends, nobody knows
+    return packing.image_message(frame.header, values, "32FC1", buffer)
+
+
 def _camera_info(frame: Frame, buffer: packing.Buffer) -> CameraInfo:
-    info = frame.info or info_of(frame.intrinsics)
+    # a copy: the node's input may hold the message, and answer other frames with it
+    info = info_of(frame.camera) if frame.info is None else copy.copy(frame.info)
     info.header = frame.header
     return info
 
@@ -196,12 +159,11 @@ def _camera_info(frame: Frame, buffer: packing.Buffer) -> CameraInfo:
 def _points(frame: Frame, buffer: packing.Buffer) -> PointCloud2:
     if not frame.config.organized:
         return packing.cloud_message(frame.header, frame.dense, buffer)
-    return packing.cloud_message(frame.header, frame.organized, buffer, tuple(frame.scene.panoptic.shape))
+    return packing.cloud_message(frame.header, frame.organized, buffer, frame.size)
 
 
 def _obstacles(frame: Frame, buffer: packing.Buffer) -> PointCloud2:
-    thinned = obstacles(frame.dense, frame.labels, frame.config.voxel_size)
-    return packing.cloud_message(frame.header, thinned, buffer)
+    return packing.cloud_message(frame.header, frame.obstacles, buffer)
 
 
 def _instances(frame: Frame, buffer: packing.Buffer) -> PointCloud2:
@@ -209,11 +171,15 @@ def _instances(frame: Frame, buffer: packing.Buffer) -> PointCloud2:
 
 
 def _markers(frame: Frame, buffer: packing.Buffer) -> MarkerArray:
-    return packing.marker_array(frame.header, frame.instances[1], frame.labels)
+    return packing.marker_array(frame.header, frame.instances[1], frame.labels, frame.scene.things)
 
 
 def _detections(frame: Frame, buffer: packing.Buffer) -> Any:
     return detections.detection_array(frame.header, frame.instances[1], frame.labels)
+
+
+def _objects(frame: Frame, buffer: packing.Buffer) -> Any:
+    return objects.tracked_objects(frame.header, frame.scene.things, frame.instances[1], frame.labels)
 
 
 def _overlay(frame: Frame, buffer: packing.Buffer) -> Image:
@@ -228,6 +194,8 @@ _PACKERS: dict[str, tuple[type, _Packer]] = {
     "confidence": (Image, _image(packing.confidence, "mono8")),
     "depth": (Image, _depth),
     "depth/camera_info": (CameraInfo, _camera_info),
+    "depth/relative": (Image, _relative_depth),
+    "depth/uncertainty": (Image, _uncertainty),
     "points": (PointCloud2, _points),
     "obstacles": (PointCloud2, _obstacles),
     "instances": (PointCloud2, _instances),
@@ -237,18 +205,9 @@ _PACKERS: dict[str, tuple[type, _Packer]] = {
 
 
 def _packers() -> dict[str, tuple[type, _Packer]]:
-    if not detections.AVAILABLE:
-        return _PACKERS
-    return {**_PACKERS, "detections": (detections.Detection3DArray, _detections)}
-
-
-def _maps(scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
-    return scene.panoptic, scene.depth, scene.confidence
-
-
-def _nearest(values: Tensor, height: int, width: int) -> Tensor:
-    rows, columns = (
-        ((torch.arange(new, device=values.device) + 0.5) * (old / new)).long().clamp(max=old - 1)
-        for new, old in zip((height, width), values.shape, strict=True)
-    )
-    return values[rows[:, None], columns]
+    packers = dict(_PACKERS)
+    if detections.AVAILABLE:
+        packers["detections"] = (detections.Detection3DArray, _detections)
+    if objects.AVAILABLE:
+        packers["objects"] = (objects.TrackedObjects, _objects)
+    return packers

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,11 +20,14 @@ from torch import Tensor
 from visualization_msgs.msg import Marker, MarkerArray
 
 from dvps_ros.labels import DIVISOR, VOID, VOID_CLASS, LabelSet
-from dvps_ros.scene.unproject import InstanceBox
-from dvps_ros.structures import Scene, SegmentCloud
+from dvps_ros.scene.boxes import InstanceBox
+from dvps_ros.scene.clouds import of_classes
+from dvps_ros.structures import Scene, SegmentCloud, TrackedThing
 
 #: Value of unlabelled pixels in the instance image: the type's maximum, as vision_msgs has it.
 VOID_INSTANCE = 65535
+#: Things slower than this, in m/s, have no arrow.
+MOVING = 0.5
 
 _FIELDS = tuple(
     PointField(name=name, offset=offset, datatype=datatype, count=1)
@@ -50,7 +54,10 @@ POINT = np.dtype(
 
 
 class Buffer:
-    """Memory of one topic's data field, reused from frame to frame."""
+    """Memory of one topic's data field, reused from frame to frame.
+
+    Clouds have another size in each frame: memory grows and shrinks in place, without being filled anew.
+    """
 
     def __init__(self) -> None:
         self._data = array("B")
@@ -61,11 +68,20 @@ class Buffer:
         if isinstance(values, Tensor):
             values = self._on_host(values)
         size = values.nbytes
-        if len(self._data) != size:
-            self._data = array("B", bytes(size))
+        self._resize(size)
         if size:
             np.frombuffer(self._data, values.dtype).reshape(values.shape)[...] = values
         return self._data
+
+    def _resize(self, size: int) -> None:
+        missing = size - len(self._data)
+        try:
+            if missing > 0:
+                self._data.frombytes(bytes(missing))
+            else:
+                del self._data[size:]
+        except BufferError:  # somebody still looks at what the previous call returned
+            self._data = array("B", bytes(size))
 
     def _on_host(self, values: Tensor) -> np.ndarray:
         if values.device.type == "cpu":
@@ -117,11 +133,15 @@ def confidence(scene: Scene) -> Tensor:
 
 def depth(scene: Scene, labels: LabelSet, max_depth: float) -> Tensor:
     """(H, W) float32 metres along z; +Inf for sky and beyond ``max_depth``, NaN where unknown (REP 117, REP 118)."""
-    beyond = scene.depth > max_depth
-    for sky in labels.sky:
-        beyond |= scene.panoptic // DIVISOR == sky
+    beyond = of_classes(scene.panoptic, labels.sky).logical_or_(scene.depth > max_depth)
     known = scene.depth.where(scene.depth > 0, math.nan)
-    return known.masked_fill(beyond, math.inf).float()
+    return known.masked_fill_(beyond, math.inf).float()
+
+
+def uncertainty(scene: Scene, labels: LabelSet, max_depth: float) -> Tensor:
+    """(H, W) float32 metres, one standard deviation of ``depth``; NaN where that is no finite number."""
+    assert scene.depth_std is not None, "who publishes it asks first"
+    return scene.depth_std.where(depth(scene, labels, max_depth).isfinite(), math.nan).float()
 
 
 def millimetres(metres: Tensor) -> Tensor:
@@ -160,8 +180,15 @@ def cloud_message(
     )
 
 
-def marker_array(header: Header, boxes: tuple[InstanceBox, ...], labels: LabelSet) -> MarkerArray:
-    """A box and a name for each instance, after a marker that deletes the previous frame's."""
+def marker_array(
+    header: Header, boxes: Sequence[InstanceBox], labels: LabelSet, things: Sequence[TrackedThing] = ()
+) -> MarkerArray:
+    """A box and a name for each instance, after a marker that deletes the previous frame's.
+
+    Of a confirmed one of ``things`` that moves the name tells the speed, "relative" where it is against the camera, and
+    an arrow is as long as its way of one second.
+    """
+    known = {thing.id: thing for thing in things if thing.confirmed}
     markers = [Marker(header=header, action=Marker.DELETEALL)]
     for box in boxes:
         red, green, blue = (channel / 255 for channel in labels.colors[box.class_id])
@@ -177,7 +204,23 @@ def marker_array(header: Header, boxes: tuple[InstanceBox, ...], labels: LabelSe
         text.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
         text.text = f"{labels.names[box.class_id]} {box.instance}"
         markers += [solid, text]
+        thing = known.get(box.id)
+        if thing is not None and thing.speed >= MOVING:
+            text.text += f" {thing.speed:.1f} m/s" + (" relative" if thing.relative else "")
+            markers.append(_arrow(header, center, thing))
     return MarkerArray(markers=markers)
+
+
+def _arrow(header: Header, start: Point, thing: TrackedThing) -> Marker:
+    """From ``start`` along a thing's way of one second: white, or grey where its velocity is against the camera."""
+    arrow = Marker(header=header, ns="velocity", id=thing.id, type=Marker.ARROW, action=Marker.ADD)
+    x, y, z = map(float, thing.velocity)
+    arrow.points = [start, Point(x=start.x + x, y=start.y + y, z=start.z + z)]
+    arrow.pose.orientation.w = 1.0
+    arrow.scale = Vector3(x=0.1, y=0.25)  # of the shaft and the head
+    shade = 0.6 if thing.relative else 1.0
+    arrow.color = ColorRGBA(r=shade, g=shade, b=shade, a=1.0)
+    return arrow
 
 
 def labels_json(labels: LabelSet, score_threshold: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import typing
+from array import array
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Generic, Literal, TypeVar
@@ -15,7 +16,7 @@ from rclpy.parameter import Parameter
 
 from dvps_ros.config import describe, from_dict
 
-Settings = TypeVar("Settings")
+Settings = TypeVar("Settings", bound=Any)  # a dataclass
 _LARGEST_INTEGER = 2**63 - 1
 #: When a parameter of a lifecycle node that is not marked runtime may be set.
 WHEN = "only while the node is unconfigured"
@@ -64,6 +65,7 @@ class NodeParameters(Generic[Settings]):
         # rclpy raises at a wrong value without saying it: look at what was given first, then declare what is right
         given = node.declare_parameter(name, row["default"], ParameterDescriptor(dynamic_typing=True)).value
         node.undeclare_parameter(name)
+        given = given.tolist() if isinstance(given, array) else given  # of several numbers
         try:
             value = asdict(_checked(self._cls, {name: given}))[name]
         except ValueError as error:

@@ -15,14 +15,13 @@ from typing import NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
+from dvps_ros.nodes.rclpy_private import RosError
+
 #: Seconds after a signal until the process ends even if something is still computing.
 GRACE = 1.0
-#: What ROS raises where DDS or its security refuses; rclpy has no public name for it.
-_RosError = rclpy_implementation.RCLError
 
 
 class FatalError(Exception):
@@ -63,7 +62,7 @@ def _live(make_node: Callable[[], Node], arguments: list[str] | None) -> int:
         install_signal_handlers(SignalHandlerOptions.ALL)
         if not signaled.is_set():
             _spin(executor, node)
-    except (FatalError, ValueError, OSError, _RosError) as error:
+    except (FatalError, ValueError, OSError, RosError) as error:
         return _refuse(error)
     finally:
         if node is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 
 from builtin_interfaces.msg import Time
 from rclpy.clock import Clock, ClockType
@@ -14,7 +15,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from dvps_ros.config import SimCameraConfig, StreetConfig
+from dvps_ros.config import RigConfig, SimCameraConfig, StreetConfig, check_rig
 from dvps_ros.nodes.messages import info_of
 from dvps_ros.nodes.packing import Buffer, image_message
 from dvps_ros.nodes.parameters import NodeParameters
@@ -27,8 +28,11 @@ class SimCameraNode(Node):
     """Node ``sim_camera``: image and camera_info, and below its own name the truth.
 
     Topics: ``image`` (rgb8), ``camera_info``, ``~/panoptic`` (32SC1, class * 1000 + instance, 255000 unlabelled) and
-    ``~/depth`` (32FC1 metres along z, 0 where there is none), all of one frame with one header. After
-    ``street_seconds`` the drive goes on in the street two seeds on, with that street's camera.
+    ``~/depth`` (32FC1 metres along z; REP 117 and 118: +Inf in the sky and beyond range, NaN where the lens shows
+    nothing), all of one frame with one header. After ``street_seconds`` the drive goes on in the street two seeds on,
+    with that street's camera.
+
+    Raises ``ValueError`` naming a parameter that has no valid value, or that contradicts another.
     """
 
     def __init__(self, **options) -> None:
@@ -36,6 +40,7 @@ class SimCameraNode(Node):
         self._settings = NodeParameters(self, SimCameraConfig)
         if self._settings.problems:
             raise ValueError(self._settings.problems[0])
+        check_rig(self._settings.config)
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[self._settings.config.reliability.upper()])
         topics = {"image": Image, "camera_info": CameraInfo, "~/panoptic": Image, "~/depth": Image}
         self._topics = {
@@ -66,13 +71,14 @@ class SimCameraNode(Node):
             for intrinsics, frame in self._frames():
                 self._publish(frame, intrinsics)
         except Exception as error:  # no OpenGL, most likely
-            if self.context.ok() and not self._ended.is_set():
+            if self.executor is not None and self.context.ok() and not self._ended.is_set():
                 self.executor.create_task(_fail, error)
 
     def _frames(self) -> Iterator[tuple[Intrinsics, Frame]]:
         """Street after street at the set rate, slower where rendering is; stands still while nobody watches."""
         settings = self._settings.config
-        street = StreetConfig(width=settings.width, height=settings.height, rate=settings.rate)
+        rig = {field.name: getattr(settings, field.name) for field in fields(RigConfig)}
+        street = StreetConfig(width=settings.width, height=settings.height, rate=settings.rate, **rig)
         for camera in drive(settings.seed, street):
             self.get_logger().info(f"street {camera.street.seed}, {settings.width}x{settings.height} pixels")
             moment, end = 0.0, min(camera.street.duration, settings.street_seconds)
@@ -93,7 +99,7 @@ class SimCameraNode(Node):
         images = {
             "image": (frame.rgb, "rgb8"),
             "~/panoptic": (frame.panoptic, "32SC1"),
-            "~/depth": (frame.depth, "32FC1"),
+            "~/depth": (frame.ranges, "32FC1"),
         }
         for topic, (values, encoding) in images.items():
             if self._topics[topic].get_subscription_count():

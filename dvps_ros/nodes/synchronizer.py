@@ -51,8 +51,10 @@ class ApproximateTimeSynchronizerStandIn(SimpleFilterStandIn):
         queue[stamp] = msg
         while len(queue) > self.queue_size:
             del queue[min(queue)]
-        chosen = [min(queue, key=lambda other: abs(other - stamp), default=None) for queue in self.queues]
-        if None in chosen or max(chosen) - min(chosen) > self._slop or chosen[index] != stamp:
+        if not all(self.queues):
+            return
+        chosen = [min(queue, key=lambda other: abs(other - stamp)) for queue in self.queues]
+        if max(chosen) - min(chosen) > self._slop or chosen[index] != stamp:
             return
         messages = [queue.pop(key) for queue, key in zip(self.queues, chosen, strict=True)]
         self.signalMessage(*messages)

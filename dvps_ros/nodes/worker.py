@@ -67,7 +67,7 @@ class LatestWorker(Generic[Job]):
                 self._busy = False
                 self._condition.notify_all()
                 self._condition.wait_for(lambda: self._stopped or self._waiting is not None)
-                if self._stopped:
+                if self._stopped or self._waiting is None:
                     return
                 job, self._waiting = self._waiting, None
                 self._busy = True

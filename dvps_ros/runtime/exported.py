@@ -6,7 +6,8 @@ code: load only folders whose origin you trust.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dvps_ros import checkpoints
 from dvps_ros.config import Config, load_config, option
-from dvps_ros.network import checkpoints
-from dvps_ros.runtime.perceive import Perceiver, Precision, choose_device
+from dvps_ros.runtime import run_times
+from dvps_ros.runtime.arithmetic import Precision, choose_device
+from dvps_ros.runtime.perceive import Perceiver
+from dvps_ros.runtime.tracing import PARTS, outputs
 from dvps_ros.structures import Prediction
 
 PROGRAM_FILE = "program.yaml"
 #: Form of the program -> its file.
 FORMS = {"torch-export": "model.pt2", "aotinductor": "model.aoti.pt2", "onnx": "model.onnx"}
-#: A program's outputs, in order: the tensors of a ``Prediction``.
-OUTPUTS = ("class_logits", "mask_embedding", "mask_features", "depth_embedding", "backup_embedding", "depth_features")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class ProgramRecord:
 class ExportedNetwork(nn.Module):
     """A program in a network's place: images (1, 3, H, W), 0..255, of its one size -> ``Prediction``, in float32.
 
-    Parameters: ``program`` maps float32 images to the tensors of ``OUTPUTS``; ``max_depth`` metres at sigmoid = 1.
+    Parameters: ``program`` maps float32 images to the tensors of ``outputs``; ``max_depth`` metres at sigmoid = 1.
     """
 
     def __init__(self, program: Callable[[Tensor], Any], max_depth: float):
@@ -50,11 +52,12 @@ class ExportedNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Prediction:
         """Predict (1, 3, H, W) RGB images, 0..255, uint8 or floating point."""
-        return Prediction(*self._program[0](images.float().contiguous()), max_depth=self.max_depth)
+        tensors = self._program[0](images.float().contiguous())
+        return Prediction(**dict(zip(PARTS, tensors, strict=False)), max_depth=self.max_depth)
 
 
 def load(folder: str | Path, device: str = "auto", precision: Precision = "auto") -> Perceiver:
-    """The perceiver of an exported folder; pictures of another size are resized to the program's.
+    """The perceiver of an exported folder; pictures are fitted into the program's one size, keeping their proportions.
 
     Parameters
     ----------
@@ -73,13 +76,14 @@ def load(folder: str | Path, device: str = "auto", precision: Precision = "auto"
         raise ValueError(f"{folder} is exported for the CPU ({record.form}), device {device} is not possible")
     path = folder / FORMS[record.form]
     try:
-        program = _OPEN[record.form](path, where)
+        program = _OPEN[record.form](path, where, outputs(config.network.uncertainty))
     except ValueError:
         raise
     except Exception as error:  # every runtime has its own ways to say: another version, another processor
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}, made with torch {record.torch}, does not load here: {reason}") from error
-    perceiver = Perceiver(ExportedNetwork(program, config.network.max_depth), config, str(where), "32")
+    network = ExportedNetwork(program, config.network.max_depth)
+    perceiver = Perceiver(network, config, str(where), "32", canvas=(record.height, record.width))
     perceiver.digest = record.sha256
     return perceiver
 
@@ -93,15 +97,15 @@ def _record(folder: Path, config: Config) -> ProgramRecord:
         raise FileNotFoundError(f"model folder {folder} has no {path.name}")
     if (actual := checkpoints.file_hash(path)) != record.sha256:
         raise ValueError(f"{path} is damaged or was exchanged: its SHA-256 is {actual}, not {record.sha256!r}")
-    if (record.height, record.width) != (config.input.height, config.input.width):
+    if record.height * record.width != config.input.pixels:
         raise ValueError(
-            f"{path} takes images of {record.width}x{record.height} alone, "
-            f"{folder / checkpoints.CONFIG_FILE} says {config.input.width}x{config.input.height}"
+            f"{path} takes images of {record.width}x{record.height} pixels alone, {folder / checkpoints.CONFIG_FILE} "
+            f"says {config.input.pixels} pixels"
         )
     return record
 
 
-def _open_torch_export(path: Path, device: torch.device) -> Callable[[Tensor], Any]:
+def _open_torch_export(path: Path, device: torch.device, names: Sequence[str]) -> Callable[[Tensor], Any]:
     program = torch.export.load(path)
     if device.type != "cpu":
         from torch.export.passes import move_to_device_pass
@@ -110,23 +114,14 @@ def _open_torch_export(path: Path, device: torch.device) -> Callable[[Tensor], A
     return program.module()
 
 
-def _open_aotinductor(path: Path, device: torch.device) -> Callable[[Tensor], Any]:
+def _open_aotinductor(path: Path, device: torch.device, names: Sequence[str]) -> Callable[[Tensor], Any]:
     return torch._inductor.aoti_load_package(str(path))
 
 
-def _open_onnx(path: Path, device: torch.device) -> Callable[[Tensor], Any]:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ValueError(f"{path} needs onnxruntime: pip install dvps_ros[export]") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-    def run(images: Tensor) -> list[Tensor]:
-        return [torch.from_numpy(output) for output in session.run(list(OUTPUTS), {"images": images.numpy()})]
-
-    return run
+def _open_onnx(path: Path, device: torch.device, names: Sequence[str]) -> Callable[[Tensor], Any]:
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise ValueError(f"{path} needs onnxruntime: pip install dvps_ros[export]")
+    return run_times.open_onnxruntime(path, device, "32", names)
 
 
 _OPEN = {"torch-export": _open_torch_export, "aotinductor": _open_aotinductor, "onnx": _open_onnx}

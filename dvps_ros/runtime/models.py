@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from dvps_ros import resources
-from dvps_ros.config import PairConfig
+from dvps_ros.config import PAIR_FILE, PairConfig
 from dvps_ros.runtime import exported
-from dvps_ros.runtime.perceive import Perceiver, Precision
+from dvps_ros.runtime.arithmetic import Precision
+from dvps_ros.runtime.perceive import Perceiver
+from dvps_ros.runtime.run_times import RunTime
 
 #: The model's name that stands for two networks given by their own names.
 PAIR = "pair"
-PAIR_FILE = "pair.yaml"
 
 
 def locate(model: str | Path) -> Path:
@@ -26,6 +27,7 @@ def load_perceiver(
     segmentation: str = "",
     depth: str = "",
     programs: bool = True,
+    runtime: RunTime = "auto",
 ) -> Perceiver:
     """The perceiver of a model, ready on its device.
 
@@ -36,6 +38,7 @@ def load_perceiver(
     device, precision : as for ``Perceiver``.
     segmentation, depth : with ``"pair"``, folders or hub names of transformers networks.
     programs : whether an exported program may be loaded, which is code of whoever made it.
+    runtime : as for ``Perceiver.load``; exported programs and pairs bring their own.
 
     Raises ``FileNotFoundError`` or ``ValueError`` in one line naming what is missing or wrong.
     """
@@ -46,12 +49,19 @@ def load_perceiver(
         if (found / exported.PROGRAM_FILE).is_file():
             if not programs:
                 raise ValueError(f"{model} is an exported program, which runs as code: allow_programs must be true")
+            _check_own(runtime, f"{model} is an exported program")
             return exported.load(found, device, precision)
         if not (found / PAIR_FILE).is_file():
-            return Perceiver.load(found, device, precision)
+            return Perceiver.load(found, device, precision, runtime)
+    _check_own(runtime, f"{model} is a pair of networks")
     # Only now: importing these networks takes a second.
     from dvps_ros.runtime.pair import PairPerceiver
 
     if found != Path(PAIR):
         return PairPerceiver.load(found, device, precision)
     return PairPerceiver.of(PairConfig(segmentation=segmentation, depth=depth), None, device, precision)
+
+
+def _check_own(runtime: RunTime, what: str) -> None:
+    if runtime not in ("auto", "torch"):
+        raise ValueError(f"{what}: runtime {runtime} is not possible, leave it auto")

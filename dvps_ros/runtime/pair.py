@@ -6,44 +6,46 @@ to the segments.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForDepthEstimation, Mask2FormerForUniversalSegmentation, PretrainedConfig
-from transformers.utils import cached_file
-from transformers.utils import logging as transformers_logging
+from transformers import (
+    AutoModelForDepthEstimation,
+    Mask2FormerForUniversalSegmentation,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from dvps_ros import resources
-from dvps_ros.config import InputConfig, PairConfig, load_config
-from dvps_ros.labels import LABEL_SETS, VOID_CLASS, LabelSet, read_label_set
-from dvps_ros.network.transformers_folder import from_hub, is_hub_name
-from dvps_ros.runtime.models import PAIR_FILE
-from dvps_ros.runtime.perceive import Perceiver, Precision, check_finite, is_calibrated
-from dvps_ros.runtime.preprocess import network_size, preprocess
+from dvps_ros.camera.resizing import resize, square_height, to_size
+from dvps_ros.config import PAIR_FILE, PairConfig, load_config
+from dvps_ros.labels import LABEL_SETS, VOID_CLASS, LabelSet, class_tables, read_label_set
+from dvps_ros.runtime.arithmetic import Precision
+from dvps_ros.runtime.pair_checkpoints import (
+    _DEPTH_KINDS,
+    IMAGENET,
+    check_kinds,
+    checkpoint_folder,
+    digest_of,
+    pixels_of,
+    settings_of,
+    weights_of,
+)
+from dvps_ros.runtime.perceive import Perceiver, check_finite, is_calibrated
+from dvps_ros.runtime.preprocess import to_device
 from dvps_ros.scene.merge import merge_masks
 from dvps_ros.structures import Intrinsics, Scene
 
 _LABELS = "config/labels"
-_PREPROCESSOR = "preprocessor_config.json"
-_IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
-_CENTERED = {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
-#: Kinds of depth networks that give metres, with what their pictures are where the checkpoint does not say.
-_DEPTH_KINDS = {"depth_anything": _IMAGENET, "zoedepth": _CENTERED}
 #: ZoeDepth's inputs are multiples of this; Depth Anything's of its patch.
 _ZOE_MULTIPLE = 32
 #: Mask2Former's inputs are padded to multiples of this.
 _COARSEST_STRIDE = 32
-#: Weights that only training uses; old checkpoints lack them.
-_UNUSED = ("criterion.", "mask_token")
 
 
 class PairOutput(NamedTuple):
@@ -68,11 +70,15 @@ class Pair(nn.Module):
         self,
         segmentation: nn.Module,
         depth: nn.Module,
-        segmentation_pixels: Mapping[str, Sequence[float]] = _IMAGENET,
-        depth_pixels: Mapping[str, Sequence[float]] = _IMAGENET,
+        segmentation_pixels: Mapping[str, Sequence[float]] = IMAGENET,
+        depth_pixels: Mapping[str, Sequence[float]] = IMAGENET,
     ) -> None:
         super().__init__()
         self.segmentation, self.depth = segmentation, depth
+        self.segmentation_image_mean: Tensor
+        self.segmentation_image_std: Tensor
+        self.depth_image_mean: Tensor
+        self.depth_image_std: Tensor
         for name, pixels in (("segmentation", segmentation_pixels), ("depth", depth_pixels)):
             for part in ("image_mean", "image_std"):
                 self.register_buffer(f"{name}_{part}", torch.tensor(pixels[part]).view(3, 1, 1), persistent=False)
@@ -82,10 +88,10 @@ class Pair(nn.Module):
         pixels = (images.float() / 255 - self.segmentation_image_mean) / self.segmentation_image_std
         height, width = images.shape[-2:]
         pixels = F.pad(pixels, (0, -width % _COARSEST_STRIDE, 0, -height % _COARSEST_STRIDE))
-        said = self.segmentation(pixel_values=pixels)
+        output = self.segmentation(pixel_values=pixels)
         pixels = (depth_images.float() / 255 - self.depth_image_mean) / self.depth_image_std
         depth = self.depth(pixel_values=pixels).predicted_depth
-        return PairOutput(said.class_queries_logits[0], said.masks_queries_logits[0], depth[0])
+        return PairOutput(output.class_queries_logits[0], output.masks_queries_logits[0], depth[0])
 
 
 class PairPerceiver(Perceiver):
@@ -110,10 +116,14 @@ class PairPerceiver(Perceiver):
         super().__init__(network, config, device, precision, labels)
         # Channels last, which suits our network, makes transformers' Mask2Former slower (1.6 times on a CPU).
         self.network.to(memory_format=torch.contiguous_format)
-        self._depth_side, self._depth_multiple = depth_grid(network.depth.config, config.depth_size)
+        self._depth_side, self._depth_multiple = depth_grid(
+            cast("PreTrainedModel", network.depth).config, config.depth_size
+        )
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "auto", precision: Precision = "auto") -> PairPerceiver:
+    def load(  # type: ignore[override]  # a pair has no run times to choose from
+        cls, folder: str | Path, device: str = "auto", precision: Precision = "auto"
+    ) -> PairPerceiver:
         """The pair that ``pair.yaml`` of a folder names, ready on its device.
 
         Raises ``FileNotFoundError`` or ``ValueError`` in one line naming what is missing or wrong.
@@ -125,30 +135,35 @@ class PairPerceiver(Perceiver):
         cls, config: PairConfig, home: Path | None = None, device: str = "auto", precision: Precision = "auto"
     ) -> PairPerceiver:
         """The pair of a configuration whose folders may lie in ``home``; raises as ``load`` does."""
-        where = {name: _folder(name, getattr(config, name), home) for name in ("segmentation", "depth")}
-        kinds = {name: _settings(name, source) for name, source in where.items()}
-        _check_kinds(where, kinds)
+        where = {name: checkpoint_folder(name, getattr(config, name), home) for name in ("segmentation", "depth")}
+        kinds = {name: settings_of(name, source) for name, source in where.items()}
+        check_kinds(where, kinds)
         labels = labels_of(kinds["segmentation"], config.labels, home)
         network = Pair(
-            _weights("segmentation", where["segmentation"], Mask2FormerForUniversalSegmentation),
-            _weights("depth", where["depth"], AutoModelForDepthEstimation),
-            _pixels(where["segmentation"], _IMAGENET),
-            _pixels(where["depth"], _DEPTH_KINDS[kinds["depth"].model_type]),
+            weights_of("segmentation", where["segmentation"], Mask2FormerForUniversalSegmentation),
+            weights_of("depth", where["depth"], AutoModelForDepthEstimation),
+            pixels_of(where["segmentation"], IMAGENET),
+            pixels_of(where["depth"], _DEPTH_KINDS[kinds["depth"].model_type]),
         )
-        digest = _digest(network)
+        digest = digest_of(network)
         perceiver = cls(network, config, labels, device, precision)
         perceiver.digest = digest
         return perceiver
 
     @torch.inference_mode()
-    def _step(self, image: np.ndarray, intrinsics: Intrinsics | None) -> Scene:
+    def _step(
+        self, image: np.ndarray, intrinsics: Intrinsics | None, stamp: float | None, pose: np.ndarray | None
+    ) -> Scene:
         self.timings = {}
         with self._stage("preprocess"):
-            images = preprocess(image, self.config.input, self.device)  # (1, 3, H, W)
-            size, output_size = network_size(image.shape[:2], self.config.input), image.shape[:2]
-            depth_size = depth_input_size(output_size, self._depth_side, self._depth_multiple)
-            depth_images = preprocess(image, InputConfig(*depth_size), self.device)
+            picture = to_device(image, self.device)  # (1, 3, H', W')
+            output_size = image.shape[:2]
+            how = self.resizing(output_size, intrinsics)
+            images = resize(picture, how)  # (1, 3, H, W)
             metric = is_calibrated(intrinsics, output_size)
+            square = square_height(output_size[0], intrinsics), output_size[1]
+            depth_size = depth_input_size(square, self._depth_side, self._depth_multiple)
+            depth_images = resize(picture, to_size(output_size, depth_size))
         with self._stage("network"):
             with self._arithmetic():
                 output = self.network(images, depth_images)
@@ -156,9 +171,17 @@ class PairPerceiver(Perceiver):
         with self._stage("merge"):
             depth = F.interpolate(output.depth[None, None].float(), output_size, mode="bilinear", align_corners=False)
             depth = depth[0, 0].clamp(min=0)
-            scene = merge_masks(*output[:2], depth, size, self.labels, self.merge_config, metric)
-        with self._stage("track"):
-            return self.tracker.update(scene)
+            scene = merge_masks(
+                output.class_logits,
+                output.mask_logits,
+                depth,
+                how.size,
+                self.labels,
+                self.merge_config,
+                metric,
+                extent=how.extent,
+            )
+        return self._tracked(scene, images, how, intrinsics, stamp, pose)
 
 
 def depth_grid(settings: PretrainedConfig, side: int = 0) -> tuple[int, int]:
@@ -167,10 +190,11 @@ def depth_grid(settings: PretrainedConfig, side: int = 0) -> tuple[int, int]:
     return side or settings.backbone_config.image_size, multiple
 
 
-def depth_input_size(image_size: tuple[int, int], side: int, multiple: int) -> tuple[int, int]:
-    """(H, W) at which a depth network sees an image of ``image_size``.
+def depth_input_size(image_size: tuple[float, float], side: int, multiple: int) -> tuple[int, int]:
+    """(H, W) at which a depth network sees an image that would have ``image_size`` (H, W) with square pixels.
 
-    One side becomes ``side``, that of the two which changes the image less, as transformers' DPT preprocessor has it.
+    One side becomes ``side``, that of the two which changes the image less, as transformers' DPT preprocessor has it;
+    both are rounded to multiples, which such networks are trained with.
     """
     scale = min((side / length for length in image_size), key=lambda factor: abs(1 - factor))
     height, width = (max(1, round(length * scale / multiple)) * multiple for length in image_size)
@@ -184,7 +208,8 @@ def labels_of(settings: PretrainedConfig, table: str = "", home: Path | None = N
     one of those, or of config/labels, that fits the names of the checkpoint's classes.
     Raises ``FileNotFoundError`` or ``ValueError`` when there is none, or too many classes.
     """
-    names = [settings.id2label[index] for index in range(settings.num_labels)]
+    names_of: Any = settings.id2label
+    names = [names_of[index] for index in range(len(names_of))]
     if len(names) > VOID_CLASS:
         raise ValueError(f"the segmentation has {len(names)} classes, at most {VOID_CLASS} are possible")
     if table in LABEL_SETS:
@@ -197,104 +222,14 @@ def labels_of(settings: PretrainedConfig, table: str = "", home: Path | None = N
     for known in LABEL_SETS.values():
         if [name.strip().casefold() for name in names] == [name.casefold() for name in known.names]:
             return known
-    paths = sorted(resources.find(_LABELS).glob("*.yaml"))
+    paths = class_tables(resources.find(_LABELS))
     for path in paths:
         try:
             return read_label_set(path, names)
         except ValueError:  # of another data set
             continue
-    known = ", ".join([*LABEL_SETS, *(path.stem for path in paths)])
+    tables = ", ".join([*LABEL_SETS, *(path.stem for path in paths)])
     raise ValueError(
-        f"the segmentation's {len(names)} classes ({', '.join(names[:3])}, ...) are not those of {known}; "
+        f"the segmentation's {len(names)} classes ({', '.join(names[:3])}, ...) are not those of {tables}; "
         f"say which are things: labels in {PAIR_FILE}"
     )
-
-
-def _folder(role: str, name: str, home: Path | None) -> Path:
-    """The folder that ``name`` means, that of the local cache for a name on the hub."""
-    if not name:
-        raise ValueError(f"{role} is empty: give the folder or hub name of a transformers model")
-    if home is not None and (home / name).is_dir():
-        return home / name
-    try:
-        return resources.find(name)
-    except FileNotFoundError:
-        if not is_hub_name(name):
-            raise FileNotFoundError(f"{role}: no such folder: {name}") from None
-    try:
-        folder = from_hub(name)
-    except ValueError as error:
-        raise ValueError(f"{role}: {error}") from error
-    if not (folder / _PREPROCESSOR).is_file():
-        with suppress(OSError):  # not every checkpoint has one
-            cached_file(name, _PREPROCESSOR)
-    return folder
-
-
-def _settings(role: str, source: Path) -> PretrainedConfig:
-    return _had(role, source, lambda: AutoConfig.from_pretrained(source, trust_remote_code=False))
-
-
-def _weights(role: str, source: Path, kind: Any) -> nn.Module:
-    with _no_progress_bars():
-        # never a pickle, and no code beside the weights, for which transformers would ask on the terminal
-        safe = {"use_safetensors": True, "trust_remote_code": False}
-        load = partial(kind.from_pretrained, source, output_loading_info=True, **safe)
-        model, info = _had(role, source, load)
-    # What is missing would silently stay random.
-    if missing := sorted(key for key in info["missing_keys"] if not any(part in key for part in _UNUSED)):
-        raise ValueError(f"{role}: {source} lacks {missing[0]} ({len(missing)} weights in all)")
-    return model.float()
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """A robot's log is no place for them."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-def _had(role: str, source: Path, get: Any) -> Any:
-    try:
-        return get()
-    except Exception as error:  # a broken folder makes transformers raise almost anything
-        lines = str(error).strip().splitlines() or [""]
-        raise ValueError(f"{role}: no usable model at {source} ({type(error).__name__}: {lines[0]})") from error
-
-
-def _check_kinds(where: Mapping[str, Path], kinds: Mapping[str, PretrainedConfig]) -> None:
-    kind = kinds["segmentation"].model_type
-    if kind != "mask2former":
-        raise ValueError(f"segmentation: {where['segmentation']} is a {kind}, not a mask2former")
-    depth = kinds["depth"]
-    if depth.model_type not in _DEPTH_KINDS:
-        raise ValueError(f"depth: {where['depth']} is a {depth.model_type}, not one of {', '.join(_DEPTH_KINDS)}")
-    if depth.model_type == "depth_anything" and depth.depth_estimation_type != "metric":
-        raise ValueError(f"depth: {where['depth']} estimates {depth.depth_estimation_type} depth, not metres")
-
-
-def _pixels(source: Path, default: Mapping[str, Sequence[float]]) -> Mapping[str, Sequence[float]]:
-    """``image_mean`` and ``image_std`` of a checkpoint's preprocessor."""
-    file = source / _PREPROCESSOR
-    if not file.is_file():
-        return default
-    said = _had("preprocessor", file, lambda: dict(json.loads(file.read_text())))
-    result = {key: said.get(key, default[key]) for key in default}
-    for key, values in result.items():
-        if not (isinstance(values, list | tuple) and len(values) == 3 and all(type(v) in (int, float) for v in values)):
-            raise ValueError(f"{file}: {key} must be three numbers, got {values!r}")
-    return result
-
-
-def _digest(network: nn.Module) -> str:
-    """SHA-256 of all weights, wherever they came from."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dvps_ros import checkpoints
+from dvps_ros.camera.resizing import Resizing, resize, to_budget, to_canvas
 from dvps_ros.config import Config, PairConfig
+from dvps_ros.config.crops import sides
 from dvps_ros.labels import LABEL_SETS, LabelSet
-from dvps_ros.network import checkpoints
-from dvps_ros.runtime.preprocess import network_size, preprocess
+from dvps_ros.runtime.arithmetic import DTYPES, Precision, choose_device, choose_precision
+from dvps_ros.runtime.preprocess import to_device
+from dvps_ros.runtime.programs import ProgramNetwork
+from dvps_ros.runtime.run_times import RunTime, choose_run_time
+from dvps_ros.runtime.tracing import PARTS
+from dvps_ros.scene.anchor import GroundAnchor
+from dvps_ros.scene.ground import Direction
 from dvps_ros.scene.merge import merge
+from dvps_ros.scene.things import unknown_camera
 from dvps_ros.scene.track import Tracker
+from dvps_ros.scene.view import view_of
 from dvps_ros.structures import Intrinsics, Scene
 
-Precision = Literal["auto", "32", "16", "bf16"]
-_DTYPES = {"32": torch.float32, "16": torch.float16, "bf16": torch.bfloat16}
-_PARTS = ("class_logits", "mask_embedding", "mask_features", "depth_embedding", "backup_embedding", "depth_features")
+#: Weights of red, green and blue in grey (ITU-R BT.601).
+_GREY = (0.299, 0.587, 0.114)
 
 
 class NonFiniteOutputError(RuntimeError):
@@ -39,17 +49,23 @@ class Perceiver:
     Parameters
     ----------
     network : a ``DvpsNet`` (or anything that maps images (B, 3, H, W) to a ``Prediction``); moved to the device.
-    config : its input size, canonical focal length, class table and merging thresholds.
+    config : its input's pixels, canonical focal length, class table and merging thresholds.
     device : ``"auto"`` takes CUDA where there is one; else as torch names devices.
     precision : ``"32"``, ``"16"`` or ``"bf16"``; ``"auto"`` is 16 on CUDA and 32 elsewhere.
     labels : the class table; None: the one that the configuration names.
+    canvas : (h, w), the one size that ``network`` takes, into which pictures are fitted; None: it takes any, and
+        pictures are resized to the configured pixels.
+    runtime : what runs the network, see ``run_times.choose_run_time``; all but ``"torch"`` need a ``DvpsNet``.
 
     Attributes
     ----------
     labels : the class table of its scenes.
+    runtime : what runs the network, by name; ``"auto"`` decided.
     digest : SHA-256 of the weights, 64 hexadecimal digits; empty where they came from no file.
     merge_config : thresholds of merging; may be replaced between steps.
-    timings : seconds of the last step by stage: preprocess, network, merge, track.
+    up : up in the camera's optical frame, of any length; None where unknown: the camera is then taken as about level.
+        It may be changed between steps, and so may ``camera_height``.
+    timings : seconds of the last step by stage: preprocess, network, merge, anchor (with a camera height), track.
     """
 
     def __init__(
@@ -59,36 +75,80 @@ class Perceiver:
         device: str = "auto",
         precision: Precision = "auto",
         labels: LabelSet | None = None,
+        canvas: tuple[int, int] | None = None,
+        runtime: RunTime = "torch",
     ) -> None:
         self.config = config
         self.labels = labels or LABEL_SETS[config.labels]
         self.digest = ""
         self.merge_config = config.merge
+        self.canvas = canvas
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
-        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
+        self.runtime = choose_run_time(runtime, self.device, self.precision)
+        fitting: Any = network.eval()  # torch's types of Module.to do not know memory_format
+        self.network = fitting.to(self.device, memory_format=torch.channels_last)
+        if self.runtime != "torch":
+            optional = runtime == "auto"
+            self.network = ProgramNetwork(self.network, self.runtime, self.precision, self.labels, optional)
         self.tracker = Tracker(self.labels, self.config.track)
+        self.anchor = GroundAnchor(self.labels, self.config.ground)
+        self.up: Direction | None = None
+        self._camera_height = 0.0
         self.timings: dict[str, float] = {}
 
+    @property
+    def camera_height(self) -> float:
+        """Metres of the camera above the ground, which anchor the scale of depth to it; 0: unknown.
+
+        ``ValueError`` when it is set to what is no height.
+        """
+        return self._camera_height
+
+    @camera_height.setter
+    def camera_height(self, metres: float | None) -> None:
+        metres = metres or 0.0
+        if not 0 <= metres < math.inf:
+            raise ValueError(f"camera_height is {metres}, must be metres above the ground, or 0 where unknown")
+        if metres == 0:
+            self.anchor.reset()
+        self._camera_height = metres
+
     @classmethod
-    def load(cls, folder: str | Path, device: str = "auto", precision: Precision = "auto") -> Perceiver:
+    def load(
+        cls, folder: str | Path, device: str = "auto", precision: Precision = "auto", runtime: RunTime = "auto"
+    ) -> Perceiver:
         """The model of a folder (``config.yaml`` and ``model.safetensors``), ready on its device.
 
         Raises ``FileNotFoundError`` or ``ValueError`` naming a missing or wrong file, and ``ValueError`` for a device
-        that is not there.
+        or run time that is not there.
         """
         config = checkpoints.load_model_config(folder)
-        perceiver = cls(checkpoints.load(folder, choose_device(device)), config, device, precision)
+        perceiver = cls(checkpoints.load(folder, choose_device(device)), config, device, precision, runtime=runtime)
         perceiver.digest = checkpoints.model_hash(folder)
         return perceiver
 
-    def step(self, image: np.ndarray, intrinsics: Intrinsics | None = None) -> Scene:
+    @property
+    def tells_uncertainty(self) -> bool:
+        """Whether its scenes have ``depth_std``."""
+        return isinstance(self.config, Config) and self.config.network.uncertainty
+
+    def step(
+        self,
+        image: np.ndarray,
+        intrinsics: Intrinsics | None = None,
+        stamp: float | None = None,
+        pose: np.ndarray | None = None,
+    ) -> Scene:
         """Labels, depth and tracked segments of the next frame.
 
         Parameters
         ----------
         image : (H, W, 3) uint8 RGB.
         intrinsics : the camera at that size; without them (or uncalibrated) depth is relative, ``Scene.metric`` False.
+        stamp : seconds; None: ``config.track.period`` after the frame before.
+        pose : (4, 4) from the camera's optical frame to one that does not move, at that time; None: unknown, and the
+            camera's motion is estimated from the picture.
 
         Returns
         -------
@@ -98,7 +158,7 @@ class Perceiver:
         ``DeviceMemoryError``; after each the next step works.
         """
         try:
-            return self._step(image, intrinsics)
+            return self._step(image, intrinsics, stamp, pose)
         except torch.cuda.OutOfMemoryError as error:
             reason = str(error).splitlines()[0]
         # Only now, with the error gone, are the frame's tensors unreferenced and their memory can be given back.
@@ -106,49 +166,102 @@ class Perceiver:
         raise DeviceMemoryError(reason)
 
     @torch.inference_mode()
-    def _step(self, image: np.ndarray, intrinsics: Intrinsics | None) -> Scene:
+    def _step(
+        self, image: np.ndarray, intrinsics: Intrinsics | None, stamp: float | None, pose: np.ndarray | None
+    ) -> Scene:
         self.timings = {}
         with self._stage("preprocess"):
-            images = preprocess(image, self.config.input, self.device)  # (1, 3, H, W)
-            size = network_size(image.shape[:2], self.config.input)
-            depth_scale, metric = self._depth_scale(image.shape[:2], size, intrinsics)
+            picture = to_device(image, self.device)  # (1, 3, H', W')
+            how = self.resizing(image.shape[:2], intrinsics)
+            images = resize(picture, how)  # (1, 3, H, W)
+            depth_scale, metric = self._depth_scale(image.shape[:2], how.extent, intrinsics)
         with self._stage("network"):
             with self._arithmetic():
                 prediction = self.network(images)
-            check_finite({name: getattr(prediction, name) for name in _PARTS})
+            check_finite({name: part for name in PARTS if (part := getattr(prediction, name)) is not None})
         with self._stage("merge"):
-            scene = merge(prediction, 0, size, image.shape[:2], self.labels, self.merge_config, depth_scale, metric)
+            scene = merge(
+                prediction,
+                0,
+                how.size,
+                image.shape[:2],
+                self.labels,
+                self.merge_config,
+                depth_scale,
+                metric,
+                extent=how.extent,
+            )
+        return self._tracked(scene, images, how, intrinsics, stamp, pose)
+
+    def _tracked(
+        self,
+        scene: Scene,
+        images: Tensor,
+        how: Resizing,
+        intrinsics: Intrinsics | None,
+        stamp: float | None,
+        pose: np.ndarray | None,
+    ) -> Scene:
+        """The merged scene of ``images`` (1, 3, H, W), resized so, in true scale and with numbers that stay."""
+        if self.camera_height:
+            with self._stage("anchor"):
+                scene = self.anchor.update(scene, intrinsics, self.camera_height, self.up, stamp)
         with self._stage("track"):
-            return self.tracker.update(scene)
+            size = (scene.panoptic.shape[0], scene.panoptic.shape[1])
+            camera = intrinsics if is_calibrated(intrinsics, size) else unknown_camera(size)
+            view = None
+            if pose is None and self.config.track.ego_motion:
+                picture = images[0, :, : how.size[0], : how.size[1]].float()
+                grey = (picture.mul(picture.new_tensor(_GREY)[:, None, None]).sum(0)).to(torch.uint8).cpu().numpy()
+                view = view_of(scene, grey, how.camera(camera), how.extent)
+            return self.tracker.update(scene, camera, stamp, view, pose)
 
     def warm_up(self, size: tuple[int, int] | None = None, steps: int = 2) -> None:
         """Run ``steps`` empty frames of ``size`` (H, W), so that the first real one is not slower; tracks are kept.
 
-        Without ``size`` the network's own input size is taken (or 256 x 512 where it follows the image).
+        Without ``size`` that of the canvas is taken, or of the program that ran last, or a picture of the network's
+        pixels (256 x 512 where its size follows the image) that is twice as wide as high.
         """
-        size = size or (self.config.input.height or 256, self.config.input.width or 512)
-        tracker, self.tracker = self.tracker, Tracker(self.labels, self.config.track)
+        tracker, canvas = self.tracker, self.canvas
+        if size is None and isinstance(self.network, ProgramNetwork):
+            self.canvas = canvas or self.network.recent  # exactly that program's size
+        size = size or self.canvas or sides(self.config.input.pixels or 256 * 512, 2.0)
+        self.tracker = Tracker(self.labels, self.config.track)
         try:
             for _ in range(steps):
                 self.step(np.zeros((*size, 3), np.uint8))
         finally:
-            self.tracker = tracker
+            self.tracker, self.canvas = tracker, canvas
+
+    def resizing(self, image_size: tuple[int, int], intrinsics: Intrinsics | None = None) -> Resizing:
+        """How an image of ``image_size`` (H, W) becomes the network's.
+
+        Raises ``ValueError`` for a camera of another size, or whose pixels are far from square.
+        """
+        camera = intrinsics if is_calibrated(intrinsics, image_size) else None
+        if self.canvas is not None:
+            return to_canvas(image_size, self.canvas, camera)
+        return to_budget(image_size, self.config.input.pixels, camera)
 
     def reset_tracks(self) -> None:
-        """Forget all instances: the next frame's are numbered anew."""
+        """Forget all frames: the next one's instances are numbered, and its scale is anchored, anew."""
         self.tracker.reset()
+        self.anchor.reset()
 
     def _arithmetic(self) -> torch.autocast:
-        return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "32")
+        return torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.precision != "32")
 
     def _depth_scale(
-        self, image_size: tuple[int, int], size: tuple[int, int], intrinsics: Intrinsics | None
+        self, image_size: tuple[int, int], extent: tuple[float, float], intrinsics: Intrinsics | None
     ) -> tuple[float, bool]:
-        """Factor on the network's depth, and whether the result is in metres."""
+        """Factor on the network's depth, and whether the result is in metres.
+
+        ``image_size`` is (H, W) of the image, ``extent`` the (H, W) network pixels that it covers.
+        """
         if not is_calibrated(intrinsics, image_size):
             return 1.0, False
-        canonical = self.config.network.canonical_focal
-        return (1.0 if canonical is None else intrinsics.resized(size[1], size[0]).fx / canonical), True
+        canonical = self.config.network.canonical_focal if isinstance(self.config, Config) else None
+        return (1.0 if canonical is None else intrinsics.fx * extent[1] / image_size[1] / canonical), True
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -159,7 +272,7 @@ class Perceiver:
         self.timings[name] = time.perf_counter() - start
 
 
-def is_calibrated(intrinsics: Intrinsics | None, image_size: tuple[int, int]) -> bool:
+def is_calibrated(intrinsics: Intrinsics | None, image_size: tuple[int, int]) -> TypeGuard[Intrinsics]:
     """Whether the camera of an image of ``image_size`` (H, W) is known; ``ValueError`` when it is of another size."""
     if intrinsics is None or not intrinsics.valid:
         return False
@@ -167,28 +280,6 @@ def is_calibrated(intrinsics: Intrinsics | None, image_size: tuple[int, int]) ->
     if (intrinsics.height, intrinsics.width) != (height, width):
         raise ValueError(f"the camera is {intrinsics.width}x{intrinsics.height}, the image {width}x{height}")
     return True
-
-
-def choose_device(device: str | torch.device) -> torch.device:
-    """The torch device of a name, ``"auto"`` being CUDA where there is one; ``ValueError`` where it is not there."""
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"unknown device {device!r}") from None
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {device!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
-    return chosen
-
-
-def choose_precision(precision: Precision, device: torch.device) -> str:
-    """``"32"``, ``"16"`` or ``"bf16"`` for a device; ``ValueError`` for an unknown name."""
-    if precision != "auto" and precision not in _DTYPES:
-        raise ValueError(f"precision is {precision!r}, must be one of auto, {', '.join(_DTYPES)}")
-    if precision == "auto":
-        return "16" if device.type == "cuda" else "32"
-    return precision
 
 
 def check_finite(output: Mapping[str, Tensor]) -> None:

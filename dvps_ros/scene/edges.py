@@ -25,28 +25,36 @@ def depth_edges(depth: Tensor, threshold: float) -> Tensor:
     depth : (H, W) float, metres.
     threshold : relative, e.g. 0.1.
     """
-    inverse = (1 / depth).where(depth > 0, math.nan)
-    edge = torch.zeros_like(depth, dtype=torch.bool)
-    for values, marks in ((inverse, edge), (inverse.T, edge.T)):  # views: down the columns, along the rows
-        if len(values) > 2:
-            _mark(values, marks[1:-1], threshold)
+    inverse = (1 / depth).where(depth > 0, math.nan).contiguous()
+    edge = torch.zeros_like(inverse, dtype=torch.bool)
+    for dim in (0, 1):  # down the columns, along the rows
+        if inverse.shape[dim] > 2:
+            edge.view(-1)[_edges_along(inverse, dim, threshold)] = True
     return edge
 
 
-def _mark(values: Tensor, marks: Tensor, threshold: float) -> None:
-    """Mark jumps and ramps down the columns of ``values`` (N, M) in ``marks`` (N - 2, M), which lacks both ends."""
-    step, limit = values.diff(dim=0), values[1:-1] * threshold
-    before, after = step[:-1], step[1:]
-    marks |= (after - before).abs_() > limit
+def _edges_along(inverse: Tensor, dim: int, threshold: float) -> Tensor:
+    """Row-major indices of the pixels that are jumps, or on ramps, along one dimension of ``inverse`` (H, W)."""
+    length, step = inverse.shape[dim], inverse.stride(dim)
+    change = inverse.diff(dim=dim).abs_()
+    steepest = torch.maximum(change.narrow(dim, 0, length - 2), change.narrow(dim, 1, length - 2))
+    # Where neither neighbour is far off there is no jump and no ramp: few pixels are looked at more closely.
+    row, column = (steepest > inverse.narrow(dim, 1, length - 2) * (threshold * 0.3)).nonzero(as_tuple=True)
+    place = (column if dim else row) + 1  # along the dimension
+    at = row * inverse.shape[1] + column + step
+    values = inverse.view(-1)
+    here = values[at]
+    before, after = here - values[at - step], values[at + step] - here
+    limit = here * threshold
+    edges = [at[(after - before).abs_() > limit]]
     limit /= 3
     steep = (torch.minimum(before, after) > limit) | (torch.maximum(before, after) < -limit)
-    row, column = steep.nonzero().unbind(1)
-    held = _goes_on(values, row + 1, column, SMEAR, threshold) | _goes_on(values, row + 1, column, -SMEAR, threshold)
-    marks[row, column] |= ~held
+    at, place = at[steep], place[steep]
+    held = [_goes_on(values, at, step, (place + r >= 0) & (place + r < length), r, threshold) for r in (SMEAR, -SMEAR)]
+    return torch.cat([*edges, at[~(held[0] | held[1])]])
 
 
-def _goes_on(values: Tensor, row: Tensor, column: Tensor, reach: int, threshold: float) -> Tensor:
-    """(K,) bool: whether the plane through each of K places goes on for ``reach`` rows, up where negative."""
-    inside = (row + reach >= 0) & (row + reach < len(values))
-    here, middle, end = (values[(row + r).clamp(0, len(values) - 1), column] for r in (0, reach // 2, reach))
+def _goes_on(values: Tensor, at: Tensor, step: int, inside: Tensor, reach: int, threshold: float) -> Tensor:
+    """(K,) bool: whether the plane through each of K places goes on for ``reach`` steps, which are ``inside``."""
+    here, middle, end = (values[(at + r * step * inside)] for r in (0, reach // 2, reach))
     return inside & ((here + end - 2 * middle).abs() <= threshold / 2 * here)

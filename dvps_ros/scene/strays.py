@@ -25,12 +25,13 @@ def quantile_rows(start: Tensor, counts: Tensor, share: float) -> Tensor:
 
 
 def strays(axes: list[tuple[Tensor, Tensor]], group: Tensor, start: Tensor, counts: Tensor, gap: float) -> Tensor:
-    """(N,) bool: points beyond a gap in their group.
+    """(N,) bool: points beyond a gap in their group, never all of a group.
 
     From a group's median outwards along each axis, a hundredth of its points must lie within the last ``gap`` sizes;
     where they spread over more, the thing has ended. A size is the larger of the group's extent along that axis and the
     middle one of its three, without its outer tenths: strays beside or behind a thing are as far apart as its
-    surroundings, but the little that is seen of a thing's far side is not.
+    surroundings, but the little that is seen of a thing's far side is not. A group that would lose every point, by one
+    axis or another, is so loose that the rule says nothing of it: it keeps them all.
 
     Parameters
     ----------
@@ -45,7 +46,8 @@ def strays(axes: list[tuple[Tensor, Tensor]], group: Tensor, start: Tensor, coun
     for (values, order), extent in zip(axes, extents, strict=True):
         allowed = gap * torch.maximum(extent, extents.median(0).values)
         stray[order] |= _beyond(values, allowed, group, start, counts)
-    return stray
+    left = torch.zeros_like(counts).index_add_(0, group, (~stray).long())
+    return stray & (left > 0)[group]
 
 
 def _beyond(values: Tensor, allowed: Tensor, group: Tensor, start: Tensor, counts: Tensor) -> Tensor:

@@ -23,6 +23,11 @@ class Atmosphere:
     gain, gamma : exposure and tone of the camera, per channel and overall.
     vignette : darkening in the corners, 0..1.
     grain : standard deviation of the sensor's noise, 0..1.
+    contrast : of the tone curve, -1..1; 0 leaves it straight, above 0 it is steeper in the middle.
+    saturation : factor on how far colors are from grey.
+    veil : stray light over the whole picture, 0..1.
+    darkest : mean brightness below which the camera exposes longer, 0..1.
+    headlamps : light of the camera's own car, which falls off with distance.
     """
 
     sun: np.ndarray
@@ -37,6 +42,11 @@ class Atmosphere:
     gamma: float
     vignette: float
     grain: float
+    contrast: float = 0.0
+    saturation: float = 1.0
+    veil: float = 0.0
+    darkest: float = 0.0
+    headlamps: float = 0.0
 
 
 def random_atmosphere(rng: np.random.Generator) -> Atmosphere:

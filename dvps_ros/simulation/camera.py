@@ -9,11 +9,14 @@ import mujoco
 import numpy as np
 
 from dvps_ros.labels import CITYSCAPES, DIVISOR, VOID
+from dvps_ros.simulation.develop import Developer
+from dvps_ros.simulation.lens import LensMap
 from dvps_ros.simulation.street import Street
 from dvps_ros.structures import Intrinsics
 
 _SKY = CITYSCAPES.index("sky") * DIVISOR
-_NEAR, _FAR = 0.25, 500.0
+#: Planes between which is drawn, metres; the nearer one comes closer where the camera is low or its lens wide.
+_NEAR, _NEAR_OF_LENS, _NEAR_OF_HEIGHT, _FAR = 0.25, 0.08, 0.3, 500.0
 #: Farther than this many metres nothing small is drawn; nearer than this many, things out of view still throw shadows.
 _SIGHT, _SHADOW = 170.0, 22.0
 _HIDDEN = 5
@@ -26,10 +29,14 @@ class Frame:
     Attributes
     ----------
     rgb : (H, W, 3) uint8.
-    depth : (H, W) float32, metres along the optical axis; 0 where none: sky, or beyond ``max_depth``.
+    depth : (H, W) float32, metres along the optical axis; 0 where none: sky, beyond ``max_depth``, or ``blind``.
     panoptic : (H, W) int32, class * 1000 + instance, constant over time; void 255000.
     stamp : seconds since the start of the drive.
-    intrinsics : the camera.
+    intrinsics : the camera, with the distortion of its lens.
+    height : metres from the ground under the camera up to it.
+    up : (3,) float64 unit vector in the optical frame (x right, y down, z forward) that points away from the ground.
+    blind : (H, W) bool, True where the street is not seen, and label is void: beyond the lens's field, where the
+        picture is black, and behind the car's own hood.
     """
 
     rgb: np.ndarray
@@ -37,24 +44,41 @@ class Frame:
     panoptic: np.ndarray
     stamp: float
     intrinsics: Intrinsics
+    height: float
+    up: np.ndarray
+    blind: np.ndarray
+
+    @property
+    def ranges(self) -> np.ndarray:
+        """(H, W) float32 depth as REP 117 and 118 write it: +Inf beyond range and in the sky, NaN where ``blind``."""
+        beyond = np.where(self.depth > 0, self.depth, np.float32(np.inf))
+        return np.where(self.blind, np.float32(np.nan), beyond)
 
 
 class StreetCamera:
     """Renders a street with MuJoCo on an offscreen OpenGL context, to be used from one thread.
 
     Usable as a context manager; ``close`` frees the context, as does the end of the object's life.
-    Raises ``OSError`` where no headless OpenGL is to be had.
+    Raises ``OSError`` where no headless OpenGL is to be had, ``ValueError`` for a lens that shows no pixel.
     """
 
     def __init__(self, street: Street) -> None:
         self.street = street
         width, height = street.config.width, street.config.height
-        focal = street.rig.focal * width
-        #: Pinhole intrinsics; (0, 0) is the center of the top left pixel.
-        self.intrinsics = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
+        rig = street.rig
+        focal, lens = rig.focal * width, rig.lens
+        #: Intrinsics with the lens's distortion; (0, 0) is the center of the top left pixel.
+        self.intrinsics = Intrinsics(
+            focal, focal, (width - 1) / 2, (height - 1) / 2, width, height, lens.model, lens.coefficients
+        )
+        self._lens = LensMap(lens, self.intrinsics) if lens.model else None
+        self._pinhole = self._lens.pinhole if self._lens else self.intrinsics
+        self._near = min(_NEAR_OF_LENS if self._lens else _NEAR, _NEAR_OF_HEIGHT * rig.height)
         model = street.model
-        self._rect = mujoco.MjrRect(0, 0, width, height)
-        self._gl = _graphics(width, height)
+        size = self._pinhole.width, self._pinhole.height
+        model.vis.global_.offwidth, model.vis.global_.offheight = size
+        self._rect = mujoco.MjrRect(0, 0, *size)
+        self._gl = _graphics(*size)
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         self._free = weakref.finalize(self, _free, self._gl, self._context)
@@ -66,7 +90,8 @@ class StreetCamera:
         self._option.geomgroup[:] = 1
         self._option.geomgroup[_HIDDEN] = 0
         self._view = mujoco.MjvCamera()
-        self._response = _response(height, width, street.atmosphere.vignette)
+        directions = self._lens.directions if self._lens else _pinhole_directions(self.intrinsics)
+        self._develop = Developer(street.seed, street.atmosphere, directions, street.wear, street.hood)
 
     def __enter__(self) -> StreetCamera:
         return self
@@ -83,30 +108,42 @@ class StreetCamera:
         if not self._free.alive:
             raise RuntimeError("this camera was closed")
         self._gl.make_current()
-        self._place(time)
+        position, axes = self._place(time)
         depth, panoptic = self._labels()
-        rgb = self._develop(self._picture(), depth, time)
-        depth[depth > self.street.config.max_depth] = 0.0
-        return Frame(rgb, depth, panoptic, time, self.intrinsics)
+        rgb = self._picture()
+        if self._lens:
+            rgb, depth = self._lens.picture(rgb), self._lens.depth(depth)
+            panoptic = self._lens.labels(panoptic, VOID)
+        rgb, blind = self._develop(rgb, depth, time, position, axes)
+        if self._lens:
+            rgb[self._lens.blind], blind = 0, blind | self._lens.blind
+        panoptic[blind] = VOID
+        depth[blind | (depth > self.street.config.max_depth)] = 0.0
+        height = self.street.rig.height
+        return Frame(rgb, depth, _without_specks(panoptic), time, self.intrinsics, height, axes[:, 2], blind)
 
-    def _place(self, time: float) -> None:
-        """Move the bodies, the camera and the sun's shadow map."""
+    def _place(self, time: float) -> tuple[np.ndarray, np.ndarray]:
+        """Move the bodies, the camera and the sun's shadow map.
+
+        Gives the camera's place in the world, (3,), and its axes, (3, 3): right, down and forward.
+        """
         street, scene = self.street, self._scene
         street.move(time)
         position, forward, up = street.rig.pose(street.path, time)
         self._cull(position, forward)
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(street.model, street.data, self._option, None, self._view, everything, scene)
-        half_width = _NEAR / (2 * street.rig.focal)
-        half_height = half_width * self.intrinsics.height / self.intrinsics.width
+        half_width = self._near * self._pinhole.width / (2 * self._pinhole.fx)
+        half_height = half_width * self._pinhole.height / self._pinhole.width
         for eye in scene.camera:
             eye.pos[:], eye.forward[:], eye.up[:] = position, forward, up
-            eye.frustum_near, eye.frustum_far = _NEAR, _FAR
+            eye.frustum_near, eye.frustum_far = self._near, _FAR
             eye.frustum_center, eye.frustum_width = 0.0, half_width
             eye.frustum_bottom, eye.frustum_top = -half_height, half_height
         for light in scene.lights[: scene.nlight]:
             if light.castshadow:  # the shadow map covers what lies ahead
                 light.pos[:] = position + 30 * forward * [1, 1, 0] + 90 * street.atmosphere.sun
+        return position, np.stack([np.cross(forward, up), -up, forward])
 
     def _cull(self, position: np.ndarray, forward: np.ndarray) -> None:
         """Hide geoms that lie far off or out of view, but for those near enough to throw a shadow into it."""
@@ -115,7 +152,7 @@ class StreetCamera:
         distance = np.linalg.norm(offset, axis=1)
         along = offset @ forward
         across = np.sqrt(np.maximum(distance**2 - along**2, 0))
-        half_diagonal = np.hypot(1, self.intrinsics.height / self.intrinsics.width) / (2 * self.street.rig.focal)
+        half_diagonal = np.hypot(self._pinhole.width, self._pinhole.height) / (2 * self._pinhole.fx)
         outside = (across - along * half_diagonal) / np.hypot(1, half_diagonal)  # distance to the cone of view
         radius = model.geom_rbound
         seen = (outside < radius) & (distance < radius + _SIGHT)
@@ -141,9 +178,10 @@ class StreetCamera:
         panoptic = values[index[::-1]]
         # the depth buffer is reversed: 1 at the near plane, 0 at the far plane
         inverse = inverse[::-1].astype(np.float64)
-        depth = (_NEAR * _FAR / (_NEAR + inverse * (_FAR - _NEAR))).astype(np.float32)
+        near = self._near
+        depth = (near * _FAR / (near + inverse * (_FAR - near))).astype(np.float32)
         depth[panoptic == _SKY] = 0.0
-        return depth, _without_specks(panoptic)
+        return depth, panoptic
 
     def _picture(self) -> np.ndarray:
         """The anti-aliased picture, (H, W, 3) uint8."""
@@ -152,16 +190,10 @@ class StreetCamera:
         mujoco.mjr_readPixels(rgb, None, self._rect, self._context)
         return rgb[::-1]
 
-    def _develop(self, rgb: np.ndarray, depth: np.ndarray, time: float) -> np.ndarray:
-        """Haze by distance, then the camera's exposure, tone, vignette and grain."""
-        air = self.street.atmosphere
-        rgb = rgb.astype(np.float32) / 255
-        clear = np.exp(-air.haze * depth)[..., None]
-        rgb = rgb * clear + air.horizon.astype(np.float32) * (1 - clear)
-        rgb = np.clip(rgb * air.gain.astype(np.float32), 0, 1) ** np.float32(air.gamma)
-        rng = np.random.default_rng([self.street.seed, round(time * 1000)])
-        grain = rng.standard_normal(rgb.shape, np.float32) * np.float32(air.grain)
-        return (np.clip(rgb * self._response + grain, 0, 1) * 255).astype(np.uint8)
+
+def _pinhole_directions(camera: Intrinsics) -> np.ndarray:
+    u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    return np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy], -1)
 
 
 def _graphics(width: int, height: int) -> mujoco.GLContext:
@@ -176,12 +208,6 @@ def _free(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
     gl.make_current()
     context.free()
     gl.free()
-
-
-def _response(height: int, width: int, vignette: float) -> np.ndarray:
-    y, x = np.mgrid[0:height, 0:width]
-    radius = ((x / width - 0.5) ** 2 + (y / height - 0.5) ** 2) * 2
-    return (1 - vignette * radius)[..., None].astype(np.float32)
 
 
 def _without_specks(panoptic: np.ndarray, least: int = 10) -> np.ndarray:

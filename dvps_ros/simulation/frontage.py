@@ -9,6 +9,7 @@ from dvps_ros.simulation.furniture import bollard
 from dvps_ros.simulation.ground import SIDE_STREET_END, side_path
 from dvps_ros.simulation.paths import Path
 from dvps_ros.simulation.plants import Tree, bush, tree
+from dvps_ros.simulation.ragged import ragged_bush, ragged_tree
 from dvps_ros.simulation.shapes import Mesh, box, loft, merge
 from dvps_ros.simulation.site import Site, inward
 
@@ -30,6 +31,9 @@ class Frontage:
         bark = site.world.palette((0.30, 0.24, 0.18))
         self.trees: list[Tree] = [tree(self._rng, bark) for _ in range(4)]
         self._bushes = [bush(self._rng) for _ in range(3)]
+        if site.more():
+            self.trees = [ragged_tree(site.extra, bark) if site.more() else kind for kind in self.trees]
+            self._bushes = [ragged_bush(site.extra) if site.more() else kind for kind in self._bushes]
 
     def build(self) -> None:
         """Both sides of the main street, then the side streets and what closes the view at their ends."""
@@ -60,8 +64,13 @@ class Frontage:
         scale *= rng.uniform(0.85, 1.15)
         vegetation, turn = site.world.value("vegetation"), rng.uniform(0, 2 * np.pi)
         leaves = site.leaves[rng.integers(len(site.leaves))]
-        site.put(kind.leaves.moved(scale=scale), leaves, vegetation, s, lateral, turn, path)
-        site.put(kind.wood.moved(scale=scale), "matte", vegetation, s, lateral, turn, path)
+        parts = [(kind.leaves, leaves), (kind.wood, "matte")]
+        parts = [(mesh.moved(scale=scale), material) for mesh, material in parts if mesh is not None]
+        site.put_together(parts, vegetation, s, lateral, turn, path)
+
+    def railing(self, first: float, last: float, lateral: float) -> None:
+        """A metal railing along the main street."""
+        self._bars(self._site.path, first, last, lateral, "bars", 1.15)
 
     def _row(self, path: Path, first: float, last: float, side: int, edge: float, weights=None) -> None:
         """Plots of random kinds that fill ``first`` .. ``last`` exactly."""
@@ -69,7 +78,8 @@ class Frontage:
         weights = weights or self._weights
         if last - first < 5:
             return
-        widths, kinds = [], []
+        widths: list[float] = []
+        kinds: list[str] = []
         while sum(widths) < last - first - 4:
             kinds.append(str(rng.choice(list(weights), p=list(weights.values()))))
             widths.append({"block": rng.uniform(9, 20), "villa": rng.uniform(13, 19), "park": rng.uniform(14, 28),
@@ -168,19 +178,19 @@ class Frontage:
         elif kind == "wall":
             material = rng.choice(["bricks", "concrete"])
             value = site.world.value("wall")
-            profile = [[y - 0.13, 0], [y - 0.13, height], [y + 0.13, height], [y + 0.13, 0]]
-            site.strip(first, last, profile, material, value, (0.5, 0.5), path, caps=True)
-            profile = [
+            body = [[y - 0.13, 0], [y - 0.13, height], [y + 0.13, height], [y + 0.13, 0]]
+            site.strip(first, last, body, material, value, (0.5, 0.5), path, caps=True)
+            coping = [
                 [y - 0.18, height - 0.01],
                 [y - 0.18, height + 0.09],
                 [y + 0.18, height + 0.09],
                 [y + 0.18, height - 0.01],
             ]
-            site.strip(first, last, profile, "concrete", value, (0.5, 0.5), path, caps=True)
+            site.strip(first, last, coping, "concrete", value, (0.5, 0.5), path, caps=True)
         elif kind == "boards":
             height = max(height, 1.3)
-            profile = [[y - 0.03, 0.05], [y - 0.03, height], [y + 0.03, height], [y + 0.03, 0.05]]
-            site.strip(first, last, profile, "planks", site.world.value("fence"), (0.5, 0.5), path, caps=True)
+            boards = [[y - 0.03, 0.05], [y - 0.03, height], [y + 0.03, height], [y + 0.03, 0.05]]
+            site.strip(first, last, boards, "planks", site.world.value("fence"), (0.5, 0.5), path, caps=True)
         else:
             self._bars(path, first, last, y, kind, height)
 

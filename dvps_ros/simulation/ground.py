@@ -47,8 +47,8 @@ def side_path(site: Site, junction: Junction, side: int) -> Path:
 
 def _mirror(profile: list[list[float]], side: int) -> np.ndarray:
     """A profile given for the left side, for either side."""
-    profile = np.asarray(profile, float)
-    return profile if side > 0 else (profile * [-1, 1])[::-1]
+    left = np.asarray(profile, float)
+    return left if side > 0 else (left * [-1, 1])[::-1]
 
 
 def _sidewalk(site: Site, first: float, last: float, side: int, section: CrossSection) -> None:
@@ -80,17 +80,17 @@ def _median(site: Site) -> None:
         for track in (-1.65, 1.65):
             for rail in (-0.72, 0.72):
                 y = track + rail
-                mesh = _line(site.path, site.low, site.high, y - 0.06, y + 0.06, steel, 0.012)
+                mesh = band(site.path, site.low, site.high, y - 0.06, y + 0.06, steel, 0.012)
                 world.put(mesh, "glossy", world.value("road"))
     elif section.median == "green":
         for first, last in zip(edges[::2], edges[1::2], strict=True):
-            bed = [[-w, 0], [-w, KERB], [w, KERB], [w, 0]]
-            site.strip(first, last, bed, "concrete", world.value("sidewalk"), (0.25, 0.25), caps=True)
+            kerbs = [[-w, 0], [-w, KERB], [w, KERB], [w, 0]]
+            site.strip(first, last, kerbs, "concrete", world.value("sidewalk"), (0.25, 0.25), caps=True)
             lawn = [[-w + 0.2, KERB + 0.03], [w - 0.2, KERB + 0.03]]
             site.strip(first, last, lawn, "grass", world.value("terrain"), (1 / 6, 1 / 6))
 
 
-def _line(path: Path, first: float, last: float, low: float, high: float, paint, height: float = _PAINT_HEIGHT) -> Mesh:
+def band(path: Path, first: float, last: float, low: float, high: float, paint, height: float = _PAINT_HEIGHT) -> Mesh:
     """A painted band between two laterals."""
     s = path.stations(first, last)
     a, b = path.place(s, low, height), path.place(s, high, height)
@@ -109,7 +109,7 @@ def _markings(site: Site) -> None:
         return list(zip(edges[::2], edges[1::2], strict=True))
 
     def paint(first: float, last: float, lateral: float, width: float = 0.13) -> None:
-        world.put(_line(site.path, first, last, lateral - width / 2, lateral + width / 2, white), "matte", road)
+        world.put(band(site.path, first, last, lateral - width / 2, lateral + width / 2, white), "matte", road)
 
     dash, period = rng.choice([3.0, 4.0]), rng.choice([8.0, 12.0])
     solid = rng.uniform() < 0.3
@@ -131,7 +131,7 @@ def _markings(site: Site) -> None:
                 red = world.palette((0.48, 0.22, 0.19)) if solid else None
                 low, high = sorted((side * (outer + 0.15), side * (outer + section.cycle - 0.05)))
                 if red is not None:
-                    world.put(_line(site.path, first, last, low, high, red, 0.003), "matte", road)
+                    world.put(band(site.path, first, last, low, high, red, 0.003), "matte", road)
                 paint(first, last, side * outer)
             if section.parking and rng.uniform() < 0.7:
                 paint(first, last, side * (outer + section.cycle), 0.1)
@@ -143,7 +143,7 @@ def _markings(site: Site) -> None:
             y = section.lane_center(lane)
             for s, side in ((before - 1.2, -1), (after + 4.2, 1)):
                 low, high = side * y - section.lane * 0.45, side * y + section.lane * 0.45
-                world.put(_line(site.path, s - 0.2, s + 0.2, low, high, white), "matte", road)
+                world.put(band(site.path, s - 0.2, s + 0.2, low, high, white), "matte", road)
     for s in crossings(site):
         _zebra(site, s - 1.75, 3.5, white)
 
@@ -157,9 +157,7 @@ def crossings(site: Site) -> list[float]:
 
 def _zebra(site: Site, s: float, length: float, white) -> None:
     half = site.section.road
-    bars = [
-        _line(site.path, s, s + length, y - 0.25, y + 0.25, white, 0.016) for y in np.arange(-half + 0.5, half, 1.0)
-    ]
+    bars = [band(site.path, s, s + length, y - 0.25, y + 0.25, white, 0.016) for y in np.arange(-half + 0.5, half, 1.0)]
     for bar in bars:
         site.world.put(bar, "matte", site.world.value("road"))
 
@@ -168,6 +166,6 @@ def _side_markings(site: Site, junction: Junction, path: Path) -> None:
     white, road = site.world.palette((0.84, 0.84, 0.82)), site.world.value("road")
     start = site.section.road
     for y in np.arange(-junction.half + 0.5, junction.half, 1.0):  # the sidewalk's zebra across the mouth
-        site.world.put(_line(path, start + 0.6, start + 3.2, y - 0.25, y + 0.25, white), "matte", road)
+        site.world.put(band(path, start + 0.6, start + 3.2, y - 0.25, y + 0.25, white), "matte", road)
     for s in np.arange(start + 6, SIDE_STREET_END, 8.0):
-        site.world.put(_line(path, s, s + 3, -0.07, 0.07, white), "matte", road)
+        site.world.put(band(path, s, s + 3, -0.07, 0.07, white), "matte", road)

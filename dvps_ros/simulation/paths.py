@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 
@@ -53,3 +55,33 @@ class Path:
     def stations(self, first: float, last: float, spacing: float = 4.0) -> np.ndarray:
         """Ascending values of s from ``first`` to ``last``, at most ``spacing`` apart."""
         return np.linspace(first, last, max(2, int(np.ceil((last - first) / spacing)) + 1))
+
+    def across(self, points: np.ndarray) -> np.ndarray:
+        """Lateral places (N,) of world points (N, 2), metres to the left; to millimetres on bends."""
+        dx, dy = points[:, :1] - self._x, points[:, 1:] - self._y
+        nearest = (dx * dx + dy * dy).argmin(1)
+        row, heading = np.arange(len(points)), self._heading[nearest]
+        return np.cos(heading) * dy[row, nearest] - np.sin(heading) * dx[row, nearest]
+
+
+@dataclass(frozen=True)
+class Corridor:
+    """A track along a path that nothing may stand in: from ``low`` to ``high`` metres to the left, up to ``top``."""
+
+    path: Path
+    low: float
+    high: float
+    top: float
+
+    def blocked_by(self, vertices: np.ndarray) -> bool:
+        """Whether a thing with these vertices (V, 3) reaches into the corridor."""
+        middle = vertices[:, :2].mean(0, keepdims=True)
+        reach = np.linalg.norm(vertices[:, :2] - middle, axis=1).max() + 1.0
+        lateral = float(self.path.across(middle)[0])
+        if lateral + reach < self.low or lateral - reach > self.high:
+            return False
+        below = vertices[vertices[:, 2] < self.top, :2]
+        if not len(below):
+            return False
+        across = self.path.across(below)
+        return bool(across.min() < self.high and across.max() > self.low)

@@ -11,9 +11,9 @@ from dvps_ros.simulation.shapes import Mesh, blob, merge, tube
 
 @dataclass(frozen=True)
 class Tree:
-    """Foliage (textured with leaves) and wood (textured with bark), and the crown's radius in metres."""
+    """Foliage (textured with leaves; None: bare) and wood (textured with bark), and the crown's radius in metres."""
 
-    leaves: Mesh
+    leaves: Mesh | None
     wood: Mesh
     radius: float
 

@@ -163,11 +163,12 @@ def _parked(site: Site, side: int) -> None:
         return
     lateral = side * (section.road - section.parking / 2 - 0.02)
     share = rng.uniform(0.35, 0.85)
+    share = 0.97 if site.more() else share
     blocked = crossings(site)
     s = site.low + rng.uniform(0, 6)
     while s < site.high - 12:
         kind = rng.choice(["car", "truck", "motorcycle", "bus"], p=[0.82, 0.06, 0.08, 0.04])
-        built = getattr(vehicles, kind)(rng, site.world.palette)
+        built = vehicles.BY_NAME[kind](rng, site.world.palette)
         middle = s + built.length / 2
         clear = site.clear_of_junctions(middle, 5 + built.length / 2)
         clear = clear and all(abs(middle - c) > 4.5 + built.length / 2 for c in blocked)
@@ -193,7 +194,7 @@ def _cycle_stands(site: Site, side: int) -> None:
             lateral = side * (section.edge - 0.45 if near_wall else section.road + max(section.verge, 0.3) + 0.7)
             for k in range(count):
                 name = "motorcycle" if motor else "bicycle"
-                built = getattr(vehicles, name)(rng, site.world.palette)
+                built = vehicles.BY_NAME[name](rng, site.world.palette)
                 facing = (0.0 if near_wall else side * rng.uniform(0.7, 1.2)) + rng.normal(0, 0.06)
                 step = (2.1 if near_wall else 0.85 if not motor else 1.2) * k
                 mesh = built.mesh.turned(0, rng.choice([-1, 1]) * 0.08).moved(z=KERB)
@@ -209,7 +210,7 @@ def _side_street(site: Site, frontage: Frontage, junction, side: int) -> None:
     wait = site.section.road + 4.8
     if rng.uniform() < 0.6:  # first in the queue at the mouth, in its right-hand lane towards the main street
         kind = rng.choice(["car", "truck", "bus"], p=[0.6, 0.22, 0.18])
-        built = getattr(vehicles, kind)(rng, palette)
+        built = vehicles.BY_NAME[kind](rng, palette)
         _stand(site, built.mesh, kind, wait + built.length / 2, junction.half * 0.42, np.pi, path)
         wait += built.length + 2
         if rng.uniform() < 0.5:

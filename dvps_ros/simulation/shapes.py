@@ -14,6 +14,8 @@ import numpy as np
 
 #: Where on the texture a face lies: one point (a color of the palette), or texture repeats per metre.
 Paint = tuple[float, float]
+#: x, y, z.
+Vector = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ _BOX = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-
 _BOX_FACES = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
 
 
-def box(center: Sequence[float], size: Sequence[float], paint: Paint, taper: float = 1.0) -> Mesh:
+def box(center: Vector, size: Vector, paint: Paint, taper: float = 1.0) -> Mesh:
     """A box of one color around ``center``; its top is ``taper`` times as large as its bottom."""
     corners = _BOX * np.asarray(size, float)
     corners[_BOX[:, 2] > 0, :2] *= taper
@@ -117,16 +119,16 @@ def prism(outline: np.ndarray, half_width: np.ndarray | float, paint: Paint) -> 
     return merge([hull, *caps])
 
 
-def tube(start: Sequence[float], end: Sequence[float], radius: float, paint: Paint, end_radius=None, sides=8) -> Mesh:
+def tube(start: Vector, end: Vector, radius: float, paint: Paint, end_radius=None, sides=8) -> Mesh:
     """A closed cylinder (or cone) of one color from ``start`` to ``end``."""
-    start, end = np.asarray(start, float), np.asarray(end, float)
+    first, last = np.asarray(start, float), np.asarray(end, float)
     end_radius = radius if end_radius is None else end_radius
-    axis = (end - start) / np.linalg.norm(end - start)
-    side = _cross(axis, [1.0, 0, 0] if abs(axis[0]) < 0.7 else [0, 1.0, 0])
+    axis = (last - first) / np.linalg.norm(last - first)
+    side = _cross(axis, np.array([1.0, 0, 0] if abs(axis[0]) < 0.7 else [0, 1.0, 0]))
     side /= np.linalg.norm(side)
     wheel, faces = _tube_template(sides)
     around = wheel @ np.stack([side, _cross(axis, side)])
-    low, high = start + around * radius, end + around * end_radius
+    low, high = first + around * radius, last + around * end_radius
     ends = np.broadcast_to(axis, around.shape)
     uv = np.broadcast_to(np.asarray(paint, float), (4 * sides, 2))
     return Mesh(np.concatenate([low, high, low, high]), np.concatenate([around, around, -ends, ends]), uv, faces)
@@ -143,7 +145,7 @@ def _tube_template(sides: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([np.cos(angle), np.sin(angle)], 1), faces
 
 
-def ring(center: Sequence[float], radius: float, thickness: float, paint: Paint, segments: int = 16) -> Mesh:
+def ring(center: Vector, radius: float, thickness: float, paint: Paint, segments: int = 16) -> Mesh:
     """A torus in the x-z plane (a bicycle's tyre)."""
     a = np.arange(segments) / segments * 2 * np.pi
     b = np.arange(4) / 4 * 2 * np.pi
@@ -156,7 +158,7 @@ def ring(center: Sequence[float], radius: float, thickness: float, paint: Paint,
 @lru_cache(maxsize=8)
 def _icosphere(level: int) -> tuple[np.ndarray, np.ndarray]:
     g = (1 + 5**0.5) / 2
-    v = [(-1, g, 0), (1, g, 0), (-1, -g, 0), (1, -g, 0), (0, -1, g), (0, 1, g)]
+    v: list[tuple[float, float, float]] = [(-1, g, 0), (1, g, 0), (-1, -g, 0), (1, -g, 0), (0, -1, g), (0, 1, g)]
     v += [(0, -1, -g), (0, 1, -g), (g, 0, -1), (g, 0, 1), (-g, 0, -1), (-g, 0, 1)]
     f = [(0, 11, 5), (0, 5, 1), (0, 1, 7), (0, 7, 10), (0, 10, 11), (1, 5, 9), (5, 11, 4), (11, 10, 2), (10, 7, 6)]
     f += [(7, 1, 8), (3, 9, 4), (3, 4, 2), (3, 2, 6), (3, 6, 8), (3, 8, 9), (4, 9, 5), (2, 4, 11), (6, 2, 10)]
@@ -164,7 +166,7 @@ def _icosphere(level: int) -> tuple[np.ndarray, np.ndarray]:
     vertices, faces = [np.array(p) / np.linalg.norm(p) for p in v], f
     for _ in range(level):
         middles: dict[tuple[int, int], int] = {}
-        finer = []
+        finer: list[tuple[int, int, int]] = []
         for a, b, c in faces:
             m = []
             for p, q in ((a, b), (b, c), (c, a)):
@@ -174,24 +176,22 @@ def _icosphere(level: int) -> tuple[np.ndarray, np.ndarray]:
                     point = vertices[p] + vertices[q]
                     vertices.append(point / np.linalg.norm(point))
                 m.append(middles[key])
-            finer += [(a, m[0], m[2]), (b, m[1], m[0]), (c, m[2], m[1]), tuple(m)]
+            finer += [(a, m[0], m[2]), (b, m[1], m[0]), (c, m[2], m[1]), (m[0], m[1], m[2])]
         faces = finer
     return np.array(vertices), np.array(faces)
 
 
-def ellipsoid(center: Sequence[float], radii: Sequence[float], paint: Paint, level: int = 1) -> Mesh:
+def ellipsoid(center: Vector, radii: Vector, paint: Paint, level: int = 1) -> Mesh:
     """A smooth ellipsoid of one color; ``level`` 0, 1, 2 gives 20, 80, 320 faces."""
     sphere, faces = _icosphere(level)
-    radii = np.asarray(radii, float)
-    normals = sphere / radii
+    half_axes = np.asarray(radii, float)
+    normals = sphere / half_axes
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     uv = np.broadcast_to(np.asarray(paint, float), (len(sphere), 2))
-    return Mesh(sphere * radii + np.asarray(center, float), normals, uv, faces)
+    return Mesh(sphere * half_axes + np.asarray(center, float), normals, uv, faces)
 
 
-def blob(
-    center: Sequence[float], radii: Sequence[float], rng: np.random.Generator, roughness: float, repeat: float
-) -> Mesh:
+def blob(center: Vector, radii: Vector, rng: np.random.Generator, roughness: float, repeat: float) -> Mesh:
     """A bumpy ellipsoid (a clump of leaves), its texture repeating every ``1 / repeat`` metres.
 
     Normals lean outward and up, which shades foliage softly.

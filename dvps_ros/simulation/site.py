@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
 from dvps_ros.simulation import textures
 from dvps_ros.simulation.buildings import Materials
-from dvps_ros.simulation.paths import Path
+from dvps_ros.simulation.paths import Corridor, Path
 from dvps_ros.simulation.shapes import Mesh, loft
 from dvps_ros.simulation.world import World
 
@@ -42,6 +42,16 @@ class CrossSection:
     def lane_center(self, index: int) -> float:
         """Distance from the center line to the middle of a lane; 0 is the innermost."""
         return self.median_width / 2 + (index + 0.5) * self.lane
+
+    @property
+    def cycle_center(self) -> float:
+        """Distance from the center line to where bicycles ride."""
+        return self.road - self.parking - self.cycle / 2 - 0.1
+
+    @property
+    def walkway(self) -> tuple[float, float]:
+        """Distances from the center line between which a walker passes what stands at the kerb and at the walls."""
+        return self.road + max(self.verge + 0.25, 1.5), self.edge - 0.8
 
 
 def random_section(rng: np.random.Generator) -> CrossSection:
@@ -77,7 +87,11 @@ class Junction:
 
 @dataclass(frozen=True)
 class Site:
-    """One street under construction; everything lies between ``low`` and ``high`` along ``path``."""
+    """One street under construction; everything lies between ``low`` and ``high`` along ``path``.
+
+    Where a ``corridor`` is given, what ``put`` would stand into it is left out. ``extra`` draws what is more than the
+    default scenery, each thing with probability ``scenery``, so that ``rng`` draws the same with and without.
+    """
 
     world: World
     rng: np.random.Generator
@@ -88,12 +102,27 @@ class Site:
     leaves: tuple[str, ...]
     low: float
     high: float
+    corridor: Corridor | None = None
+    extra: np.random.Generator = field(default_factory=np.random.default_rng)
+    scenery: float = 0.0
+
+    def more(self) -> bool:
+        """Whether the next extra thing is there."""
+        return bool(self.extra.uniform() < self.scenery)
 
     def put(self, mesh: Mesh, material: str, value: int, s: float, lateral: float, facing: float = 0.0, path=None):
         """Stand a mesh at (s, lateral), its x axis turned by ``facing`` from the path's direction."""
+        self.put_together([(mesh, material)], value, s, lateral, facing, path)
+
+    def put_together(self, parts, value: int, s: float, lateral: float, facing: float = 0.0, path=None) -> None:
+        """Stand a thing of several (mesh, material) parts at (s, lateral): all of them, or none."""
         path = path or self.path
         x, y, _ = path.place(s, lateral)
-        self.world.put(mesh.moved(x, y, yaw=float(path.heading(s)) + facing), material, value)
+        parts = [(mesh.moved(x, y, yaw=float(path.heading(s)) + facing), material) for mesh, material in parts]
+        if self.corridor and any(self.corridor.blocked_by(mesh.vertices) for mesh, _ in parts):
+            return
+        for mesh, material in parts:
+            self.world.put(mesh, material, value)
 
     def strip(self, first: float, last: float, profile, material: str, value: int, repeats, path=None, caps=False):
         """Draw a cross-section along the path; see ``shapes.loft``."""
@@ -147,10 +176,10 @@ def add_materials(world: World, rng: np.random.Generator) -> tuple[Materials, tu
     facades, colors = [], []
     for k in range(5):
         brick = rng.uniform() < 0.35
-        color = _brick_color(rng) if brick else _plaster_color(rng)
+        wall = _brick_color(rng) if brick else _plaster_color(rng)
         style = rng.choice(["window", "tall", "ribbon", "glass"], p=[0.45, 0.35, 0.12, 0.08])
-        facades.append(world.material(f"facade{k}", textures.facade(rng, color, brick, style), 0.1, 0.4))
-        colors.append(tuple(color))
+        facades.append(world.material(f"facade{k}", textures.facade(rng, wall, brick, style), 0.1, 0.4))
+        colors.append((wall[0], wall[1], wall[2]))
     ground = [world.material(f"ground{k}", textures.ground_floor(rng, colors[k])) for k in range(3)]
     roof = [(0.50, 0.24, 0.16), (0.27, 0.27, 0.29), (0.40, 0.27, 0.20), (0.36, 0.20, 0.16)]
     roofs = [world.material(f"roof{k}", textures.roof_tiles(rng, roof[rng.integers(4)])) for k in range(2)]

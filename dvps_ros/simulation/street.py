@@ -2,59 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import mujoco
 import numpy as np
 
 from dvps_ros.config import StreetConfig
 from dvps_ros.simulation import vehicles
 from dvps_ros.simulation.atmosphere import random_atmosphere, sky_faces
+from dvps_ros.simulation.clutter import build_clutter
 from dvps_ros.simulation.frontage import Frontage
 from dvps_ros.simulation.ground import build_ground
+from dvps_ros.simulation.hood import Hood
 from dvps_ros.simulation.paths import Path
 from dvps_ros.simulation.people import pedestrian, rider
+from dvps_ros.simulation.rig import Rig, corridor, random_rig
 from dvps_ros.simulation.roadside import build_roadside
 from dvps_ros.simulation.site import KERB, Junction, Site, add_materials, random_section
 from dvps_ros.simulation.traffic import Course, Traffic
+from dvps_ros.simulation.wear import Wear
+from dvps_ros.simulation.weather import any_atmosphere
 from dvps_ros.simulation.world import World
 
 _BEFORE, _BEYOND = 30.0, 95.0
-_START = 8.0
-
-
-@dataclass(frozen=True)
-class Rig:
-    """The camera on its car.
-
-    Attributes
-    ----------
-    height, lateral : metres above the ground, and left of the path's center line.
-    pitch, yaw : radians; positive looks down, and left.
-    focal : focal length in image widths.
-    speed : metres per second along the path.
-    """
-
-    height: float
-    lateral: float
-    pitch: float
-    yaw: float
-    focal: float
-    speed: float
-
-    def place(self, time: float) -> float:
-        """Where along the path the camera is, in metres."""
-        return _START + self.speed * time
-
-    def pose(self, path: Path, time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """World position in metres, viewing direction and up direction of the camera, each (3,)."""
-        s = self.place(time)
-        position = path.place(s, self.lateral, self.height)
-        heading = float(path.heading(s)) + self.yaw
-        flat = np.array([np.cos(heading), np.sin(heading), 0.0])
-        down = np.array([0.0, 0.0, -1.0])
-        forward = np.cos(self.pitch) * flat + np.sin(self.pitch) * down
-        return position, forward, np.sin(self.pitch) * flat - np.cos(self.pitch) * down
+#: Metres between a camera on the cycle lane and the cyclists before and behind it.
+_GAP = 4.0
 
 
 class Street:
@@ -68,6 +38,7 @@ class Street:
     path : the center line; the drive begins near s = 0.
     rig : the camera's mounting and speed.
     atmosphere : light and haze.
+    wear, hood : dirt on surfaces, the car's own hood; None for none.
     duration : seconds until the end of the drive.
     """
 
@@ -75,22 +46,35 @@ class Street:
         self.seed, self.config = seed, config or StreetConfig()
         rng = np.random.default_rng(seed)
         world = World()
+        looks = np.random.default_rng([seed, 3])
         self.atmosphere = random_atmosphere(rng)
+        if looks.uniform() < self.config.any_light:
+            self.atmosphere = any_atmosphere(looks, self.atmosphere)
         world.sky(sky_faces(rng, self.atmosphere))
         section, junctions = random_section(rng), _junctions(rng, self.config.length)
         self.path = _center_line(rng, self.config.length, junctions)
         houses, leaves = add_materials(world, rng)
         low, high = -_BEFORE, self.config.length + _BEYOND
-        site = Site(world, rng, self.path, section, junctions, houses, leaves, low, high)
-        self.rig = _random_rig(rng, section, self.config)
+        self.rig = random_rig(rng, np.random.default_rng([seed, 2]), section, junctions, self.config)
+        track = corridor(self.rig, self.path)
+        extra = np.random.default_rng([seed, 4])
+        site = Site(
+            world, rng, self.path, section, junctions, houses, leaves, low, high, track, extra, self.config.scenery
+        )
         build_ground(site)
         frontage = Frontage(site)
         frontage.build()
         build_roadside(site, frontage)
-        self._traffic = Traffic(world, self.path)
+        build_clutter(site, frontage, extra, self.config.scenery)
+        self._traffic = Traffic(world, self.path, self.rig)
         _fill_lanes(site, self._traffic, self.rig)
         _fill_sidewalks(site, self._traffic)
-        _light(world.spec, self.atmosphere, self.config)
+        _light(world.spec, self.atmosphere)
+        if self.config.any_surface:
+            world.restyle(looks, self.config.any_surface)
+        self.wear = Wear.of(looks, self.config.wear, self.atmosphere.sun) if self.config.wear else None
+        seen = self.rig.in_traffic and looks.uniform() < self.config.hood
+        self.hood = Hood.of(looks) if seen else None
         compiled = world.compile()
         self.model, self.data, self.values = compiled.model, compiled.data, compiled.values
         self.duration = self.config.length / self.rig.speed
@@ -124,18 +108,6 @@ def _center_line(rng: np.random.Generator, length: float, junctions: tuple[Junct
     return Path(s[0], curvature)
 
 
-def _random_rig(rng: np.random.Generator, section, config: StreetConfig) -> Rig:
-    lane = int(rng.integers(section.lanes))
-    return Rig(
-        rng.uniform(1.2, 2.0),
-        -section.lane_center(lane) + rng.uniform(-0.3, 0.3),
-        np.radians(rng.uniform(-2.0, 6.0)),
-        np.radians(rng.normal(0, 1.5)),
-        rng.uniform(config.min_focal, config.max_focal),
-        rng.uniform(5.0, 10.0),
-    )
-
-
 _LANE_MIX = (("car", 0.56), ("truck", 0.15), ("bus", 0.13), ("motorcycle", 0.16))
 
 
@@ -146,14 +118,18 @@ def _fill_lanes(site: Site, traffic: Traffic, rig: Rig) -> None:
     for side in (-1, 1):
         for lane in range(section.lanes):
             lateral = side * section.lane_center(lane)
-            own = side < 0 and abs(lateral - rig.lateral) < 0.5
-            speed = rig.speed if own else rig.speed * rng.uniform(0.75, 1.15) if side < 0 else rng.uniform(4, 9)
-            _fill_lane(site, traffic, lateral, -side * speed, _START if own else None)
+            own = rig.in_traffic and side < 0 and abs(lateral - rig.lateral) < 0.5
+            flow = rig.traffic_speed
+            speed = flow if own else flow * rng.uniform(0.75, 1.15) if side < 0 else rng.uniform(4, 9)
+            _fill_lane(site, traffic, lateral, -side * speed, rig.place(0) if own else None)
         if section.cycle > 1 or rng.uniform() < 0.5:
-            lateral = side * (section.road - section.parking - section.cycle / 2 - 0.1)
+            lateral = side * section.cycle_center
+            own = lateral == rig.lateral
             speed, s = -side * rng.uniform(3.5, 5.5), low + rng.uniform(0, 15)
+            speed = rig.speed if own else speed
             while s < high - 10:
-                _cyclist(site, traffic, "bicycle", Course(s, speed, lateral, low, high))
+                if not own or abs(s - rig.place(0)) > _GAP:
+                    _cyclist(site, traffic, "bicycle", Course(s, speed, lateral, low, high))
                 s += rng.uniform(12, 40)
         if section.median == "tram":
             _trams(site, traffic, side, -side * rng.uniform(4, 8))
@@ -167,7 +143,7 @@ def _fill_lane(site: Site, traffic: Traffic, lateral: float, speed: float, own: 
     ahead = rng.uniform(8, 30)
     while s < high - 16:
         name = str(rng.choice([n for n, _ in _LANE_MIX], p=[p for _, p in _LANE_MIX]))
-        built = getattr(vehicles, name)(rng, site.world.palette)
+        built = vehicles.BY_NAME[name](rng, site.world.palette)
         if own is not None and s < own + ahead and s + built.length > own - 8:
             s = own + ahead
         course = Course(s + built.length / 2, speed, lateral + rng.normal(0, 0.12), low, high)
@@ -181,7 +157,7 @@ def _fill_lane(site: Site, traffic: Traffic, lateral: float, speed: float, own: 
 def _cyclist(site: Site, traffic: Traffic, name: str, course: Course) -> None:
     """A bicycle or motorcycle and, as an instance of its own, who rides it."""
     rng, palette = site.rng, site.world.palette
-    traffic.add(getattr(vehicles, name)(rng, palette).mesh, "matte", site.world.instance(name), course)
+    traffic.add(vehicles.BY_NAME[name](rng, palette).mesh, "matte", site.world.instance(name), course)
     traffic.add(rider(rng, palette, name == "motorcycle"), "matte", site.world.instance("rider"), course)
 
 
@@ -190,8 +166,8 @@ def _trams(site: Site, traffic: Traffic, side: int, speed: float) -> None:
     s = site.low + rng.uniform(0, 30)
     while s < site.high - 34:
         sections = int(rng.integers(2, 4))
-        color = [(0.75, 0.12, 0.10), (0.90, 0.75, 0.15), (0.15, 0.35, 0.60), (0.12, 0.45, 0.35), (0.85, 0.85, 0.80)]
-        color = np.asarray(color[rng.integers(5)]) * rng.uniform(0.85, 1.1)
+        liveries = [(0.75, 0.12, 0.10), (0.90, 0.75, 0.15), (0.15, 0.35, 0.60), (0.12, 0.45, 0.35), (0.85, 0.85, 0.80)]
+        color = np.asarray(liveries[rng.integers(5)]) * rng.uniform(0.85, 1.1)
         value = site.world.instance("train")
         for k in range(sections):
             leading, trailing = (k == sections - 1, k == 0) if speed > 0 else (k == 0, k == sections - 1)
@@ -221,14 +197,13 @@ def _fill_sidewalks(site: Site, traffic: Traffic) -> None:
             s += rng.exponential(spacing) + 1.0
 
 
-def _light(spec: mujoco.MjSpec, air, config: StreetConfig) -> None:
-    """Sun with shadows, light from the sky's other half, and offscreen buffers of the camera's size."""
+def _light(spec: mujoco.MjSpec, air) -> None:
+    """Sun with shadows, and light from the sky's other half."""
     spec.stat.extent, spec.stat.center = 1.0, (0, 0, 0)
     visual = spec.visual
-    visual.global_.offwidth, visual.global_.offheight = config.width, config.height
     visual.quality.offsamples, visual.quality.shadowsize = 4, 2048
     visual.map.shadowclip, visual.map.znear, visual.map.zfar = 55.0, 0.25, 500.0
-    visual.headlight.ambient, visual.headlight.diffuse = air.ambient, (0, 0, 0)
+    visual.headlight.ambient, visual.headlight.diffuse = air.ambient, np.full(3, air.headlamps)
     visual.headlight.specular = (0, 0, 0)
     directional = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
     spec.worldbody.add_light(

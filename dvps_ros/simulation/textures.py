@@ -8,7 +8,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-Color = Sequence[float]
+Color = Sequence[float] | np.ndarray
 
 
 def noise(rng: np.random.Generator, size: int, cells: int, octaves: int = 4) -> np.ndarray:
@@ -79,7 +79,7 @@ def _brick_wall(rng: np.random.Generator, color: Color, mortar: float, size: int
     joint = ((y * rows % size) < 1.6 * rows) | ((offset * columns % size) < 1.6 * columns)
     shade = tone[row, offset * columns // size] + 0.08 * noise(rng, size, 16, 3)
     picture = _picture(color, shade)
-    return _finish(np.where(joint[..., None], np.float32(mortar) * np.float32([0.8, 0.78, 0.74]), picture))
+    return _finish(np.where(joint[..., None], np.float32(mortar) * np.array([0.8, 0.78, 0.74], np.float32), picture))
 
 
 def plaster(rng: np.random.Generator, color: Color) -> np.ndarray:
@@ -93,7 +93,7 @@ def grass(rng: np.random.Generator, color: Color) -> np.ndarray:
     shade = 0.18 * noise(rng, size, 8, 3) + 0.22 * noise(rng, size, 128, 2)
     picture = _picture(color, shade)
     dry = np.clip(noise(rng, size, 4, 4) - 0.25, 0, 0.6)[..., None]
-    return _finish(picture * (1 - dry) + dry * np.float32([0.55, 0.50, 0.30]))
+    return _finish(picture * (1 - dry) + dry * np.array([0.55, 0.50, 0.30], np.float32))
 
 
 def soil(rng: np.random.Generator, color: Color) -> np.ndarray:
@@ -152,15 +152,16 @@ def _glass(rng: np.random.Generator, picture: np.ndarray, x0: float, y0: float, 
         return
     y, x = np.mgrid[0:h, 0:w] / h
     reflection = np.clip(1.1 - y * rng.uniform(1.0, 1.8) - 0.3 * x, 0, 1)[..., None] * rng.uniform(0.25, 0.6)
-    dark = np.float32([0.10, 0.12, 0.15]) * rng.uniform(0.6, 1.6)
-    pane = dark * (1 - reflection) + np.float32([0.55, 0.65, 0.75]) * reflection
+    dark = np.array([0.10, 0.12, 0.15], np.float32) * rng.uniform(0.6, 1.6)
+    pane = dark * (1 - reflection) + np.array([0.55, 0.65, 0.75], np.float32) * reflection
     kind = rng.uniform()
     if kind < 0.25:
-        pane[:, : round(w * 0.3)] = pane[:, round(w * 0.7) :] = np.float32([0.75, 0.72, 0.66]) * rng.uniform(0.7, 1.1)
+        curtain = np.array([0.75, 0.72, 0.66], np.float32) * rng.uniform(0.7, 1.1)
+        pane[:, : round(w * 0.3)] = pane[:, round(w * 0.7) :] = curtain
     elif kind < 0.4:
-        pane[: round(h * rng.uniform(0.2, 0.8))] = np.float32([0.7, 0.7, 0.68]) * rng.uniform(0.7, 1.1)
+        pane[: round(h * rng.uniform(0.2, 0.8))] = np.array([0.7, 0.7, 0.68], np.float32) * rng.uniform(0.7, 1.1)
     elif kind < 0.46:
-        pane = pane * 0.4 + np.float32([0.9, 0.75, 0.45]) * 0.6
+        pane = pane * 0.4 + np.array([0.9, 0.75, 0.45], np.float32) * 0.6
     picture[y0:y1, x0:x1] = pane
 
 
@@ -171,7 +172,9 @@ def facade(rng: np.random.Generator, color: Color, brick: bool, style: str) -> n
         base = _brick_wall(rng, color, 0.7, size, 128).astype(np.float32) / 255
     else:
         base = _picture(color, 0.06 * noise(rng, size, 4, 3) + 0.03 * noise(rng, size, 128, 2)).astype(np.float32)
-    trim = np.asarray(color) * rng.uniform(0.7, 0.9) if rng.uniform() < 0.4 else np.float32([0.86, 0.85, 0.82])
+    trim: np.ndarray = np.array([0.86, 0.85, 0.82], np.float32)
+    if rng.uniform() < 0.4:
+        trim = np.asarray(color) * rng.uniform(0.7, 0.9)
     frame = [(0.88, 0.88, 0.86), (0.25, 0.22, 0.2), (0.4, 0.28, 0.18), (0.2, 0.27, 0.25)][rng.integers(4)]
     width, height = {"window": (0.46, 0.52), "tall": (0.38, 0.68), "ribbon": (1.0, 0.5), "glass": (1.0, 1.0)}[style]
     width, height = width * rng.uniform(0.9, 1.15), height * rng.uniform(0.92, 1.1)
@@ -212,15 +215,15 @@ def ground_floor(rng: np.random.Generator, color: Color) -> np.ndarray:
             _rectangle(picture, x + 4, 8, x + 124, 30, board)
             for k in range(rng.integers(3, 8)):  # strokes in the place of lettering
                 left = x + 16 + k * 13
-                _rectangle(picture, left, 14, left + rng.integers(5, 11), 24, 1 - 0.8 * board)
+                _rectangle(picture, left, 14, left + int(rng.integers(5, 11)), 24, 1 - 0.8 * board)
             _rectangle(picture, x + 6, 32, x + 122, 122, (0.2, 0.2, 0.21))
             _glass(rng, picture, x + 10, 36, x + 62, 116)
             _glass(rng, picture, x + 66, 36, x + 118, 116)
             if rng.uniform() < 0.4:  # striped awning
                 stripes = rng.uniform(0.2, 0.9, 3)
                 for k in range(10):
-                    tone = stripes if k % 2 else (0.92, 0.9, 0.86)
-                    _rectangle(picture, x + 4 + k * 12, 28, x + 16 + k * 12, 48, tone)
+                    stripe = stripes if k % 2 else (0.92, 0.9, 0.86)
+                    _rectangle(picture, x + 4 + k * 12, 28, x + 16 + k * 12, 48, stripe)
         elif kind == "door":
             _rectangle(picture, x + 36, 26, x + 92, 128, np.asarray(color) * 0.55)
             _rectangle(picture, x + 41, 32, x + 87, 128, rng.uniform(0.12, 0.5, 3))
@@ -231,7 +234,7 @@ def ground_floor(rng: np.random.Generator, color: Color) -> np.ndarray:
             _glass(rng, picture, x + 31, 35, x + 62, 90)
             _glass(rng, picture, x + 66, 35, x + 97, 90)
         else:
-            tone = rng.uniform(0.25, 0.6)
+            tone = float(rng.uniform(0.25, 0.6))
             for k in range(12):
                 _rectangle(picture, x + 14, 26 + k * 9, x + 114, 34 + k * 9, (tone, tone, tone * 1.03))
     picture[118:] *= 0.7

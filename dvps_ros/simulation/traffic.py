@@ -8,6 +8,7 @@ import numpy as np
 
 from dvps_ros.simulation.paths import Path
 from dvps_ros.simulation.people import Person
+from dvps_ros.simulation.rig import Rig
 from dvps_ros.simulation.shapes import Mesh
 from dvps_ros.simulation.world import World
 
@@ -27,10 +28,10 @@ class Course:
 
 
 class Traffic:
-    """Bodies on their courses, and the swing of walking limbs."""
+    """Bodies on their courses, and the swing of walking limbs; who walks steps aside for a ``rig`` on the pavement."""
 
-    def __init__(self, world: World, path: Path) -> None:
-        self._world, self._path = world, path
+    def __init__(self, world: World, path: Path, rig: Rig | None = None) -> None:
+        self._world, self._path, self._rig = world, path, rig
         self._rows: list[tuple[float, ...]] = []
 
     def add(self, mesh: Mesh, material: str, value: int, course: Course, reverse: bool | None = None) -> None:
@@ -55,6 +56,8 @@ class Traffic:
             return np.zeros((0, 3)), np.zeros((0, 4))
         s, speed, lateral, low, high, backwards, x, y, z, swing, offset = np.array(self._rows).T
         s = low + np.mod(s + speed * time - low, high - low)
+        if self._rig is not None:
+            lateral = self._rig.aside(s, lateral, time)
         position = self._path.place(s, lateral)
         yaw = self._path.heading(s) + np.pi * backwards
         c, n = np.cos(yaw), np.sin(yaw)

@@ -2,93 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from dvps_ros.simulation.shapes import Mesh, box, ellipsoid, merge, prism, quads, ring, tube
+from dvps_ros.simulation.shapes import Mesh, Paint, box, ellipsoid, merge, prism, quads, tube
+from dvps_ros.simulation.two_wheelers import bicycle, motorcycle
+from dvps_ros.simulation.vehicle_parts import (
+    DARK,
+    GLASS,
+    GLASS_LIGHT,
+    METAL,
+    RED_LAMP,
+    WHITE_LAMP,
+    Vehicle,
+    lamps,
+    side_glass,
+    vehicle_color,
+    wheels,
+)
 from dvps_ros.simulation.world import Palette
-
-GLASS = (0.09, 0.11, 0.14)
-GLASS_LIGHT = (0.30, 0.36, 0.42)
-RUBBER = (0.045, 0.045, 0.05)
-METAL = (0.55, 0.56, 0.58)
-DARK = (0.10, 0.10, 0.11)
-WHITE_LAMP = (0.95, 0.95, 0.88)
-RED_LAMP = (0.72, 0.05, 0.04)
-AMBER_LAMP = (0.95, 0.55, 0.08)
-
-_CAR_COLORS = (
-    (0.80, 0.80, 0.80), (0.88, 0.88, 0.86), (0.08, 0.08, 0.09), (0.24, 0.25, 0.27), (0.45, 0.47, 0.49),
-    (0.55, 0.07, 0.07), (0.10, 0.18, 0.42), (0.18, 0.34, 0.58), (0.14, 0.28, 0.18), (0.62, 0.50, 0.20),
-    (0.75, 0.40, 0.10), (0.40, 0.26, 0.16), (0.60, 0.66, 0.62), (0.32, 0.10, 0.14), (0.80, 0.72, 0.50),
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Vehicle:
-    """A vehicle's mesh and its length and width in metres."""
-
-    mesh: Mesh
-    length: float
-    width: float
-
-
-def vehicle_color(rng: np.random.Generator) -> np.ndarray:
-    """A paint: (3,) RGB in 0..1."""
-    return np.clip(np.asarray(_CAR_COLORS[rng.integers(len(_CAR_COLORS))]) + rng.normal(0, 0.03, 3), 0.03, 0.95)
-
-
-def _wheel(palette: Palette, x: float, y: float, radius: float, width: float) -> Mesh:
-    side = np.sign(y)
-    tyre = tube((x, y - side * width, radius), (x, y, radius), radius, palette(RUBBER), sides=14)
-    rim = tube((x, y, radius), (x, y + side * 0.012, radius), radius * 0.62, palette(METAL), sides=10)
-    hub = tube((x, y, radius), (x, y + side * 0.02, radius), radius * 0.22, palette(DARK), sides=6)
-    return merge([tyre, rim, hub])
-
-
-def _wheels(palette: Palette, axles: list[float], half_width: float, radius: float, width: float = 0.22) -> Mesh:
-    arches, wheels = [], []
-    for x in axles:
-        for side in (-1, 1):
-            y = side * half_width
-            arches.append(tube((x, y - side * 0.3, radius), (x, y + side * 0.004, radius), radius * 1.17,
-                               palette((0.03, 0.03, 0.03)), sides=14))  # fmt: skip
-            wheels.append(_wheel(palette, x, y + side * 0.008, radius, width))
-    return merge(arches + wheels)
-
-
-def _lamps(palette: Palette, front: float, rear: float, half_width: float, z: float, size: float = 0.28) -> Mesh:
-    parts = []
-    for side in (-1, 1):
-        y = side * (half_width - size / 2 - 0.06)
-        parts.append(box((front, y, z), (0.06, size, 0.13), palette(WHITE_LAMP)))
-        parts.append(box((rear, y, z + 0.06), (0.06, size * 0.8, 0.18), palette(RED_LAMP)))
-        parts.append(box((rear, y - side * size * 0.55, z + 0.03), (0.05, 0.1, 0.12), palette(AMBER_LAMP)))
-    parts.append(box((rear - 0.01, 0, z - 0.05), (0.05, 0.46, 0.12), palette((0.9, 0.9, 0.8))))
-    parts.append(box((front + 0.01, 0, z - 0.24), (0.05, 0.46, 0.11), palette((0.9, 0.9, 0.8))))
-    return merge(parts)
-
-
-def _side_glass(palette: Palette, low: np.ndarray, high: np.ndarray, half: tuple[float, float], color) -> Mesh:
-    """Glass on both sides: ``low``, ``high`` (x of the rear end, of the front end, z), and half widths there."""
-    (z0, z1), (y0, y1) = (low[2], high[2]), half
-    corners = np.array([[low[0], y0, z0], [high[0], y1, z1], [high[1], y1, z1], [low[1], y0, z0]])
-    mirror = corners[::-1] * [1, -1, 1]
-    return quads(np.stack([corners, mirror]), palette(color))
 
 
 def car(rng: np.random.Generator, palette: Palette) -> Vehicle:
     """A hatchback, saloon, estate, off-roader or van."""
     kind = rng.choice(["hatch", "saloon", "estate", "suv", "van"], p=[0.3, 0.25, 0.15, 0.2, 0.1])
-    length, width, height, belt, bonnet = {
-        "hatch": (4.0, 1.74, 1.47, 0.90, 0.95),
-        "saloon": (4.7, 1.82, 1.44, 0.92, 1.15),
-        "estate": (4.7, 1.82, 1.50, 0.92, 1.15),
-        "suv": (4.5, 1.88, 1.72, 1.05, 1.05),
-        "van": (4.9, 1.92, 2.00, 1.12, 0.70),
-    }[kind]
+    length, width, height, belt, bonnet = _CAR_SIZES[kind]
     length, height = length * rng.uniform(0.94, 1.06), height * rng.uniform(0.97, 1.04)
     half, front, rear, w = length / 2, length / 2, -length / 2, width / 2
     clearance = 0.20 if kind != "suv" else 0.27
@@ -117,7 +56,52 @@ def car(rng: np.random.Generator, palette: Palette) -> Vehicle:
         f = (z - belt) / (height - 0.03 - belt)
         return tail + f * back, cowl - f * slope, (0.965 + f * (lean - 0.965)) * w + 0.006
 
-    (r0, f0, y0), (r1, f1, y1) = at(z0), at(z1)
+    (r0, f0, _), glass = at(z0), _car_glass(rng, palette, kind, (*at(z0), z0), (*at(z1), z1))
+    parts = [prism(hull, widths, paint), prism(cabin, cabin_w, paint), *glass]
+    axle = half - 0.82
+    parts.append(wheels(palette, [axle, -axle + 0.05], w * 0.965, 0.31 if kind != "suv" else 0.36))
+    parts.append(lamps(palette, front - 0.03, rear + 0.02, w * 0.93, nose - 0.18))
+    parts.append(box((front - 0.02, 0, nose - 0.20), (0.05, width * 0.42, 0.12), trim))
+    parts.append(box((front - 0.03, 0, clearance + 0.1), (0.08, width * 0.82, 0.14), trim))
+    parts.append(box((rear + 0.04, 0, clearance + 0.1), (0.1, width * 0.84, 0.16), trim))
+    parts.append(box((0, 0, clearance + 0.02), (length * 0.7, width * 0.975, 0.1), trim))
+    parts += _flanks((r0, f0), w, (clearance, belt), paint, trim)
+    if kind in ("estate", "suv") and rng.uniform() < 0.6:
+        for side in (-1, 1):
+            parts.append(box((0.5 * (roof_front + roof_rear), side * w * 0.66, height + 0.04),
+                             (0.75 * (roof_front - roof_rear), 0.05, 0.05), trim))  # fmt: skip
+    return Vehicle(merge(parts), length, width)
+
+
+#: Length, width, height, height of the belt line and length of the bonnet, by the kind of car.
+_CAR_SIZES = {
+    "hatch": (4.0, 1.74, 1.47, 0.90, 0.95),
+    "saloon": (4.7, 1.82, 1.44, 0.92, 1.15),
+    "estate": (4.7, 1.82, 1.50, 0.92, 1.15),
+    "suv": (4.5, 1.88, 1.72, 1.05, 1.05),
+    "van": (4.9, 1.92, 2.00, 1.12, 0.70),
+}
+
+
+def _flanks(ends: tuple[float, float], w: float, heights: tuple[float, float], paint: Paint, trim: Paint) -> list[Mesh]:
+    """Mirrors and door gaps of a car: x of the cabin's rear and front end, half width, and where its doors are."""
+    (r0, f0), (clearance, belt), parts = ends, heights, []
+    for side in (-1, 1):
+        parts.append(box((f0 - 0.25, side * (w + 0.07), belt + 0.08), (0.12, 0.2, 0.14), paint))
+        for x in (f0 - 0.2, (f0 + r0) / 2 - 0.05, r0 + 0.35):  # door gaps
+            parts.append(box((x, side * w * 0.97, (belt + clearance) / 2 + 0.08), (0.015, 0.035, belt - 0.45), trim))
+    return parts
+
+
+def _car_glass(
+    rng: np.random.Generator,
+    palette: Palette,
+    kind: str,
+    low: tuple[float, float, float, float],
+    high: tuple[float, float, float, float],
+) -> list[Mesh]:
+    """Windows of a cabin: x of its rear and front end, half width and height, at their lower and their upper edge."""
+    (r0, f0, y0, z0), (r1, f1, y1, z1) = low, high
     pillar = 0.12
     cuts = [0.0, 0.52, 1.0] if kind in ("hatch", "saloon") else [0.0, 0.34, 0.66, 1.0]
     glass = []
@@ -127,28 +111,12 @@ def car(rng: np.random.Generator, palette: Palette) -> Vehicle:
             continue
         lo0, hi0 = r0 + pillar + (f0 - r0 - 2 * pillar) * left, r0 + pillar + (f0 - r0 - 2 * pillar) * right - 0.07
         lo1, hi1 = r1 + pillar + (f1 - r1 - 2 * pillar) * left, r1 + pillar + (f1 - r1 - 2 * pillar) * right - 0.07
-        glass.append(_side_glass(palette, np.array([lo0, hi0, z0]), np.array([lo1, hi1, z1]), (y0, y1), GLASS))
+        glass.append(side_glass(palette, np.array([lo0, hi0, z0]), np.array([lo1, hi1, z1]), (y0, y1), GLASS))
     g, e = palette(GLASS_LIGHT if rng.uniform() < 0.3 else GLASS), 0.012
     s0, s1 = y0 - 0.10, y1 - 0.10
     glass.append(quads(np.array([[f0 + e, -s0, z0], [f0 + e, s0, z0], [f1 + e, s1, z1], [f1 + e, -s1, z1]]), g))
     glass.append(quads(np.array([[r0 - e, s0, z0], [r0 - e, -s0, z0], [r1 - e, -s1, z1], [r1 - e, s1, z1]]), g))
-    parts = [prism(hull, widths, paint), prism(cabin, cabin_w, paint), *glass]
-    axle = half - 0.82
-    parts.append(_wheels(palette, [axle, -axle + 0.05], w * 0.965, 0.31 if kind != "suv" else 0.36))
-    parts.append(_lamps(palette, front - 0.03, rear + 0.02, w * 0.93, nose - 0.18))
-    parts.append(box((front - 0.02, 0, nose - 0.20), (0.05, width * 0.42, 0.12), trim))
-    parts.append(box((front - 0.03, 0, clearance + 0.1), (0.08, width * 0.82, 0.14), trim))
-    parts.append(box((rear + 0.04, 0, clearance + 0.1), (0.1, width * 0.84, 0.16), trim))
-    parts.append(box((0, 0, clearance + 0.02), (length * 0.7, width * 0.975, 0.1), trim))
-    for side in (-1, 1):
-        parts.append(box((f0 - 0.25, side * (w + 0.07), belt + 0.08), (0.12, 0.2, 0.14), paint))
-        for x in (f0 - 0.2, (f0 + r0) / 2 - 0.05, r0 + 0.35):  # door gaps
-            parts.append(box((x, side * w * 0.97, (belt + clearance) / 2 + 0.08), (0.015, 0.035, belt - 0.45), trim))
-    if kind in ("estate", "suv") and rng.uniform() < 0.6:
-        for side in (-1, 1):
-            parts.append(box((0.5 * (roof_front + roof_rear), side * w * 0.66, height + 0.04),
-                             (0.75 * (roof_front - roof_rear), 0.05, 0.05), trim))  # fmt: skip
-    return Vehicle(merge(parts), length, width)
+    return glass
 
 
 def truck(rng: np.random.Generator, palette: Palette) -> Vehicle:
@@ -164,7 +132,7 @@ def truck(rng: np.random.Generator, palette: Palette) -> Vehicle:
     parts = [prism(cab, w * 0.97, paint)]
     parts.append(quads(np.array([[front + 0.005, -w * 0.85, 1.52], [front + 0.005, w * 0.85, 1.52],
                                  [front - 0.17, w * 0.82, 2.45], [front - 0.17, -w * 0.82, 2.45]]), glass))  # fmt: skip
-    parts.append(_side_glass(palette, np.array([front - 1.15, front - 0.18, 1.5]),
+    parts.append(side_glass(palette, np.array([front - 1.15, front - 0.18, 1.5]),
                              np.array([front - 1.1, front - 0.35, 2.35]), (w * 0.975, w * 0.975), GLASS))  # fmt: skip
     parts.append(box((front + 0.01, 0, 0.62), (0.12, width * 0.96, 0.35), trim))
     parts.append(box((front + 0.0, 0, 1.15), (0.06, width * 0.6, 0.25), trim))
@@ -199,7 +167,7 @@ def truck(rng: np.random.Generator, palette: Palette) -> Vehicle:
         parts.append(box((bed - 0.05, 0, 1.6), (0.1, width, 1.1), sides))
         parts.append(ellipsoid((middle, 0, 1.6), ((bed - rear) * 0.46, w * 0.85, 0.6), palette((0.42, 0.34, 0.25))))
     axles = [front - 1.05, rear + 1.2] + ([rear + 2.3] if length > 7.5 else [])
-    parts.append(_wheels(palette, axles, w * 0.96, 0.48, 0.3))
+    parts.append(wheels(palette, axles, w * 0.96, 0.48, 0.3))
     return Vehicle(merge(parts), length, width)
 
 
@@ -245,7 +213,7 @@ def bus(rng: np.random.Generator, palette: Palette) -> Vehicle:
         parts.append(box((front + 0.01, side * 0.92, 0.72), (0.04, 0.34, 0.2), palette(WHITE_LAMP)))
         parts.append(box((rear - 0.01, side * 1.05, 1.25), (0.04, 0.22, 0.5), palette(RED_LAMP)))
     parts.append(box((-length * 0.15, 0, top + 0.09), (length * 0.35, width * 0.6, 0.2), palette((0.8, 0.8, 0.8))))
-    parts.append(_wheels(palette, [front - 2.6, rear + 2.9], w * 0.985, 0.48, 0.3))
+    parts.append(wheels(palette, [front - 2.6, rear + 2.9], w * 0.985, 0.48, 0.3))
     return Vehicle(merge(parts), length, width)
 
 
@@ -291,58 +259,5 @@ def tram_car(rng: np.random.Generator, palette: Palette, color: np.ndarray, lead
     return Vehicle(merge(parts), length, width)
 
 
-def motorcycle(rng: np.random.Generator, palette: Palette) -> Vehicle:
-    """A motorcycle or scooter, 2.1 m long."""
-    paint, trim, metal = palette(vehicle_color(rng)), palette(DARK), palette(METAL)
-    r = 0.31
-    parts = []
-    for x in (-0.7, 0.72):
-        parts.append(tube((x, -0.075, r), (x, 0.075, r), r, palette(RUBBER), sides=14))
-        parts.append(tube((x, -0.085, r), (x, 0.085, r), r * 0.62, metal, sides=10))
-    if rng.uniform() < 0.4:  # scooter: leg shield, flat floor, deep rear
-        parts.append(box((0.45, 0, 0.75), (0.12, 0.42, 0.75), paint))
-        parts.append(box((0.1, 0, 0.36), (0.75, 0.36, 0.1), trim))
-        parts.append(box((-0.5, 0, 0.58), (0.85, 0.36, 0.5), paint, taper=0.85))
-        parts.append(box((-0.45, 0, 0.87), (0.8, 0.32, 0.12), trim))
-    else:
-        parts.append(box((-0.02, 0, 0.45), (0.62, 0.32, 0.42), palette((0.28, 0.28, 0.3))))
-        parts.append(ellipsoid((0.15, 0, 0.83), (0.36, 0.19, 0.18), paint))
-        parts.append(box((-0.42, 0, 0.82), (0.75, 0.28, 0.13), trim, taper=0.85))
-        parts.append(box((-0.75, 0, 0.78), (0.3, 0.2, 0.16), paint))
-        parts.append(tube((-0.95, -0.2, 0.4), (0.1, -0.2, 0.32), 0.06, metal, sides=7))
-    parts.append(box((0.74, 0, 0.66), (0.42, 0.18, 0.05), paint))
-    for side in (-1, 1):
-        parts.append(tube((0.72, side * 0.1, r), (0.46, side * 0.12, 1.0), 0.035, metal, sides=6))
-    parts.append(tube((0.42, -0.36, 1.05), (0.42, 0.36, 1.05), 0.03, trim, sides=6))
-    parts.append(ellipsoid((0.62, 0, 0.93), (0.1, 0.11, 0.11), palette(WHITE_LAMP)))
-    parts.append(box((-0.93, 0, 0.72), (0.05, 0.18, 0.1), palette(RED_LAMP)))
-    parts.append(box((-0.99, 0, 0.52), (0.03, 0.2, 0.22), palette((0.9, 0.9, 0.85))))
-    return Vehicle(merge(parts), 2.1, 0.75)
-
-
-def bicycle(rng: np.random.Generator, palette: Palette) -> Vehicle:
-    """A bicycle, 1.75 m long."""
-    frame, trim = palette(np.clip(rng.uniform(0.05, 0.8, 3), 0, 1)), palette(DARK)
-    r, rear, front = 0.34, -0.52, 0.52
-    crank, seat, head = (-0.08, 0, 0.30), (-0.24, 0, 0.86), (0.36, 0, 0.88)
-    parts = []
-    for x in (rear, front):
-        parts.append(ring((x, 0, r), r - 0.03, 0.034, palette(RUBBER)))
-        for angle in np.arange(4) * np.pi / 4:
-            dx, dz = np.cos(angle) * (r - 0.04), np.sin(angle) * (r - 0.04)
-            parts.append(tube((x - dx, 0, r - dz), (x + dx, 0, r + dz), 0.009, palette(METAL), sides=3))
-        parts.append(box((x, 0, 2 * r + 0.03), (0.42, 0.07, 0.03), trim))
-    for a, b in ((crank, seat), (crank, head), (seat, head), (crank, (rear, 0, r)), (seat, (rear, 0, r)),
-                 (head, (front, 0, r))):  # fmt: skip
-        parts.append(tube(a, b, 0.028, frame, sides=6))
-    parts.append(tube(head, (0.33, 0, 1.02), 0.025, frame, sides=5))
-    parts.append(tube((0.34, -0.27, 1.02), (0.34, 0.27, 1.02), 0.025, trim, sides=5))
-    parts.append(tube(seat, (-0.26, 0, 0.94), 0.02, trim, sides=5))
-    parts.append(ellipsoid((-0.27, 0, 0.96), (0.15, 0.08, 0.05), trim))
-    parts.append(tube((-0.08, -0.05, 0.3), (-0.08, 0.05, 0.3), 0.1, trim, sides=10))
-    if rng.uniform() < 0.35:
-        parts.append(box((rear - 0.02, 0, 0.85), (0.4, 0.28, 0.22), palette(rng.uniform(0.15, 0.5, 3))))
-    elif rng.uniform() < 0.3:
-        parts.append(box((0.55, 0, 0.92), (0.28, 0.34, 0.24), palette((0.5, 0.4, 0.25))))
-    parts.append(box((rear - 0.32, 0, 0.62), (0.04, 0.07, 0.08), palette(RED_LAMP)))
-    return Vehicle(merge(parts), 1.75, 0.55)
+#: By the name of their class.
+BY_NAME = {"car": car, "truck": truck, "bus": bus, "motorcycle": motorcycle, "bicycle": bicycle}

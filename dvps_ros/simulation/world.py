@@ -9,11 +9,15 @@ import mujoco
 import numpy as np
 
 from dvps_ros.labels import CITYSCAPES, DIVISOR, VOID
+from dvps_ros.simulation.patterns import restyled, strayed_swatches
 from dvps_ros.simulation.shapes import Mesh, Paint, merge
 
 #: Side of the square cells, in metres, that static meshes are merged within: what is out of sight can be left out.
 _CELL = 32.0
 _SWATCH = 8
+#: What ``patterns.restyled`` may do to a material; all others are walls.
+_SURFACES = {"facade": "facade", "ground": "facade", "grass": "plant", "soil": "plant", "leaves": "plant",
+             "asphalt": "paved", "side_asphalt": "paved", "paving": "paved", "cobbles": "paved"}  # fmt: skip
 _SWATCHES = 32
 
 
@@ -22,9 +26,9 @@ class Palette:
 
     def __init__(self) -> None:
         self.picture = np.full((_SWATCH * _SWATCHES, _SWATCH * _SWATCHES, 3), 128, np.uint8)
-        self._known: dict[tuple[int, int, int], int] = {}
+        self._known: dict[tuple[int, ...], int] = {}
 
-    def __call__(self, color: Sequence[float]) -> Paint:
+    def __call__(self, color: Sequence[float] | np.ndarray) -> Paint:
         """The texture coordinate of a color (RGB in 0..1)."""
         key = tuple(int(np.clip(c, 0, 1) * 63 + 0.5) * 4 for c in color)
         index = self._known.setdefault(key, len(self._known) % _SWATCHES**2)
@@ -88,6 +92,16 @@ class World:
         """Add a mesh on a body of its own; returns its row in ``mocap_pos`` and ``mocap_quat``."""
         self._movers.append((mesh, material, value))
         return len(self._movers) - 1
+
+    def restyle(self, rng: np.random.Generator, share: float) -> None:
+        """Give each surface other colors and patterns with probability ``share``; swatches stray a little.
+
+        To be called once all materials are there.
+        """
+        for name, picture in self._pictures.items():
+            if name != "sky" and rng.uniform() < share:
+                self._pictures[name] = restyled(rng, picture, _SURFACES.get(name.rstrip("0123456789"), "wall"))
+        self.palette.picture = strayed_swatches(rng, self.palette.picture, _SWATCH)
 
     def compile(self) -> Compiled:
         """Build the MuJoCo model."""

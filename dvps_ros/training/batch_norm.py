@@ -24,11 +24,13 @@ class SharedBatchNorm(nn.BatchNorm2d):
         # a second exchange: the mean square minus the squared mean would lose half of the digits
         centered = full - mean[:, None, None]
         variance = _sum_over_processes(centered.square().sum((0, 2, 3))) / count
+        unbiased = variance * count / (count - 1).clamp_min(1)
         with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            unbiased = variance * count / (count - 1).clamp_min(1)
-            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked += 1
+            for average, value in ((self.running_mean, mean), (self.running_var, unbiased)):
+                if average is not None and self.momentum is not None:
+                    average.lerp_(value.to(average.dtype), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
         return (centered * scale[:, None, None] + self.bias[:, None, None]).to(maps.dtype)
 

@@ -5,42 +5,67 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from dvps_ros import checkpoints
 from dvps_ros.config import Config
-from dvps_ros.network import checkpoints
+from dvps_ros.network import DvpsNet
+from dvps_ros.training.module import NotFiniteError
 
 
 class LastCheckpoint(Checkpoint):
-    """One resumable checkpoint, replaced every ``every`` steps, before validations and at the end or a stop."""
+    """One resumable checkpoint, replaced every ``every`` steps, before validations and at the end or a stop.
+
+    It takes the place of the one before when the next step has a finite loss; at a validation, at the end or a stop
+    when its weights are finite.
+    """
 
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = Path(path), every
         self._saved = -1
+        self._waits = False
+
+    @property
+    def _partial(self) -> Path:
+        return self.path.with_suffix(".partial")
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Save where a step is due."""
-        step = trainer.global_step
-        if step % self.every == 0 or step == trainer.max_steps or trainer.should_stop:
-            self._save(trainer)
+        self._keep(trainer)  # a loss that is not finite ends the run before this
+        step, ends = trainer.global_step, trainer.should_stop or trainer.global_step == trainer.max_steps
+        if ends or step % self.every == 0:
+            self._save(trainer, final=ends)
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, error: BaseException) -> None:
+        """What ends a run between two steps says nothing against the last one, unless it is its loss."""
+        if not isinstance(error, NotFiniteError):
+            self._keep_if_finite(trainer)
 
     def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
         """Save before a validation, which may take long."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._save(trainer)
+            self._save(trainer, final=True)
 
-    def _save(self, trainer: Trainer) -> None:
-        if trainer.global_step == self._saved:
-            return
-        self._saved = trainer.global_step
-        partial = self.path.with_suffix(".partial")
-        trainer.save_checkpoint(partial)
+    def _save(self, trainer: Trainer, final: bool) -> None:
+        if trainer.global_step != self._saved:
+            self._saved = trainer.global_step
+            trainer.save_checkpoint(self._partial)
+            self._waits = True
+        if final:
+            self._keep_if_finite(trainer)
+
+    def _keep_if_finite(self, trainer: Trainer) -> None:
+        if all(value.isfinite().all() for value in trainer.lightning_module.state_dict().values()):
+            self._keep(trainer)
+
+    def _keep(self, trainer: Trainer) -> None:
         # a run killed while writing keeps the checkpoint before
-        if trainer.is_global_zero:
-            partial.replace(self.path)
+        if self._waits and trainer.is_global_zero:
+            self._partial.replace(self.path)
+        self._waits = False
 
 
 class ExportModel(Callback):
@@ -52,7 +77,7 @@ class ExportModel(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Export what has just been validated."""
         if trainer.is_global_zero and not trainer.sanity_checking:
-            checkpoints.save(module.net, self.folder, self.config)
+            checkpoints.save(cast("DvpsNet", module.net), self.folder, self.config)
 
 
 class StopOnSignal(Callback):
@@ -93,5 +118,5 @@ class StopOnSignal(Callback):
 
     def _handle(self, number: int, _: Any) -> None:
         again, self.received = bool(self.received), number
-        if again or self._trainer.validating:
+        if again or (self._trainer is not None and self._trainer.validating):
             raise KeyboardInterrupt

@@ -12,35 +12,12 @@ from torch import Tensor, nn
 from dvps_ros.config import LossConfig
 from dvps_ros.labels import VOID
 from dvps_ros.structures import Features, Prediction, Target
-from dvps_ros.training import guidance_losses, mask_losses, matcher, points
-from dvps_ros.training.depth_losses import scale_invariant_groups
+from dvps_ros.training import depth_totals, guidance_losses, mask_losses, matcher, points, semantic_losses
+from dvps_ros.training.depth_totals import Total, add
+from dvps_ros.training.layers import Layers, full, nothing, rows, unbatch
 
 #: Strides of the maps that guidance can shape.
 _LEVELS = (4, 8, 16, 32)
-
-
-@dataclass(frozen=True)
-class _Layers:
-    """One image's predictions of all L layers, first to last; depth only from the first layer that has geometry.
-
-    Attributes
-    ----------
-    class_logits : (L, Q, K+1).
-    mask_embedding : (L, Q, C).
-    mask_features : (C, h, w).
-    depth_embedding : (L', Q, D), the last L' <= L layers.
-    backup_embedding : (L', 1, D).
-    depth_features : (D, h, w).
-    max_depth : metres.
-    """
-
-    class_logits: Tensor
-    mask_embedding: Tensor
-    mask_features: Tensor
-    depth_embedding: Tensor
-    backup_embedding: Tensor
-    depth_features: Tensor
-    max_depth: float
 
 
 @dataclass(frozen=True)
@@ -51,16 +28,14 @@ class _Matched:
     segments: Tensor
 
 
-#: A loss before it is divided: its sum over masks, images or pixels, and how many (or how heavy) they are.
-Total = tuple[Tensor, Tensor]
-
-
 class Criterion(nn.Module):
     """Weighted losses of a ``Prediction`` against its ``Target``s (deepdps.md: He et al., ICCV 2023, section 3.4).
 
     An image adds only the losses its labels allow: without panoptic labels no class, mask, segment depth or
-    semantic-to-depth loss; without depth no depth and no depth-to-semantic loss. Sums over layers; means over the
-    queries, masks, images or pixels of the whole batch, that is over the images of all processes.
+    semantic-to-depth loss; without depth no depth and no depth-to-semantic loss. Where a panoptic label has classes
+    without segments, these have the loss of ``semantic_losses``, and a query that lies mostly there is not taught to be
+    no object. Sums over layers; means over the queries, masks, images or pixels of the whole batch, that is over the
+    images of all processes.
 
     Raises ``ValueError`` for a guidance level or patch that does not exist.
     """
@@ -70,20 +45,20 @@ class Criterion(nn.Module):
         _check_guidance(config)
         self.config = config
         self.classes = classes
+        self.sigma_semantic: nn.Parameter | float = 1.0
+        self.sigma_depth: nn.Parameter | float = 1.0
         if config.depth_to_semantic_weight > 0 and config.depth_to_semantic_form == "similarity":
             self.sigma_semantic = nn.Parameter(torch.ones(()))
             self.sigma_depth = nn.Parameter(torch.ones(()))
-        else:
-            self.sigma_semantic = self.sigma_depth = 1.0
 
     def forward(
         self, prediction: Prediction, targets: list[Target], seeds: Sequence[int] | None = None
     ) -> dict[str, Tensor]:
         """Losses by name, each a scalar already multiplied by its weight; their sum is what training minimizes.
 
-        Names: ``class mask dice depth backup`` and, where switched on, ``semantic_to_depth depth_to_semantic``.
-        Every output of the network takes part in the sum (if only with weight 0), so no parameter is left without a
-        gradient, whatever labels a batch has.
+        Names: ``class mask dice semantic depth backup`` and, where switched on, ``uncertainty``, ``semantic_to_depth``
+        and ``depth_to_semantic``. Every output of the network takes part in the sum (if only with weight 0), so that no
+        parameter is left without a gradient, whatever labels a batch has.
 
         With several processes each calls this once a step. A loss then has the value of the whole batch in all of
         them, and its gradient is this process's share times their number, so that the mean of all gradients, which
@@ -97,47 +72,47 @@ class Criterion(nn.Module):
         """
         seeds = torch.randint(2**62, (len(targets),)).tolist() if seeds is None else seeds
         with torch.autocast(prediction.class_logits.device.type, enabled=False):
-            layers = _unbatch(prediction)
-            totals = self._segment_totals(layers, targets, seeds) | self._backup_total(layers, targets)
+            layers = unbatch(prediction)
+            totals = self._segment_totals(layers, targets, seeds) | self._semantic_total(layers, targets, seeds)
+            for layer, target in zip(layers, targets, strict=True):
+                add(totals, depth_totals.backup(layer, target, self.config.uncertainty_detach_mean))
             guidance = self._guidance_totals(prediction, targets)
             means = _means(totals | guidance)
             losses = {
-                "class": self.config.class_weight * means["class"] + _nothing(prediction),
+                "class": self.config.class_weight * means["class"] + nothing(prediction),
                 "mask": self.config.mask_weight * means["mask"],
                 "dice": self.config.dice_weight * means["dice"],
+                "semantic": self.config.semantic_weight * means["semantic"],
                 "depth": self.config.depth_weight * means["depth"],
                 "backup": self.config.backup_weight * means["backup"],
             }
+            if "uncertainty" in means:
+                losses["uncertainty"] = self.config.uncertainty_weight * means["uncertainty"]
             return losses | self._guidance(means)
 
     # --- segments: class, mask, dice, depth -----------------------------------------------------------------------
 
-    def _segment_totals(self, layers: list[_Layers], targets: list[Target], seeds: Sequence[int]) -> dict[str, Total]:
+    def _segment_totals(self, layers: list[Layers], targets: list[Target], seeds: Sequence[int]) -> dict[str, Total]:
         zero = layers[0].class_logits.new_zeros(())
-        mask, dice, depth = zero, zero, zero
+        totals = dict.fromkeys(("class", "mask", "dice", "depth"), (zero, zero))
         class_logits, classes = [], []
-        masks, depths = zero, zero
         for layer, target, seed in zip(layers, targets, seeds, strict=True):
             labelled = _labelled(target)
             if not labelled.any():
                 continue
             matched = _Matched(*(torch.zeros(len(layer.class_logits), 0, dtype=torch.long) for _ in range(2)))
             if len(target.classes):
-                matched, image_mask, image_dice = self._match_and_compare(layer, target, labelled, seed)
-                image_depth, image_depths = _segment_depth(layer, target, matched)
-                mask, dice, depth = mask + image_mask, dice + image_dice, depth + image_depth
-                masks, depths = masks + len(target.classes), depths + image_depths
+                matched, mask, dice = self._match_and_compare(layer, target, labelled, seed)
+                masks = zero + len(target.classes)
+                add(totals, {"mask": (mask, masks), "dice": (dice, masks)})
+                pairs = matched.queries, matched.segments
+                add(totals, depth_totals.segments(layer, target, *pairs, self.config.uncertainty_detach_mean))
             class_logits.append(layer.class_logits)
             classes.append(self._true_classes(layer, target, matched))
-        return {
-            "class": self._class_total(class_logits, classes) if classes else (zero, zero),
-            "mask": (mask, masks),
-            "dice": (dice, masks),
-            "depth": (depth, depths),
-        }
+        return totals | ({"class": self._class_total(class_logits, classes)} if classes else {})
 
     def _match_and_compare(
-        self, layer: _Layers, target: Target, labelled: Tensor, seed: int
+        self, layer: Layers, target: Target, labelled: Tensor, seed: int
     ) -> tuple[_Matched, Tensor, Tensor]:
         """Match one image's queries to its segments; BCE and dice of the matched, summed over layers and masks."""
         config = self.config
@@ -154,39 +129,38 @@ class Criterion(nn.Module):
         costs = matcher.cost(layer.class_logits.detach(), logits, target.classes, truth[:, shared], config)
         matched = _Matched(*matcher.assign(costs))
 
-        logits = _rows(layer.mask_embedding, matched.queries) @ features  # (L, M, P)
+        logits = rows(layer.mask_embedding, matched.queries) @ features  # (L, M, P)
         masks = truth[matched.segments].to(logits.dtype)
         keep = points.uncertain(logits[..., :candidates], important)
         logits = torch.cat((logits.gather(-1, keep), logits[..., candidates:]), dim=-1)
         masks = torch.cat((masks.gather(-1, keep), masks[..., candidates:]), dim=-1)
         return matched, mask_losses.mask_cross_entropy(logits, masks).sum(), mask_losses.dice(logits, masks).sum()
 
-    def _true_classes(self, layer: _Layers, target: Target, matched: _Matched) -> Tensor:
-        """(L, Q) int64: the class each query should give, K where it was not matched."""
-        nothing = torch.full(layer.class_logits.shape[:2], self.classes, device=layer.class_logits.device)
-        return nothing.scatter(1, matched.queries.to(nothing.device), target.classes[matched.segments])
+    def _true_classes(self, layer: Layers, target: Target, matched: _Matched) -> Tensor:
+        """(L, Q) int64: the class each query should give: K where it was not matched, or ``UNTOLD``."""
+        classes = torch.full(layer.class_logits.shape[:2], self.classes, device=layer.class_logits.device)
+        if (region := semantic_losses.region(target)) is not None:
+            untold = semantic_losses.over_regions(layer.mask_embedding, layer.mask_features, region, _labelled(target))
+            classes = classes.masked_fill(untold, mask_losses.UNTOLD)
+        return classes.scatter(1, matched.queries.to(classes.device), target.classes[matched.segments])
 
     def _class_total(self, logits: list[Tensor], classes: list[Tensor]) -> Total:
         stacked = torch.stack(logits, 1), torch.stack(classes, 1)  # (L, B, Q, K+1), (L, B, Q)
         total, weights = mask_losses.class_cross_entropy(*stacked, self.config.no_object_weight)
-        # every layer matches as many queries, so the weights of each add up to the same
+        # every layer matches as many queries, so the weights of each add up to the same (but for those spared)
         return total, weights / len(stacked[0])
 
-    # --- dense depth and guidance -----------------------------------------------------------------------------------
-
-    def _backup_total(self, layers: list[_Layers], targets: list[Target]) -> dict[str, Total]:
+    def _semantic_total(self, layers: list[Layers], targets: list[Target], seeds: Sequence[int]) -> dict[str, Total]:
+        """The mean over points and the sum over layers for each image that has classes without segments."""
         total = layers[0].class_logits.new_zeros(())
         images = total
-        for layer, target in zip(layers, targets, strict=True):
-            true = _depth_at_stride(layer, target)
-            if not target.has_depth or not (true > 0).any():
-                continue
-            pixel = (true > 0).flatten().nonzero()[:, 0]
-            logits = layer.backup_embedding[:, 0] @ layer.depth_features.flatten(1)  # (L', h w)
-            pred = layer.max_depth * logits[:, pixel].sigmoid()  # (L', K)
-            values = scale_invariant_groups(pred, true.flatten()[pixel], torch.zeros_like(pixel), 1)
-            total, images = total + values.sum(), images + 1
-        return {"backup": (total, images)}
+        for layer, target, seed in zip(layers, targets, seeds, strict=True):
+            if semantic_losses.region(target) is not None:
+                values = semantic_losses.image_losses(layer, target, self.config.semantic_points, seed)
+                total, images = total + values.sum(), images + 1
+        return {"semantic": (total, images)}
+
+    # --- guidance ------------------------------------------------------------------------------------------------
 
     def _guidance_totals(self, prediction: Prediction, targets: list[Target]) -> dict[str, Total]:
         """Each switched-on guidance at each of its levels, named ``semantic_to_depth/4``."""
@@ -231,36 +205,6 @@ def _check_guidance(config: LossConfig) -> None:
         raise ValueError(f"loss.patch is {config.patch}, must be odd")
 
 
-def _segment_depth(layer: _Layers, target: Target, matched: _Matched) -> Total:
-    """Scale-invariant depth of matched queries inside their true masks: the sum over layers and masks, and the number
-    of masks (of one layer) that have depth."""
-    true = _depth_at_stride(layer, target)
-    if not target.has_depth or len(layer.depth_embedding) == 0:
-        return true.new_zeros(()), true.new_zeros(())
-    inside = points.at_stride(target.masks, tuple(true.shape), False) & (true > 0)  # (N, h, w)
-    segment, pixel = inside.flatten(1).nonzero().unbind(1)  # (K,) each: every pixel with the segment that owns it
-    count = len(target.classes)
-    # row of every segment among the layer's matched pairs; a segment that no query was left for has none
-    geometric = slice(len(matched.queries) - len(layer.depth_embedding), None)
-    queries, segments = matched.queries[geometric], matched.segments[geometric]  # (L', M)
-    matched_rows = segments.new_full((len(segments), count), -1).scatter(
-        1, segments, torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
-    )
-    row = matched_rows[:, segment]  # (L', K)
-    logits = torch.einsum("lmd,dp->lmp", _rows(layer.depth_embedding, queries), layer.depth_features.flatten(1))
-    layers = torch.arange(len(row), device=row.device)[:, None]
-    own = layer.max_depth * logits[layers, row.clamp_min(0), pixel].sigmoid()  # (L', K)
-    values = scale_invariant_groups(own, true.flatten()[pixel], segment, count)  # (L', N)
-    found = matched_rows >= 0
-    has_depth = inside.flatten(1).any(1)
-    return values[found].sum(), (found & has_depth).sum() / len(queries)
-
-
-def _depth_at_stride(layer: _Layers, target: Target) -> Tensor:
-    size = tuple(layer.mask_features.shape[-2:])
-    return points.at_stride(target.depth, size, 0).to(layer.mask_features.dtype)
-
-
 def _ids(target: Target) -> Tensor:
     return target.panoptic if target.has_panoptic else torch.full_like(target.panoptic, VOID)
 
@@ -272,45 +216,14 @@ def _labelled(target: Target) -> Tensor:
     return target.panoptic != VOID if target.labelled is None else target.labelled
 
 
-def _rows(embedding: Tensor, queries: Tensor) -> Tensor:
-    """(L, Q, C) embeddings at (L, M) queries -> (L, M, C)."""
-    return embedding.gather(1, queries[..., None].expand(-1, -1, embedding.shape[-1]))
-
-
-def _unbatch(prediction: Prediction) -> list[_Layers]:
-    """Image by image, all layers stacked, in full precision."""
-    layers = (*prediction.layers, prediction)
-    geometric = [layer for layer in layers if layer.depth_embedding.shape[1]]
-    class_logits = torch.stack([_full(layer.class_logits) for layer in layers], 1)
-    mask_embedding = torch.stack([_full(layer.mask_embedding) for layer in layers], 1)
-    depth_embedding = torch.stack([_full(layer.depth_embedding) for layer in geometric], 1)
-    backup_embedding = torch.stack([_full(layer.backup_embedding) for layer in geometric], 1)
-    mask_features, depth_features = _full(prediction.mask_features), _full(prediction.depth_features)
-    maps = (class_logits, mask_embedding, mask_features, depth_embedding, backup_embedding, depth_features)
-    # unbind, not indexing: its gradient is one stack instead of a batch of zeros for each image
-    return [_Layers(*one, prediction.max_depth) for one in zip(*(m.unbind(0) for m in maps), strict=True)]
-
-
-def _full(values: Tensor) -> Tensor:
-    """Half precision to float32: sums over thousands of points need it."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
-def _nothing(prediction: Prediction) -> Tensor:
-    """0, reached from every output of the network."""
-    outputs = [prediction.mask_features, prediction.depth_features]
-    for layer in (*prediction.layers, prediction):
-        outputs += [layer.class_logits, layer.mask_embedding, layer.depth_embedding, layer.backup_embedding]
-    return sum((_full(output).sum() * 0 for output in outputs), outputs[0].new_zeros((), dtype=torch.float32))
-
-
-def _map(maps: Features, stride: int) -> Tensor:
-    return _full(getattr(maps, f"stride{stride}"))
+def _map(maps: Features | None, stride: int) -> Tensor:
+    assert maps is not None, "the network gives its maps in training"
+    return full(getattr(maps, f"stride{stride}"))
 
 
 def _at_level(labels: list[Tensor], features: Tensor, fill: float, stride: int) -> Tensor:
     """(B, h, w): each image's labels at the size of ``features``."""
-    size = tuple(features.shape[-2:])
+    size = (features.shape[-2], features.shape[-1])
     return torch.stack([points.at_stride(label, size, fill, stride) for label in labels])
 
 

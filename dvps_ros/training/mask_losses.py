@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+#: A class for a query of which the label says nothing, not even that it is no object.
+UNTOLD = -100
+
 
 def class_cross_entropy(logits: Tensor, classes: Tensor, no_object_weight: float) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the class, "no object" weighted down: its weighted sum over all queries, and their weights'.
@@ -13,7 +16,7 @@ def class_cross_entropy(logits: Tensor, classes: Tensor, no_object_weight: float
     Parameters
     ----------
     logits : (..., Q, K+1); the last column is "no object".
-    classes : (..., Q) int64, K where no segment was matched.
+    classes : (..., Q) int64, K where no segment was matched; queries that are ``UNTOLD`` are left out.
     no_object_weight : weight of class K; all others weigh 1.
 
     Returns
@@ -22,8 +25,8 @@ def class_cross_entropy(logits: Tensor, classes: Tensor, no_object_weight: float
     """
     weight = torch.ones(logits.shape[-1], dtype=logits.dtype, device=logits.device)
     weight[-1] = no_object_weight
-    total = F.cross_entropy(logits.flatten(0, -2), classes.flatten(), weight, reduction="sum")
-    return total, weight[classes].sum()
+    total = F.cross_entropy(logits.flatten(0, -2), classes.flatten(), weight, reduction="sum", ignore_index=UNTOLD)
+    return total, weight[classes[classes != UNTOLD]].sum()
 
 
 def mask_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:

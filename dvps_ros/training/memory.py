@@ -62,9 +62,9 @@ def ran_out(error: BaseException) -> bool:
     """Whether an error says that memory did not suffice: the GPU's, the CPU's, or a loader process was killed."""
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
-    said = str(error)
-    killed = "DataLoader worker" in said and "Killed" in said
-    return isinstance(error, RuntimeError) and (killed or "can't allocate memory" in said)
+    message = str(error)
+    killed = "DataLoader worker" in message and "Killed" in message
+    return isinstance(error, RuntimeError) and (killed or "can't allocate memory" in message)
 
 
 def _kilobytes(path: Path, name: str) -> int | None:

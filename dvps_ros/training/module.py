@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import lightning.pytorch as lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from dvps_ros import network
@@ -13,10 +17,21 @@ from dvps_ros.structures import Scene, Target
 from dvps_ros.training.batch_norm import share_batch_norms
 from dvps_ros.training.criterion import Criterion
 from dvps_ros.training.optimizer import build_optimizer
-from dvps_ros.training.resume import CONFIG_KEY, plain
+from dvps_ros.training.resume import CONFIG_KEY, plain, with_new_rates
 from dvps_ros.training.validation import Scores
 
 Batch = tuple[Tensor, list[Target]]
+
+
+class NotFiniteError(ValueError):
+    """A training step has no finite loss: one line with the step, the losses that are not finite, and the samples."""
+
+    def __init__(self, step: int, total: float, losses: Mapping[str, Tensor], names: Sequence[str]) -> None:
+        bad = ", ".join(f"{name} {value.item()}" for name, value in losses.items() if not value.isfinite())
+        super().__init__(
+            f"step {step}: loss {total} ({bad or 'each of them is finite'}), samples: {', '.join(names)}; the "
+            "checkpoint from before stays; lower optimizer.learning_rate or set optimizer.clip_norm"
+        )
 
 
 class DvpsModule(lightning.LightningModule):
@@ -47,6 +62,8 @@ class DvpsModule(lightning.LightningModule):
         images, targets = batch
         losses = self.criterion(self.net(images, layers=True), targets, self._image_seeds(index, len(targets)))
         total = torch.stack(list(losses.values())).sum()
+        if not total.isfinite():
+            raise NotFiniteError(self.trainer.global_step + 1, total.item(), losses, [t.name for t in targets])
         self.log("train/loss", total, prog_bar=True)
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()})
         return total
@@ -55,7 +72,9 @@ class DvpsModule(lightning.LightningModule):
         """Start counting anew."""
         self.scores = Scores(self.config)
 
-    def validation_step(self, batch: Batch, index: int) -> list[Scene]:
+    def validation_step(  # type: ignore[override]  # Lightning passes what a step returns on to the callbacks
+        self, batch: Batch, index: int
+    ) -> list[Scene]:
         """Count one batch; returns its scenes, for callbacks that draw them."""
         images, targets = batch
         return self.scores.update(self.net(images, layers=False), targets)
@@ -65,10 +84,16 @@ class DvpsModule(lightning.LightningModule):
         # the same in all processes; without synchronization Lightning warns that it might not be
         self.log_dict(self.scores.compute(), prog_bar=True, sync_dist=True)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW and its schedule."""
         optimizer, schedule = build_optimizer(self, self.config.optimizer, self.config.training.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a resumed run go on with its own ``optimizer`` settings where they are not those of the checkpoint."""
+        if checkpoint[CONFIG_KEY]["optimizer"] != plain(self.config)["optimizer"]:
+            optimizer, schedule = build_optimizer(self, self.config.optimizer, self.config.training.max_steps)
+            with_new_rates(checkpoint, optimizer, schedule)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """Keep the configuration beside the weights."""

@@ -9,8 +9,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from dvps_ros.drawing.overlay import colorize_depth, overlay
 from dvps_ros.labels import LabelSet
-from dvps_ros.scene import render
 from dvps_ros.structures import Scene, Target
 
 
@@ -25,7 +25,7 @@ class LabelPictures(Callback):
         """Begin counting pictures anew."""
         self._drawn = 0
 
-    def on_validation_batch_end(
+    def on_validation_batch_end(  # type: ignore[override]  # the outputs are what DvpsModule gives
         self,
         trainer: Trainer,
         module: LightningModule,
@@ -41,15 +41,16 @@ class LabelPictures(Callback):
                 return
             picture = self._picture(image.permute(1, 2, 0).contiguous().cpu().numpy(), scene, target)
             name = f"val/{self._drawn}"
-            trainer.logger.experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")
+            experiment: Any = trainer.logger.experiment  # type: ignore[attr-defined]  # of TensorBoardLogger
+            experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")
             self._drawn += 1
 
     def _picture(self, image: np.ndarray, scene: Scene, target: Target) -> np.ndarray:
         true = Scene(target.panoptic.cpu(), target.depth.cpu(), scene.confidence)
         rows = [
             [
-                render.overlay(image, labelled, self.labels),
-                render.colorize_depth(labelled.depth, far=self.max_depth),
+                overlay(image, labelled, self.labels),
+                colorize_depth(labelled.depth, far=self.max_depth),
             ]
             for labelled in (scene, true)
         ]

@@ -6,6 +6,9 @@ They are drawn from labelled pixels only, so every later mean is a mean over lab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,7 +36,10 @@ def draw(labelled: Tensor, count: int, seed: int) -> Tensor:
     pixels = labelled.flatten().nonzero()[:, 0]
     if len(pixels) == 0:
         raise ValueError("no labelled pixel to draw points from")
-    random = {"device": labelled.device, "generator": torch.Generator(labelled.device).manual_seed(seed)}
+    random: dict[str, Any] = {
+        "device": labelled.device,
+        "generator": torch.Generator(labelled.device).manual_seed(seed),
+    }
     chosen = pixels[torch.randint(len(pixels), (count,), **random)]
     width = labelled.shape[1]
     corner = torch.stack((chosen % width, chosen // width), dim=1)
@@ -79,7 +85,7 @@ def uncertain(logits: Tensor, count: int) -> Tensor:
     return logits.detach().abs().topk(count, dim=-1, largest=False, sorted=False).indices
 
 
-def at_stride(labels: Tensor, size: tuple[int, int], fill: float, stride: int = STRIDE) -> Tensor:
+def at_stride(labels: Tensor, size: Sequence[int], fill: float, stride: int = STRIDE) -> Tensor:
     """Labels of an image, resized by nearest to a map of it.
 
     Parameters

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pickle
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.optimizer import Optimizer
 
 from dvps_ros.config import Config
 
@@ -45,12 +48,37 @@ def completed_batches(checkpoint: Path, config: Config) -> int:
     return step * config.training.accumulate
 
 
+def with_new_rates(checkpoint: dict[str, Any], optimizer: Optimizer, schedule: LambdaLR) -> None:
+    """Change a loaded checkpoint so that a run goes on with the rates and weight decays of a new optimizer.
+
+    The moments and the number of steps stay the checkpoint's. Raises ``ValueError`` where its groups of parameters are
+    others, as when ``optimizer.backbone_factor`` becomes 1.
+    """
+    [state], [course] = checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
+    sizes = [len(group["params"]) for group in optimizer.param_groups]
+    if sizes != [len(group["params"]) for group in state["param_groups"]]:
+        raise ValueError(
+            "the changed optimizer settings group the parameters in another way than the checkpoint's: "
+            "start anew from its model (--init), or leave optimizer.backbone_factor and optimizer.weight_decay alone"
+        )
+    course["base_lrs"] = list(schedule.base_lrs)
+    rates = [
+        base * factor(course["last_epoch"]) for base, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+    ]
+    course["_last_lr"] = rates
+    for old, new, rate in zip(state["param_groups"], optimizer.param_groups, rates, strict=True):
+        for key, value in new.items():
+            if key not in ("params", "lr"):
+                old[key] = value
+        old["lr"] = rate
+
+
 def plain(config: Config) -> dict:
     """``config`` as nested dictionaries of numbers, strings and lists."""
     return _lists(asdict(config))
 
 
-def _lists(value: object) -> object:
+def _lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _lists(item) for key, item in value.items()}
     return [_lists(item) for item in value] if isinstance(value, list | tuple) else value

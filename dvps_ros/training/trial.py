@@ -10,11 +10,12 @@ import sys
 import tempfile
 import traceback
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvps_ros.config import Config, load_config, save_config
+from dvps_ros.config.crops import largest_crop
 from dvps_ros.training import memory
 
 if TYPE_CHECKING:
@@ -132,9 +133,6 @@ def main(arguments: list[str]) -> None:
     _go_first()
     memory.keep_freed_memory()
     config = load_config(file)
-    # the weights need not be those that training starts from
-    network = replace(config.network, backbone=replace(config.network.backbone, pretrained=""))
-    config = replace(config, network=network)
     found = _on_cuda(config, precision, int(device)) if accelerator == "cuda" else _on_cpu(config, precision)
     Path(answer).write_text(json.dumps(found))
 
@@ -163,7 +161,7 @@ def _on_cpu(config: Config, precision: str) -> dict[str, int]:
 
     watch = Watch()
     # where the coarsest map has one pixel, batch norm needs two images
-    images = 2 if max(config.data.crop_height, config.data.crop_width) <= 32 else 1
+    images = 2 if max(largest_crop(config.data)) <= 32 else 1
     module = _fit(config, images, 1, accelerator="cpu", devices=1, precision=precision, callbacks=[watch])
     weights = sum(p.numel() * p.element_size() for p in module.net.parameters())
     copies = 4 + (config.training.ema_decay > 0)  # with gradients and AdamW's two moments
@@ -200,21 +198,24 @@ def _fit(config: Config, images: int, steps: int, **how: Any) -> Any:
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     module = DvpsModule(config)
-    batches = DataLoader([crowded_batch(config, images)] * steps, batch_size=None, collate_fn=lambda batch: batch)
+    same: Any = [crowded_batch(config, images)] * steps
+    batches: DataLoader = DataLoader(same, batch_size=None, collate_fn=lambda batch: batch)
     clip = config.optimizer.clip_norm or None
     Trainer(barebones=True, max_steps=steps, gradient_clip_val=clip, **how).fit(module, batches)
     return module
 
 
 def crowded_batch(config: Config, images: int) -> tuple[Tensor, list[Target]]:
-    """``images`` made-up images (images, 3, H, W) uint8 of the crop size and their targets: ``SEGMENTS`` segments in
-    each, both labels at every pixel."""
+    """``images`` made-up images (images, 3, H, W) uint8 of the largest crop size and their targets.
+
+    There are ``SEGMENTS`` segments in each, and both labels at every pixel.
+    """
     import torch
 
     from dvps_ros.labels import DIVISOR
     from dvps_ros.structures import Target
 
-    height, width = config.data.crop_height, config.data.crop_width
+    height, width = largest_crop(config.data)
     side = int(SEGMENTS**0.5)
     rows, columns = torch.arange(height) * side // height, torch.arange(width) * side // width
     cells = rows[:, None] * side + columns  # (H, W), 0..SEGMENTS-1

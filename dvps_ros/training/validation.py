@@ -45,7 +45,7 @@ class Scores:
         return {name: torch.tensor(float(value), dtype=torch.float32) for name, value in scores.items()}
 
     def _one(self, prediction: Prediction, index: int, target: Target) -> Scene:
-        size = tuple(target.panoptic.shape)
+        size = (target.panoptic.shape[0], target.panoptic.shape[1])
         scene = merge(prediction, index, size, None, self.labels, self.config.merge).cpu()
         panoptic, depth = target.panoptic.cpu().numpy(), target.depth.cpu().numpy()
         self.quality.update(scene.panoptic.numpy()[None], panoptic[None], scene.depth.numpy()[None], depth[None])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from dvps_ros.cli import ablate
-from dvps_ros.cli.ablate import Run, summary, table
+from dvps_ros.benchmarks import ablation
+from dvps_ros.benchmarks.ablation import Run, summary, table
 from dvps_ros.cli.main import main
 from dvps_ros.config import Config, load_config
 from dvps_ros.datasets.cityscapes_dvps import CityscapesDvps, split_folder, write_frame
@@ -26,7 +26,7 @@ COMMON = {
         "decoder_layers": 2,
         "feedforward": 32,
     },
-    "input": {"height": 32, "width": 64},
+    "input": {"pixels": 32 * 64},
     "data": {"crop_height": 32, "crop_width": 64, "min_scale": 1.0, "max_scale": 1.0, "workers": 0},
     "loss": {"points": 64},
     "training": {"batch_size": 2, "max_steps": 2, "precision": "32", "validate_every": 2},
@@ -68,7 +68,7 @@ def in_process(monkeypatch):
         with log.open("a") as stream, contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
             assert main(arguments) == 0
 
-    monkeypatch.setattr(ablate, "_dvps", dvps)
+    monkeypatch.setattr(ablation, "_dvps", dvps)
 
 
 @pytest.mark.usefixtures("in_process")
@@ -125,6 +125,6 @@ def test_thirds_leave_each_kind_of_label_to_two_of_three_sequences(data):
         section = type(config.data)(**COMMON["data"], root=str(data), supervision=supervision)
         reader = CityscapesDvps(data, "train", 100.0)
         frames[supervision] = TrainingFrames(reader, type(config)(data=section))
-    targets = [frames["thirds"][(position, 0)][1] for position in range(3)]
+    targets = [frames["thirds"][(position, 0, 0)][1] for position in range(3)]
     assert [(t.has_panoptic, t.has_depth) for t in targets] == [(True, False), (False, True), (True, True)]
-    assert all(frames["full"][(position, 0)][1].has_depth for position in range(3))
+    assert all(frames["full"][(position, 0, 0)][1].has_depth for position in range(3))

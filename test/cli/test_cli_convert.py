@@ -12,11 +12,11 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig, SwinConfig  # noqa: E402
 
+from dvps_ros.checkpoints import load, load_model_config, save  # noqa: E402
 from dvps_ros.cli.main import main  # noqa: E402
 from dvps_ros.config import BackboneConfig, Config, NetworkConfig, save_config  # noqa: E402
 from dvps_ros.labels import CITYSCAPES  # noqa: E402
 from dvps_ros.network import build  # noqa: E402
-from dvps_ros.network.checkpoints import load, load_model_config, save  # noqa: E402
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 #: Depths, heads and windows of the public models, with few channels.
@@ -277,7 +277,7 @@ def test_an_existing_folder_is_left_alone(own, tmp_path, capsys):
 
 
 def test_a_failure_while_writing_leaves_nothing(own, tmp_path, capsys, monkeypatch):
-    from dvps_ros.network import checkpoints
+    from dvps_ros import checkpoints
 
     def fail(net, folder, config):
         (folder / "model.safetensors").write_bytes(b"half")

@@ -16,8 +16,9 @@ from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from pair_models import save_depth, save_segmentation
 
+from dvps_ros import checkpoints
 from dvps_ros.config import BackboneConfig, Config, InputConfig, MergeConfig, NetworkConfig
-from dvps_ros.network import build, checkpoints
+from dvps_ros.network import build
 
 DVPS = [sys.executable, "-m", "dvps_ros.cli.main"]
 
@@ -31,7 +32,7 @@ def model(tmp_path_factory):
     )
     # every query is kept: a random network is sure of nothing
     merge = MergeConfig(score_threshold=0.0, mask_threshold=0.0, overlap_threshold=0.0)
-    config = replace(Config(), network=network, merge=merge, input=InputConfig(height=64, width=128))
+    config = replace(Config(), network=network, merge=merge, input=InputConfig(64 * 128))
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
     checkpoints.save(build(network), folder, config)
@@ -87,7 +88,7 @@ def test_two_networks_of_transformers_drive_too(tmp_path):
     pair = tmp_path / "pair"
     save_segmentation(pair / "segmentation")
     save_depth(pair / "depth")
-    (pair / "pair.yaml").write_text("{segmentation: segmentation, depth: depth, input: {height: 64, width: 128}}")
+    (pair / "pair.yaml").write_text("{segmentation: segmentation, depth: depth, input: {pixels: 8192}}")
     running = demo(pair, tmp_path / "out", "--seconds", "2")
     _, error = running.communicate(timeout=150)
     assert (running.returncode, error) == (0, "")
@@ -128,7 +129,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path, model):
         (["--model", "no/such/model"], "no such file or folder: no/such/model"),
         (["--seconds", "0"], "'0' is no number above 0"),
         (["--rate", "fast"], "'fast' is no number above 0"),
-        (["--domain", "300"], "'300' is no ROS domain id"),
+        (["--domain", "300"], "'300' is no whole number from 0 to 232"),
         (["--sedcons", "3"], "--sedcons"),
     ],
 )

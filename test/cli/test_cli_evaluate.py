@@ -38,7 +38,7 @@ class Oracle:
     def reset_tracks(self):
         self.resets += 1
 
-    def step(self, image, intrinsics):
+    def step(self, image, intrinsics, stamp=None):
         self.seen.append(intrinsics)
         self.frame += 1
         shift = self.frame * 10 * self.forgetful
@@ -120,7 +120,7 @@ def test_frames_are_let_go_one_by_one(root):
     seen, alive = [], []
 
     class Watched(Oracle):
-        def step(self, image, intrinsics):
+        def step(self, image, intrinsics, stamp=None):
             scene = super().step(image, intrinsics)
             seen.extend(map(weakref.ref, (image, scene.panoptic, scene.depth)))
             alive.append(sum(reference() is not None for reference in seen))
@@ -200,8 +200,8 @@ def test_table_names_what_was_left_out(root):
 
 
 def tiny_model(folder):
+    from dvps_ros.checkpoints import save
     from dvps_ros.network import build
-    from dvps_ros.network.checkpoints import save
 
     torch.manual_seed(0)
     backbone = BackboneConfig(depths=(1, 1, 1, 1), stem=8, widths=(8, 16, 24, 32), block="basic")
@@ -216,7 +216,7 @@ def tiny_model(folder):
         decoder_layers=3,
         feedforward=32,
     )
-    config = Config(network=network, input=InputConfig(32, 64))
+    config = Config(network=network, input=InputConfig(32 * 64))
     config = replace(config, merge=replace(config.merge, score_threshold=0.0, overlap_threshold=0.0))
     save(build(network), folder, config)
     return folder

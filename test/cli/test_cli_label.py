@@ -44,7 +44,7 @@ class Teacher:
     def reset_tracks(self):
         self.resets += 1
 
-    def step(self, image, intrinsics):
+    def step(self, image, intrinsics, stamp=None):
         number = int(image[0, 0, 0])
         if number == self.stop_at:
             raise KeyboardInterrupt
@@ -261,7 +261,7 @@ def test_a_gap_is_told_and_splits_the_sequence(teacher, tmp_path, capsys):
 
 
 def test_the_model_s_failure_names_the_frame_and_keeps_whole_sequences(teacher, pictures, tmp_path, capsys):
-    def fail(image, intrinsics):
+    def fail(image, intrinsics, stamp=None):
         if image[0, 0, 0] == 6:
             raise NonFiniteOutputError("the network's output is not finite")
         return scene(int(image[0, 0, 0]))
@@ -338,7 +338,7 @@ class Truth:
     def reset_tracks(self):
         pass
 
-    def step(self, image, intrinsics):
+    def step(self, image, intrinsics, stamp=None):
         frame = self.frames[image.tobytes()]
         assert abs(intrinsics.fx - frame.intrinsics.fx) < 1e-6
         confidence = torch.from_numpy((frame.panoptic < VOID).astype(np.float32))
@@ -364,8 +364,9 @@ def one_thread():
 @pytest.mark.usefixtures("one_thread")
 def test_from_a_recording_to_a_deployed_model(monkeypatch, tmp_path, capsys):
     pytest.importorskip("mujoco")
+    from dvps_ros import checkpoints
     from dvps_ros.config import StreetConfig, load_config
-    from dvps_ros.network import build, checkpoints
+    from dvps_ros.network import build
     from dvps_ros.runtime import Perceiver
     from dvps_ros.simulation import sequence
     from dvps_ros.structures import Intrinsics as Camera

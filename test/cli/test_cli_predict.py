@@ -3,11 +3,14 @@
 import cv2
 import numpy as np
 import pytest
+from bag_writing import START, camera_info, raw, record
 
 from dvps_ros.cli.main import main
 from dvps_ros.config import BackboneConfig, Config, MergeConfig, NetworkConfig
 from dvps_ros.datasets.cityscapes_dvps import decode_panoptic
 from dvps_ros.labels import VOID
+from dvps_ros.runtime import Perceiver
+from dvps_ros.structures import Intrinsics
 
 TINY = Config(
     network=NetworkConfig(
@@ -28,8 +31,8 @@ TINY = Config(
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     torch = pytest.importorskip("torch")
+    from dvps_ros.checkpoints import save
     from dvps_ros.network import build
-    from dvps_ros.network.checkpoints import save
 
     torch.manual_seed(3)
     folder = tmp_path_factory.mktemp("models") / "tiny"
@@ -60,7 +63,7 @@ def read_ply(path):
 def test_predict_writes_all_four(model, picture, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["predict", "--model", str(model), "--out", str(out), "--fx", "80", str(picture)]) == 0
-    assert "[1/1] street.png" in capsys.readouterr().out
+    assert "[1/1] street: " in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
     assert names == {"street_overlay.png", "street_panoptic.png", "street_depth.png", "street_cloud.ply"}
     values = cv2.imread(str(out / "street_panoptic.png"), cv2.IMREAD_UNCHANGED)
@@ -88,15 +91,81 @@ def test_without_a_camera_there_is_no_cloud(model, picture, tmp_path, capsys):
     assert (out / "street_depth.png").exists()
 
 
+def frames_of(path):
+    capture = cv2.VideoCapture(str(path))
+    while capture.grab():
+        yield capture.retrieve()[1]
+
+
+def test_a_recording_becomes_files_and_a_video(model, tmp_path, capsys):
+    size, camera = (64, 96), Intrinsics(80.0, 82.0, 45.0, 30.0, 96, 64)
+    pictures = np.random.default_rng(2).integers(0, 256, (4, *size, 3), dtype=np.uint8)
+    stamps = [START + k * 10**8 for k in range(4)]
+    rows = [("/camera/image_raw", raw(stamp, rgb)) for stamp, rgb in zip(stamps, pictures, strict=True)]
+    rows += [("/camera/camera_info", camera_info(stamp, camera)) for stamp in stamps]
+    bag = record(tmp_path / "drive", rows)
+    for _ in range(2):  # a second run writes the same once more
+        arguments = ["predict", str(bag), "--model", str(model), "--out", str(tmp_path / "out")]
+        assert main([*arguments, "--outputs", "depth", "cloud", "video"]) == 0
+        assert "4 pictures; " in capsys.readouterr().out
+        names = {path.name for path in (tmp_path / "out").iterdir()}
+        each = {f"drive_00000{k}_{kind}" for k in range(4) for kind in ("depth.png", "cloud.ply")}
+        assert names == {*each, "drive_overlay.mp4"}
+    shapes = [frame.shape for frame in frames_of(tmp_path / "out" / "drive_overlay.mp4")]
+    assert shapes == [(*size, 3)] * 4
+    cloud = read_ply(tmp_path / "out" / "drive_000002_cloud.ply")  # the camera is camera_info's
+    u, v = (np.rint(cloud[axis] / cloud["z"] * f + c) for axis, f, c in (("x", 80, 45), ("y", 82, 30)))
+    assert np.array_equal(cloud["red"], pictures[2][v.astype(int), u.astype(int), 0])
+
+
+@pytest.mark.parametrize(("made_by", "expected"), [("recording", [0.0, 0.1, 0.3]), ("pictures", [None] * 3)])
+def test_the_tracker_is_told_the_times_of_a_recording(made_by, expected, model, tmp_path, monkeypatch):
+    seen = []
+
+    def step(self, image, intrinsics=None, stamp=None, pose=None):
+        seen.append(stamp)
+        if len(seen) == 3:
+            raise ValueError("enough")
+        return real(self, image, intrinsics, stamp, pose)
+
+    real = Perceiver.step
+    monkeypatch.setattr(Perceiver, "step", step)
+    rgb = np.zeros((64, 96, 3), np.uint8)
+    stamps = [START + k * 10**8 for k in (0, 1, 3)]
+    source = record(tmp_path / "drive", [("/camera/image_raw", raw(stamp, rgb)) for stamp in stamps])
+    if made_by == "pictures":
+        (source := tmp_path / "frames").mkdir()
+        for k in range(3):
+            cv2.imwrite(str(source / f"{k}.png"), rgb)
+    assert main(["predict", str(source), "--model", str(model), "--out", str(tmp_path / "out"), "--video"]) == 2
+    if expected[0] is None:
+        assert seen == expected
+    else:
+        np.testing.assert_allclose(np.array(seen) - START / 1e9, expected, atol=1e-6)
+
+
+def test_objects_keep_their_colour_in_a_video_of_pictures(model, tmp_path):
+    rgb = np.random.default_rng(5).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    files = [tmp_path / f"{k}.png" for k in (8, 9, 10)]
+    for path in files:
+        cv2.imwrite(str(path), rgb)  # nothing moves: whatever is seen has one number and colour
+    out = tmp_path / "out"
+    assert main(["predict", "--model", str(model), "--out", str(out), "--video", *map(str, files)]) == 0
+    first, second, third = ((out / f"{k}_panoptic.png").read_bytes() for k in (8, 9, 10))
+    assert first == second == third
+    assert (out / "8_overlay.png").read_bytes() == (out / "10_overlay.png").read_bytes()
+    assert len(list(frames_of(out / "8_overlay.mp4"))) == 3
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"--model": "/nowhere/model"}, "/nowhere/model"),
-        ({"image": "/nowhere/picture.png"}, "no such picture: /nowhere/picture.png"),
-        ({"image": "broken"}, "broken.png is not a picture"),
-        ({"image": "torn"}, "torn.png is not a picture that can be used: truncated picture"),
+        ({"image": "/nowhere/picture.png"}, "no such file or folder: /nowhere/picture.png"),
+        ({"image": "broken"}, "broken.png: not a readable picture"),
+        ({"image": "torn"}, "torn.png: truncated"),
         ({"image": "twice"}, "under one name"),
-        ({"image": "empty"}, "no pictures in folder"),
+        ({"image": "empty"}, "holds no pictures"),
         ({"--cx": "5"}, "need --fx"),
         ({"--device": "warp"}, "unknown device 'warp'"),
     ],

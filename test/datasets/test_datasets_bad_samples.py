@@ -133,7 +133,7 @@ def test_loader_processes_pass_the_error_on_as_one_line(config, workers):
     assert len(batches) == FRAMES
     with pytest.raises(SampleError) as caught:
         [data.on_before_batch_transfer(batch, 0) for batch in batches]
-    assert str(caught.value) == f"{path}: truncated or not a PNG file (data.on_bad_sample=skip trains without it)"
+    assert str(caught.value) == f"{path}: truncated, a part is missing (data.on_bad_sample=skip trains without it)"
 
 
 def test_loader_processes_tell_of_skipped_samples(config):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dvps_ros.config import DataConfig
-from dvps_ros.datasets import folder, png
+from dvps_ros.datasets import cameras_file, folder, png
 from dvps_ros.datasets.check import check
 from dvps_ros.datasets.formats import open_split
 from dvps_ros.datasets.frames import centered
@@ -46,7 +46,7 @@ def root(tmp_path):
     folder.write_frame(train, "b", "1", picture(1), panoptic, None)
     folder.write_frame(train, "b", "2", picture(2), None, depth)
     folder.write_frame(train, "b", "3", picture(3), None, None)
-    folder.write_cameras(tmp_path / "mine", folder.Cameras(CITYSCAPES, CAMERA, {"b": FISHEYE}))
+    cameras_file.write_cameras(tmp_path / "mine", cameras_file.Cameras(CITYSCAPES, CAMERA, {"b": FISHEYE}))
     return tmp_path / "mine"
 
 
@@ -82,9 +82,11 @@ def test_jpegs_without_folders_or_cameras(tmp_path):
     frame = reader[1]
     assert np.abs(frame.image.astype(int) - smooth).max() < 12
     assert frame.intrinsics == centered(77.0, H, W)
-    # an 8-bit label file holds train ids
-    assert np.unique(frame.panoptic[:, :5]).tolist() == [VOID]
-    assert np.unique(frame.panoptic[:, 5:]).tolist() == [13_000]
+    # an 8-bit label file holds train ids: that these are cars, not which of them
+    assert np.unique(frame.panoptic).tolist() == [VOID]
+    assert np.unique(frame.semantic[:, :5]).tolist() == [-1]
+    assert np.unique(frame.semantic[:, 5:]).tolist() == [13]
+    assert frame.segmented == set(CITYSCAPES.stuff)
 
 
 def test_a_camera_follows_the_size_of_the_picture(root):
@@ -95,8 +97,8 @@ def test_a_camera_follows_the_size_of_the_picture(root):
 
 def test_class_0_may_be_a_thing(tmp_path):
     panoptic = np.where(np.arange(W) < 9, 5, 8_000) * np.ones((H, 1), int)  # car 5 on road
-    folder.write_frame(tmp_path / "train", "s", "0", picture(), panoptic, None)
-    folder.write_cameras(tmp_path, folder.Cameras(SEMKITTI))
+    folder.write_frame(tmp_path / "train", "s", "0", picture(), panoptic, None, SEMKITTI)
+    cameras_file.write_cameras(tmp_path, cameras_file.Cameras(SEMKITTI))
     reader = open_train(tmp_path)
     assert reader.labels is SEMKITTI
     np.testing.assert_array_equal(reader[0].panoptic, panoptic)
@@ -104,10 +106,51 @@ def test_class_0_may_be_a_thing(tmp_path):
 
 def test_stuff_has_no_instances_and_foreign_voids_are_void(tmp_path):
     folder.write_frame(tmp_path / "train", "s", "0", picture(), None, None)
-    values = np.resize(np.array([7, 13_002, 32_000, 65_535, 19_000], np.uint16), (H, W))
+    values = np.resize(np.array([7_003, 13_002, 32_000, 65_535, 19_000], np.uint16), (H, W))
     png.write(tmp_path / "train" / "panoptic" / "s" / "0.png", values)
     found = open_train(tmp_path)[0].panoptic
-    np.testing.assert_array_equal(found.reshape(-1)[:5], [0, 13_002, VOID, VOID, VOID])
+    np.testing.assert_array_equal(found.reshape(-1)[:5], [7_000, 13_002, VOID, VOID, VOID])
+
+
+def test_classes_by_themselves_in_16_bits(tmp_path):
+    """As in Cityscapes' gtFine_instanceTrainIds: stuff and crowds by their class, things by class * 1000 + instance."""
+    folder.write_frame(tmp_path / "train", "s", "0", picture(), None, None)
+    values = np.resize(np.array([0, 2, 10, 255, 13_000, 13_001, 13, 11], np.uint16), (H, W))
+    png.write(tmp_path / "train" / "panoptic" / "s" / "0.png", values)
+    reader = open_train(tmp_path)
+    frame = reader.read(0)
+    found = frame.panoptic.reshape(-1)[:8].tolist()
+    assert found == [0, 2_000, 10_000, VOID, 13_000, 13_001, VOID, VOID]
+    assert frame.semantic.reshape(-1)[:8].tolist() == [0, 2, 10, -1, 13, 13, 13, 11]
+    assert frame.segmented is None  # cars are told apart, but for the crowd
+    report = check(DataConfig(format="folder", root=str(tmp_path)), "train")
+    assert report.ok
+    assert (report.without_instances, report.crowds) == (0, 1)
+    png.write(tmp_path / "train" / "panoptic" / "s" / "0.png", np.full((H, W), 200, np.uint16))
+    with pytest.raises(ValueError, match=r"s/0.png: class ids out of range: 200"):
+        reader.read(0)
+
+
+def test_what_16_bits_mean_where_class_0_is_a_thing(tmp_path):
+    """Cars 8 and 255 on road: 8 is no class by itself there, and 255 not void. A file of classes alone is refused."""
+    values = np.resize(np.array([0, 8, 255, 8_000, 65_535]), (H, W))
+    panoptic = np.where(values == 65_535, VOID, values)
+    folder.write_frame(tmp_path / "train", "s", "0", picture(), panoptic, None, SEMKITTI)
+    cameras_file.write_cameras(tmp_path, cameras_file.Cameras(SEMKITTI))
+    path = tmp_path / "train" / "panoptic" / "s" / "0.png"
+    np.testing.assert_array_equal(png.read_values(path), values)
+    frame = open_train(tmp_path).read(0)
+    assert frame.panoptic.reshape(-1)[:5].tolist() == [VOID, 8, 255, 8_000, VOID]
+    assert frame.semantic.reshape(-1)[:5].tolist() == [0, 0, 0, 8, -1]
+    png.write(path, np.where(values < 1000, values, 9).astype(np.uint16))
+    with pytest.raises(ValueError, match="class ids alone belong into an 8-bit file"):
+        open_train(tmp_path).read(0)
+
+
+def test_stuff_is_written_without_instance(tmp_path):
+    """Road 5 written as 5 would be read as the class 5."""
+    folder.write_frame(tmp_path / "train", "s", "0", picture(), np.full((H, W), 5), None)
+    assert np.unique(open_train(tmp_path).read(0).panoptic).tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -117,8 +160,8 @@ def test_stuff_has_no_instances_and_foreign_voids_are_void(tmp_path):
         ("s", "a/b", {}, "not names"),
         ("s", "", {}, "not names"),
         ("s", "0", {"depth": np.zeros((3, 3))}, "depth label of size"),
-        ("s", "0", {"panoptic": np.full((H, W), 66_000)}, "66000 does not fit"),
-        ("s", "0", {"panoptic": np.full((H, W), -1)}, "-1 does not fit"),
+        ("s", "0", {"panoptic": np.full((H, W), 66_000)}, "66000 is of no class"),
+        ("s", "0", {"panoptic": np.full((H, W), -1)}, "-1 is of no class"),
     ],
 )
 def test_what_cannot_be_written_leaves_nothing(sequence, frame, change, message, tmp_path):
@@ -141,10 +184,10 @@ def test_what_cannot_be_written_leaves_nothing(sequence, frame, change, message,
     ],
 )
 def test_a_broken_camera_file_is_named(text, message, root):
-    (root / folder.CAMERAS).write_text(text)
+    (root / cameras_file.CAMERAS).write_text(text)
     with pytest.raises(ValueError, match=message) as caught:
         open_train(root)
-    assert str(root / folder.CAMERAS) in str(caught.value)
+    assert str(root / cameras_file.CAMERAS) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -10,6 +10,7 @@ from dvps_ros.config import DataConfig
 from dvps_ros.datasets import cityscapes_dvps, png, semkitti_dvps
 from dvps_ros.datasets.formats import open_split
 from dvps_ros.datasets.frames import FrameFiles, split_folder
+from dvps_ros.datasets.instance_numbers import renumber
 from dvps_ros.datasets.predictions import PredictionWriter
 from dvps_ros.labels import CITYSCAPES, SEMKITTI, VOID
 from dvps_ros.structures import Intrinsics
@@ -108,8 +109,15 @@ def test_broken_cameras_file_is_named(tmp_path, text):
         cityscapes_dvps.read_cameras(tmp_path)
 
 
+def test_a_camera_keeps_its_lens(tmp_path):
+    lens = Intrinsics(50.0, 50.0, 4.5, 2.5, 10, 6, "plumb_bob", (-0.3, 0.1, 0.0, 0.001))
+    cityscapes_dvps.write_cameras(tmp_path, {0: lens, 1: CAMERA})
+    assert cityscapes_dvps.read_cameras(tmp_path) == {0: lens, 1: CAMERA}
+    assert "distortion" not in json.loads((tmp_path / "cameras.json").read_text())["000001"]
+
+
 def test_semkitti_round_trip(tmp_path):
-    panoptic = np.where(PANOPTIC >= 8_000, VOID, PANOPTIC)
+    panoptic = np.where(PANOPTIC >= 8_000, VOID, PANOPTIC + 3)
     panoptic[0, :4] = [1, 7_999, 8_000, 18_000]
     folder = split_folder(tmp_path, "val")
     semkitti_dvps.write_frame(folder, 8, 12, RGB, panoptic, DEPTH, focal=718.8560180664062)
@@ -126,8 +134,72 @@ def test_semkitti_round_trip(tmp_path):
 
 def test_semkitti_stuff_has_no_instance_and_unknown_classes_are_void():
     classes = np.array([0, 7, 8, 18, 19, 255])
-    instances = np.array([5, 1003, 9, 2, 1, 1])
+    instances = np.array([5, 3, 9, 2, 1, 1])
     assert semkitti_dvps.join_labels(classes, instances).tolist() == [5, 7003, 8000, 18000, VOID, VOID]
+
+
+def test_semkitti_numbers_beyond_the_divisor_keep_things_apart_through_a_sequence(tmp_path):
+    """3 and 1003 are two cars, also where they are not in one frame; numbers that fit stay."""
+    folder = split_folder(tmp_path, "val")
+    frames = [[3, 1003, 2003, 0], [3, 1003, 5, 1005], [1003, 1003, 999, 1]]
+    for number, row in enumerate(frames):
+        semkitti_dvps.write_frame(folder, 8, number, RGB, np.zeros((12, 20), int), None, focal=1.0)
+        instances = np.resize(np.array(row, np.uint16), (12, 20))
+        png.write(folder / f"000008_{number:06d}_gtFine_instance.png", instances)
+    reader = semkitti_dvps.SemkittiDvps(tmp_path, "val", 1.0)
+    found = [reader[n].panoptic[0, :4].tolist() for n in (2, 0, 1)][:3]
+    # 1, 3, 5 and 999 are taken; 2003 is gone when 1005 comes, but fresh numbers come first
+    assert found == [[4, 4, 999, 1], [3, 4, 2, VOID], [3, 4, 5, 6]]
+    assert reader[0].semantic[0, :4].tolist() == [0, 0, 0, 0]  # a car whose number is 0 has none
+
+
+def test_instance_numbers_are_shared_only_by_what_is_never_there_at_once():
+    spans = {2: (0, 9), 50: (0, 1), 60: (0, 5), 70: (3, 4), 80: (6, 9), 90: (7, 7)}
+    # 1 and 3 are free for 50 and 60; 1 rests when 70 comes; 80 gets what rests longest: 1 since frame 4, 3 since 5
+    assert renumber(spans, most=3) == {2: 2, 50: 1, 60: 3, 70: 1, 80: 1, 90: 3}
+    with pytest.raises(ValueError, match="more than 3 instances of one class at once"):
+        renumber(spans | {95: (8, 8), 96: (5, 7)}, most=3)
+    assert renumber({1500: (0, 0), 7: (0, 0)}) == {7: 7, 1500: 1}
+
+
+@pytest.mark.parametrize("form", ["cityscapes_dvps", "semkitti_dvps"])
+def test_numbers_in_names_count_as_numbers(tmp_path, form):
+    folder = split_folder(tmp_path, "val")
+    folder.mkdir(parents=True)
+    city = "_x" if form == "cityscapes_dvps" else ""
+    names = [f"2_10{city}", f"2_9{city}", f"000001_000003{city}", f"2_000001{city}"]
+    for name in names:
+        png.write(folder / f"{name}_leftImg8bit.png", RGB)
+    config = DataConfig(format=form, root=str(tmp_path))
+    places = [(files.sequence, files.frame) for files in open_split(config, "val").files]
+    assert places == [(1, 3), (2, 1), (2, 9), (2, 10)]
+    png.write(folder / f"2_009{city}_leftImg8bit.png", RGB)
+    with pytest.raises(ValueError, match=r"2_009.*2_9.*one frame twice"):
+        open_split(config, "val")
+    (folder / f"2_009{city}_leftImg8bit.png").rename(folder / "extra_leftImg8bit.png")
+    with pytest.raises(ValueError, match=r"extra_leftImg8bit.png: the name must begin with"):
+        open_split(config, "val")
+
+
+def test_a_camera_of_no_sequence_is_named(tmp_path):
+    folder = split_folder(tmp_path, "val")
+    cityscapes_dvps.write_frame(folder, 3, 0, RGB, PANOPTIC, DEPTH)
+    cityscapes_dvps.write_cameras(folder, {3: CAMERA, 4: CAMERA})
+    assert cityscapes_dvps.CityscapesDvps(tmp_path, "val", 1.0)[0].intrinsics == CAMERA  # one too many does no harm
+    cityscapes_dvps.write_frame(folder, 5, 0, RGB, PANOPTIC, DEPTH)
+    with pytest.raises(ValueError, match=r"cameras\.json: 000004: the split has no such sequence"):
+        cityscapes_dvps.CityscapesDvps(tmp_path, "val", 1.0)
+
+
+def test_cityscapes_stuff_is_written_without_instance_and_crowds_are_no_segment(tmp_path):
+    folder = split_folder(tmp_path, "val")
+    cityscapes_dvps.write_frame(folder, 0, 0, RGB, np.resize([7, 10_004, 13_001], (12, 20)), None)
+    path = next(folder.glob("*instanceTrainIds.png"))
+    assert np.unique(png.read_values(path)).tolist() == [0, 10_000, 13_001]
+    png.write(path, np.resize(np.array([13, 13_000, 7, 255], np.uint16), (12, 20)))
+    frame = cityscapes_dvps.CityscapesDvps(tmp_path, "val", 1.0)[0]
+    assert frame.panoptic[0, :4].tolist() == [VOID, 13_000, 7_000, VOID]
+    assert frame.semantic[0, :4].tolist() == [13, 13, 7, -1]
 
 
 @pytest.mark.parametrize("form", ["cityscapes_dvps", "semkitti_dvps"])
@@ -155,16 +227,6 @@ def test_label_of_another_size_is_named(tmp_path):
     png.write(next(folder.glob("*depth.png")), np.zeros((3, 3), np.uint16))
     with pytest.raises(ValueError, match=r"depth\.png: size \(3, 3\)"):
         open_split(DataConfig(root=str(tmp_path)), "val")[0]
-
-
-def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(png.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        png.write(tmp_path / "a.png", np.zeros((2, 2), np.uint8))
-    assert not list(tmp_path.iterdir())
 
 
 def test_predictions_as_the_official_script_reads_them(tmp_path):

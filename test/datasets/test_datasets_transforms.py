@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from dvps_ros.camera.resizing import PADDING, to_budget
 from dvps_ros.config import Config, DataConfig, InputConfig, NetworkConfig, TrainingConfig
 from dvps_ros.datasets import cityscapes_dvps
 from dvps_ros.datasets.frames import LabelledFrame, split_folder
-from dvps_ros.datasets.module import DvpsData, EpochSampler, ShareSampler, collate
+from dvps_ros.datasets.module import DvpsData, collate
+from dvps_ros.datasets.samplers import EpochSampler, ShareSampler
 from dvps_ros.datasets.targets import build_target
 from dvps_ros.datasets.transforms import (
-    PADDING,
     Window,
     apply_window,
+    as_at_run_time,
     jitter_color,
     random_window,
     whole_window,
@@ -55,7 +57,7 @@ def test_depth_and_camera_stay_true(scale, flip):
 
 def test_identity_changes_nothing():
     frame = plane_frame()
-    seen = apply_window(frame, whole_window(HEIGHT, WIDTH, HEIGHT, WIDTH))
+    seen = apply_window(frame, whole_window(as_at_run_time(frame, 0)))
     assert np.array_equal(seen.image, frame.image)
     assert np.array_equal(seen.panoptic, frame.panoptic)
     assert np.array_equal(seen.depth, frame.depth)
@@ -73,7 +75,7 @@ def test_mirroring_moves_the_principal_point():
 
 def test_halving_averages_the_image_and_keeps_ids():
     frame = plane_frame()
-    seen = apply_window(frame, whole_window(HEIGHT, WIDTH, HEIGHT // 2, WIDTH // 2))
+    seen = apply_window(frame, whole_window(as_at_run_time(frame, HEIGHT * WIDTH // 4)))
     blocks = frame.image.reshape(HEIGHT // 2, 2, WIDTH // 2, 2, 3).mean((1, 3))
     assert np.abs(seen.image - blocks).max() <= 1
     assert set(np.unique(seen.panoptic)) == set(np.unique(frame.panoptic))
@@ -105,9 +107,9 @@ def test_padding_has_no_labels(flip):
 
 
 def test_random_windows_stay_in_range_and_repeat_with_their_seed():
-    config = DataConfig(crop_height=32, crop_width=32)
-    windows = [random_window(100, 200, config, np.random.default_rng(seed)) for seed in range(200)]
-    assert windows == [random_window(100, 200, config, np.random.default_rng(seed)) for seed in range(200)]
+    config, whole = DataConfig(), to_budget((100, 200))
+    windows = [random_window(whole, (32, 32), config, np.random.default_rng(seed)) for seed in range(200)]
+    assert windows == [random_window(whole, (32, 32), config, np.random.default_rng(seed)) for seed in range(200)]
     scales = [w.scale_x for w in windows]
     assert min(scales) >= 0.5
     assert min(scales) < 0.6
@@ -117,8 +119,8 @@ def test_random_windows_stay_in_range_and_repeat_with_their_seed():
     assert all(
         0 <= w.left <= round(200 * w.scale_x) - 32 and 0 <= w.top <= round(100 * w.scale_y) - 32 for w in windows
     )
-    small = random_window(10, 10, config, np.random.default_rng(0))
-    assert (small.left, small.top, small.height, small.width) == (0, 0, 32, 32)
+    small = random_window(to_budget((10, 10)), (32, 64), config, np.random.default_rng(0))
+    assert (small.left, small.top, small.height, small.width) == (0, 0, 32, 64)
 
 
 def test_color_jitter_varies_within_bounds():
@@ -159,7 +161,7 @@ def test_same_class_number_is_a_thing_in_one_table_and_stuff_in_the_other():
 
 def test_canonical_focal_rescales_depth_after_resizing():
     frame = plane_frame()
-    seen = apply_window(frame, whole_window(HEIGHT, WIDTH, HEIGHT * 2, WIDTH * 2))
+    seen = apply_window(frame, whole_window(as_at_run_time(frame, HEIGHT * WIDTH * 4)))
     target = build_target(seen, CITYSCAPES, canonical_focal=25.0)
     # fx is 100 at network resolution: the canonical camera would see all of it four times nearer
     assert np.allclose(target.depth.numpy(), seen.depth / 4, rtol=1e-6)
@@ -209,7 +211,7 @@ def config(tmp_path):
     return Config(
         data=DataConfig(root=str(tmp_path), crop_height=32, crop_width=32, workers=0),
         training=TrainingConfig(batch_size=2, seed=5),
-        input=InputConfig(height=32, width=64),
+        input=InputConfig(32 * 64),
         network=NetworkConfig(canonical_focal=50.0),
     )
 
@@ -232,16 +234,16 @@ def test_loaders_give_crops_and_whole_frames(config):
     assert images.dtype == torch.uint8
     assert all(t.masks.shape[1:] == (32, 32) for t in targets)
     batches = list(data.val_dataloader())
-    assert [b[0].shape for b in batches] == [(2, 3, 32, 64)] * 2
+    assert [b[0].shape for b in batches] == [(2, 3, 36, 55)] * 2  # 60 x 40 by one factor
     assert [t.name[:13] for b in batches for t in b[1]] == [
         "000000_000000",
         "000000_000001",
         "000001_000000",
         "000001_000001",
     ]
-    # 64 / 60 of the width: fx 53.3 for a canonical 50
+    # smaller by the root of 2048 / 2400: fx 46.2 for a canonical 50
     ratio = batches[0][1][0].depth.max() / plane_frame().depth.max()
-    assert float(ratio) == pytest.approx(60 / 64, rel=0.01)
+    assert float(ratio) == pytest.approx((2400 / 2048) ** 0.5, rel=0.01)
 
 
 def test_an_epoch_repeats_with_its_seed_whatever_the_workers(config):
@@ -262,8 +264,9 @@ def test_processes_share_the_frames():
     shares = [list(ShareSampler(frames, 3, rank)) for rank in range(3)]
     assert sorted(p for share in shares for p in share) == frames
     assert [len(ShareSampler(frames, 3, rank)) for rank in range(3)] == [3, 2, 2]
-    drawn = [p for rank in range(2) for p, _ in EpochSampler(list(range(6)), 2, rank, seed=1)]
-    assert sorted(drawn) == list(range(6))
+    drawn = [place for rank in range(2) for place in EpochSampler(list(range(6)), 2, 2, rank, seed=1)]
+    assert sorted(place.position for place in drawn) == list(range(6))
+    assert [place.batch for place in drawn] == [0, 0, 1] * 2
 
 
 def test_a_run_that_cannot_start_says_why(config):

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from node_logs import NodeProcess
 
+from dvps_ros import checkpoints
 from dvps_ros.config import BackboneConfig, Config, InputConfig, MergeConfig, NetworkConfig
-from dvps_ros.network import build, checkpoints
+from dvps_ros.network import build
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
@@ -75,7 +76,7 @@ def make_model(folder):
         backbone=backbone, width=32, heads=4, encoder_layers=1, queries=8, decoder_layers=2, feedforward=32
     )
     merge = MergeConfig(score_threshold=0.0, mask_threshold=0.0, overlap_threshold=0.0)
-    config = Config(network=network, merge=merge, input=InputConfig(height=64, width=128))
+    config = Config(network=network, merge=merge, input=InputConfig(64 * 128))
     torch.manual_seed(0)
     checkpoints.save(build(network), folder, config)
     return folder

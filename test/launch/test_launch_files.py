@@ -13,8 +13,8 @@ from rcl_interfaces.srv import GetParameters
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
+from dvps_ros.demo.recording import Recording
 from dvps_ros.nodes.messages import info_of
-from dvps_ros.nodes.recording import Recording
 
 OFFERED = {
     "perception": {
@@ -246,4 +246,39 @@ def test_the_launch_ends_with_the_recording(prefix, tmp_path):
     with Launched(prefix, "bag", *arguments, programs=tmp_path / "bin") as launched:
         launched.wait_for("configuring failed: no such file or folder: models/nowhere")
         output = launched.end((tmp_path / "over").touch)
-    assert "called: bag play drive.mcap --clock --rate 0.5 --delay 2\n" in output
+    assert (
+        "called: bag play drive.mcap --clock --rate 0.5 --delay 2 --topics /image /camera_info /tf /tf_static\n"
+        in output
+    )
+
+
+def test_other_machines_see_a_launched_node_and_the_demo_stays_here():
+    profiles = {name: (LAUNCH.parent / "config" / f"{name}.xml").read_text() for name in ("fastdds", "fastdds_local")}
+    assert "interfaceWhiteList" not in profiles["fastdds"]
+    assert "127.0.0.1" in profiles["fastdds_local"]
+    for text in profiles.values():
+        assert "<type>SHM</type>" in text
+        assert "<type>UDPv4</type>" in text
+    assert arguments_of("perception")["dds_profile"][0] == "config/fastdds.xml"
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("rviz:=yes", "rviz2 is not installed: sudo apt install ros-"),
+        ("rviz:=perhaps", "rviz:=perhaps: must be true or false"),
+        ("params_file:=nowhere.yaml", "params_file: no such file: nowhere.yaml"),
+    ],
+)
+def test_what_is_missing_or_wrong_ends_the_launch_before_anything_starts(prefix, argument, words):
+    (prefix / "share" / "ament_index" / "resource_index" / "packages" / "rviz2").unlink()
+    with Launched(prefix, "perception", argument, "model:=models/nowhere") as launched:
+        assert launched.process.wait(STARTING) == 1
+    assert words in launched.process.output
+    assert "process started" not in launched.process.output
+
+
+def test_a_launch_without_a_profile(prefix):
+    with Launched(prefix, "perception", "dds_profile:=none", "model:=models/nowhere") as launched:
+        launched.wait_for("configuring failed: no such file or folder: models/nowhere")
+        launched.end(lambda: launched.process.send_signal(signal.SIGINT))

@@ -60,6 +60,15 @@ def test_without_labels_nan():
     assert math.isnan(result["delta1"])
 
 
+def test_the_share_within_one_told_deviation():
+    errors = DepthErrors()
+    errors.update(np.array([10.0, 12.0, 9.0, 5.0]), np.array([10.5, 10.0, 9.0, 0.0]), np.array([0.5, 1.9, 0.0, 9.0]))
+    assert errors.compute()["within"] == pytest.approx(2 / 3)
+    errors.update(np.ones(5), np.full(5, 9.0))  # a network that tells none
+    assert errors.compute()["within"] == pytest.approx(2 / 3)
+    assert "within" not in measured(np.ones(3), np.ones(3))
+
+
 def test_parts_in_any_order_merge_to_the_same_bits():
     rng = np.random.default_rng(0)
     pairs = [(rng.uniform(0.5, 80, (4, 7)), rng.uniform(0.5, 80, (4, 7))) for _ in range(9)]

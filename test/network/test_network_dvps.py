@@ -26,6 +26,8 @@ SMALL = NetworkConfig(
     max_depth=50.0,
 )
 DENSE = replace(SMALL, depth_head="dense")
+SHARED = replace(SMALL, depth_decoder="shared")
+UNCERTAIN = replace(SMALL, uncertainty=True)
 
 
 @pytest.fixture
@@ -157,6 +159,49 @@ def test_segments_do_not_depend_on_depth(net):
     assert not torch.allclose(before.depth, after.depth)
 
 
+def test_a_shared_decoder_has_an_embedding_of_its_own_for_depth():
+    torch.manual_seed(2)
+    net, given = build(SHARED).eval(), features()
+    own, shared = (set(build(config).state_dict()) for config in (SMALL, SHARED))
+    assert shared < own  # a trained network with two decoders can hand its weights over
+    assert {name for name in shared if name.startswith("depth_decoder.")} == {
+        "depth_decoder.embed.weight",
+        "depth_decoder.embed.bias",
+    }
+    with torch.no_grad():
+        both = net.decode(given, layers=True)
+        net.depth_decoder.embed.load_state_dict(net.semantic_decoder.embed.state_dict())
+        same = net.decode(given, layers=True)
+    assert not torch.allclose(both.depth_features, both.mask_features)
+    assert torch.equal(same.depth_features, same.mask_features)
+    for stride in ("stride8", "stride16", "stride32"):
+        assert torch.equal(getattr(both.depth_maps, stride), getattr(both.semantic_maps, stride))
+
+
+def test_uncertainty_is_a_second_product_and_changes_nothing_else():
+    torch.manual_seed(8)
+    plain, given = build(SMALL).eval(), features()
+    net = build(UNCERTAIN).eval()
+    assert {name for name in net.state_dict() if name not in plain.state_dict()} == {
+        name for name in net.state_dict() if name.startswith("geometry.spread.")
+    }
+    net.load_state_dict(plain.state_dict(), strict=False)
+    with torch.no_grad():
+        before, start = plain.decode(given, layers=True), net.decode(given, layers=True)
+        torch.nn.init.normal_(net.geometry.spread.spread.layers[-1].weight)
+        told = net.decode(given)
+    assert before.deviation is before.backup_deviation is None
+    for name in ("class_logits", "mask_logits", "depth", "backup_depth"):
+        assert torch.equal(getattr(before, name), getattr(start, name))
+    # untrained, the same share of depth everywhere: 1.148 (68.3 % of a Laplace distribution) times sqrt(0.002)
+    assert start.deviation.shape == told.deviation.shape == before.depth.shape
+    torch.testing.assert_close(start.deviation, torch.full_like(before.depth, 0.05134), atol=1e-4, rtol=0)
+    assert all(layer.spread_embedding is None for layer in start.layers)
+    assert told.deviation.std() > 0
+    assert told.backup_deviation.min() >= 1.147 * 0.002
+    assert told.backup_deviation.max() <= 1.149
+
+
 # --- attention masks ------------------------------------------------------------------------------------------------
 
 
@@ -220,20 +265,31 @@ def total(prediction: Prediction) -> torch.Tensor:
     [
         SMALL,
         DENSE,
+        SHARED,
+        UNCERTAIN,
         replace(
             SMALL, backbone=BackboneConfig(kind="swin", depths=(1, 2, 1, 1), embedding=8, heads=(1, 2, 2, 4), window=3)
         ),
     ],
-    ids=["segment", "dense", "swin"],
+    ids=["segment", "dense", "shared", "uncertain", "swin"],
 )
 def test_gradient_reaches_every_parameter(config):
     torch.manual_seed(6)
     net = build(config).train()
-    for decoder in (net.semantic_decoder, net.depth_decoder):
+    decoders = [net.semantic_decoder] if config.depth_decoder == "shared" else [net.semantic_decoder, net.depth_decoder]
+    for decoder in decoders:
         for layer in decoder.encoder:  # zero at the start, which stops the gradient towards their input
             torch.nn.init.normal_(layer.attention.offsets.weight, std=0.02)
             torch.nn.init.normal_(layer.attention.weights.weight, std=0.02)
-    total(net(pictures())).backward()
+    spread = 0.0
+    if config.uncertainty:  # its last layer is zero at the start
+        torch.nn.init.normal_(net.geometry.spread.spread.layers[-1].weight)
+    prediction = net(pictures())
+    if config.uncertainty:
+        spread = (
+            prediction.deviation * torch.rand_like(prediction.deviation)
+        ).sum() + prediction.backup_deviation.sum()
+    (total(prediction) + spread).backward()
     lost = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     # Softmax ignores a shift of all its logits, and a bias of the keys is one.
     lost = [name for name in lost if not name.endswith(("key.bias", "k_proj.bias"))]
@@ -303,6 +359,10 @@ def test_the_same_seed_builds_the_same_network():
     ("change", "message"),
     [
         ({"width": 48}, "network.width is 48, must be a multiple of 32"),
+        (
+            {"depth_head": "dense", "uncertainty": True},
+            "network.uncertainty needs network.depth_head segment, not dense",
+        ),
         ({"heads": 5}, r"network.width is 32, must be a multiple of 32 and of heads \(5\)"),
     ],
 )

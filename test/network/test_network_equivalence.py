@@ -10,9 +10,9 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerSinePositionEmbedding,
 )
 
+from dvps_ros.checkpoints import from_transformers
 from dvps_ros.config import BackboneConfig, NetworkConfig
 from dvps_ros.network import build
-from dvps_ros.network.checkpoints import from_transformers
 from dvps_ros.network.deformable import DeformableAttention, reference_points
 from dvps_ros.network.layers import sine_position
 

@@ -11,9 +11,9 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+from dvps_ros.checkpoints import save
 from dvps_ros.config import BackboneConfig, Config, InputConfig, NetworkConfig
 from dvps_ros.network import build
-from dvps_ros.network.checkpoints import save
 from dvps_ros.nodes.perception_node import PerceptionNode
 
 torch.set_num_threads(1)  # small tensors gain nothing from more, and lose much where others want the cores
@@ -30,6 +30,8 @@ TOPICS = {
     "instances": PointCloud2,
     "overlay": Image,
 }
+#: Of the frames of an uncalibrated camera.
+RELATIVE = {"depth/relative": Image}
 
 
 class Bench:
@@ -59,8 +61,8 @@ class Bench:
 
     def collect(self, *topics):
         for topic in topics:
-            self.camera.collect(TOPICS[topic], f"/perception/{topic}")
-        if topics and self.node._active:
+            self.camera.collect({**TOPICS, **RELATIVE}[topic], f"/perception/{topic}")
+        if topics and self.node.state == "active":
             wait_for(lambda: self.node._outputs.wanted() >= set(topics))
 
     def call(self, kind, name, **request):
@@ -162,5 +164,5 @@ def save_tiny_model(folder):
         decoder_layers=1,
         feedforward=16,
     )
-    save(build(config), folder, Config(input=InputConfig(height=32, width=64)))
+    save(build(config), folder, Config(input=InputConfig(32 * 64)))
     return folder

@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 
 from dvps_ros.labels import CITYSCAPES
 from dvps_ros.nodes import detections
-from dvps_ros.scene.unproject import InstanceBox
+from dvps_ros.scene.boxes import InstanceBox
 
 
 @dataclass

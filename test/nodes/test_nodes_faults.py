@@ -19,7 +19,7 @@ from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 
-from dvps_ros.nodes import camera_input, perception_node
+from dvps_ros.nodes import camera_input, health
 from dvps_ros.nodes.messages import info_of
 from dvps_ros.runtime import load_perceiver
 
@@ -270,6 +270,14 @@ def test_camera_infos_from_the_future_do_not_block_the_queue_for_good(bench):
         b.send_until(lambda: len(b.got("depth")) >= before + 5)
 
 
+def test_a_base_frame_without_a_transform_costs_metres_of_the_ground_alone(bench):
+    """Frames are answered, and diagnostics say that depth is not anchored."""
+    with bench("semantic", "depth", base_frame="base_link") as b:
+        b.send_until(lambda: b.got("depth") and b.got("semantic"))
+        wait_for(lambda: b.counted("warned: camera height") > 0)
+        assert b.counted("frames dropped") == 0
+
+
 # --- clocks ----------------------------------------------------------------------------------------------------------
 
 
@@ -283,12 +291,13 @@ def test_bag_that_loops(bench):
                 b.camera.send(stamp=at(start + offset))
                 wait_for(lambda: len(b.got("depth")) > before)  # noqa: B023
         assert wait_for(lambda: b.counted("warned: stamp jumped back") == 2)
-        assert b.node._perceiver.resets == 2
+        # a jump back, and each gap of more than three seconds, starts anew in the frame that has it
+        assert b.node._perceiver.numbers == [1, 1, 2, 3, 4, 4, 5, 6, 7, 7, 8, 9]
         assert b.counted("frames dropped") == 0
 
 
 def test_stamps_of_another_time_with_max_age_are_said_and_the_parameter_helps_at_once(bench, monkeypatch):
-    monkeypatch.setattr(perception_node, "STALLED", 0.5)
+    monkeypatch.setattr(health, "STALLED", 0.5)
     with bench("semantic", max_age=2.0) as b:
         old = at(b.camera.node.get_clock().now().nanoseconds / SECOND - 1000)
         b.send_until(lambda: "no frame answered" in b.camera.diagnostics().get("message", ""), stamp=old)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import slow
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from hypothesis import given
@@ -17,11 +18,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from dvps_ros import checkpoints
 from dvps_ros.config import BackboneConfig, Config, InputConfig, MergeConfig, NetworkConfig
-from dvps_ros.network import build, checkpoints
+from dvps_ros.network import build
+from dvps_ros.nodes.health import LOG_EVERY
 from dvps_ros.nodes.image_conversion import CvBridge
 from dvps_ros.nodes.messages import image_to_rgb, info_of
-from dvps_ros.nodes.perception_node import LOG_EVERY
 
 #: Seconds that anything may take on a busy machine.
 PATIENCE = 120
@@ -43,7 +45,7 @@ def model(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
     checkpoints.save(
-        build(network), folder, replace(Config(), network=network, merge=merge, input=InputConfig(height=32, width=64))
+        build(network), folder, replace(Config(), network=network, merge=merge, input=InputConfig(32 * 64))
     )
     return folder
 
@@ -147,8 +149,11 @@ def own_memory(process):
 @pytest.mark.parametrize(
     ("transport", "kind", "strategy", "count", "malformed", "sound"),
     [
-        ("raw", Image, raw_images, 920, 740, image_of(SOUND)),
-        ("compressed", CompressedImage, compressed_images, 400, 260, compressed_image("png", PICTURES[3])),
+        ("raw", Image, raw_images, slow.of(920, 240), slow.of(740, 190), image_of(SOUND)),
+        (
+            *("compressed", CompressedImage, compressed_images, slow.of(400, 120), slow.of(260, 70)),
+            compressed_image("png", PICTURES[3]),
+        ),
     ],
 )
 def test_the_node_outlives_malformed_images(model, transport, kind, strategy, count, malformed, sound):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from visualization_msgs.msg import Marker
 from dvps_ros.config import PerceptionConfig
 from dvps_ros.labels import CITYSCAPES, SEMKITTI
 from dvps_ros.nodes import packing
-from dvps_ros.nodes.outputs import Frame
-from dvps_ros.structures import Scene, SegmentCloud
+from dvps_ros.nodes.frame import Frame
+from dvps_ros.nodes.outputs import pack, topics
+from dvps_ros.structures import Intrinsics, Scene, SegmentCloud, TrackedThing
 
 HEADER = Header(frame_id="camera")
 
@@ -49,6 +51,31 @@ def test_depth_has_infinity_for_sky_and_beyond_range_and_nan_for_unknown():
     scene = scene_of([[0, 10000, 0, 0, 255000]], [[5.0, 5.0, 90.0, 0.0, 7.5]])
     message = packing.image_message(HEADER, packing.depth(scene, CITYSCAPES, 80.0), "32FC1", packing.Buffer())
     assert np.array_equal(values_of(message, "<f4"), [[5.0, math.inf, math.inf, math.nan, 7.5]], equal_nan=True)
+
+
+def test_uncertainty_is_a_number_only_where_depth_is():
+    scene = scene_of([[0, 10000, 0, 0, 255000]], [[5.0, 5.0, 90.0, 0.0, 7.5]])
+    scene = replace(scene, depth_std=torch.tensor([[0.25, 1.0, 2.0, 3.0, 0.5]]))
+    message = packing.image_message(HEADER, packing.uncertainty(scene, CITYSCAPES, 80.0), "32FC1", packing.Buffer())
+    assert np.array_equal(values_of(message, "<f4"), [[0.25, math.nan, math.nan, math.nan, 0.5]], equal_nan=True)
+
+
+def test_uncertainty_and_its_limit_are_for_models_that_tell_it():
+    camera = Intrinsics(50.0, 50.0, 3.5, 1.5, 8, 4)
+    scene = Scene(torch.full((4, 8), 13001, dtype=torch.int32), torch.full((4, 8), 7.0), torch.ones(4, 8))
+    told = replace(scene, depth_std=torch.full((4, 8), 0.5).index_fill(1, torch.tensor([0]), 3.0))
+    names = ("depth/uncertainty", "obstacles")
+    rows = {}
+    for limit in (0.0, 1.0):
+        for name, one in (("untold", scene), ("told", told)):
+            config = PerceptionConfig(max_uncertainty=limit, voxel_size=0.01)
+            frame = Frame(HEADER, np.zeros((4, 8, 3), np.uint8), one, camera, None, CITYSCAPES, config)
+            made = pack(frame, names, {topic: packing.Buffer() for topic in names})
+            rows[name, limit] = made["obstacles"].width
+            assert ("depth/uncertainty" in made) is (name == "told")
+    assert rows == {("untold", 0.0): 32, ("told", 0.0): 32, ("untold", 1.0): 32, ("told", 1.0): 28}
+    assert set(topics(uncertainty=True)) - set(topics()) == {"depth/uncertainty"}
+    assert "depth/uncertainty" not in topics(calibrated=False, uncertainty=True)
 
 
 def test_no_reader_takes_an_unknown_depth_for_a_distance():
@@ -118,6 +145,16 @@ def test_buffer_is_reused_and_follows_the_size():
     assert len(buffer.fill(np.zeros((5, 7), np.float32))) == 140
 
 
+def test_a_buffer_grows_and_shrinks_in_place_and_spares_what_is_still_looked_at():
+    buffer, sizes = packing.Buffer(), (100, 90, 7, 0, 110, 100)
+    filled = [buffer.fill(np.full(size, size, np.uint8)) for size in sizes]
+    assert all(data is filled[0] for data in filled)
+    assert filled[0].tolist() == [100] * 100
+    looked_at = np.frombuffer(filled[0], np.uint8)
+    assert buffer.fill(np.full(50, 50, np.uint8)).tolist() == [50] * 50
+    assert looked_at.tolist() == [100] * 100
+
+
 def frame_of(**settings):
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     scene = QuickPerceiver().step(image, CAMERA)
@@ -135,6 +172,20 @@ def test_markers_are_where_the_car_is():
     columns = range(WIDTH // 3, 2 * WIDTH // 3)  # the car's, 10 m away, fx 50
     assert box.scale.x == pytest.approx((len(columns) - 1) * 10 / 50, rel=1e-4)
     assert box.pose.position.x == pytest.approx(((columns[0] + columns[-1]) / 2 - CAMERA.cx) * 10 / 50, abs=1e-4)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_an_arrow_is_a_second_of_a_thing_s_way(relative):
+    boxes = frame_of(box_percentile=0.0, edge_threshold=0.0).instances[1]
+    moving = TrackedThing(boxes[0].id, np.zeros(3), np.array([3.0, 0.0, -4.0]), np.eye(6), 1.0, 9, True, relative)
+    _, box, name, arrow = packing.marker_array(HEADER, boxes, CITYSCAPES, (moving,)).markers
+    assert name.text == "car 1 5.0 m/s" + (" relative" if relative else "")
+    start, end = arrow.points
+    assert start == box.pose.position
+    assert (end.x - start.x, end.y - start.y, end.z - start.z) == pytest.approx((3, 0, -4))
+    assert (arrow.ns, arrow.type, arrow.id) == ("velocity", Marker.ARROW, boxes[0].id)
+    for still in (replace(moving, confirmed=False), replace(moving, velocity=np.full(3, 0.1))):
+        assert len(packing.marker_array(HEADER, boxes, CITYSCAPES, (still,)).markers) == 3
 
 
 def test_scaled_frame_keeps_geometry():

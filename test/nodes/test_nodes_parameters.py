@@ -33,7 +33,8 @@ def test_every_field_is_declared_with_default_type_and_description(make, cls):
     assert parameters.problems == []
     for field in fields(cls):
         described = node.describe_parameter(field.name)
-        assert node.get_parameter(field.name).value == field.default
+        value = node.get_parameter(field.name).value
+        assert (tuple(value) if isinstance(field.default, tuple) else value) == field.default
         assert described.description == field.metadata["description"]
         assert described.read_only != field.metadata["runtime"]
         if field.metadata["low"] is not None:
@@ -45,6 +46,13 @@ def test_values_given_at_start_are_taken_and_integers_stand_for_floats(make):
     node, parameters = make(max_age=2, model="models/other", device="cpu")
     assert (parameters.config.max_age, parameters.config.model) == (2.0, "models/other")
     assert isinstance(node.get_parameter("max_age").value, float)
+
+
+def test_a_list_of_numbers_is_taken(make):
+    node, parameters = make(SimCameraConfig, distortion=[0.1, -0.2, 0.0, 0.0, 0.05])
+    assert parameters.problems == []
+    assert parameters.config.distortion == (0.1, -0.2, 0.0, 0.0, 0.05)
+    assert list(node.get_parameter("distortion").value) == [0.1, -0.2, 0.0, 0.0, 0.05]
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,17 @@ from builtin_interfaces.msg import Time
 from lifecycle_msgs.msg import Transition
 from node_bench import TOPICS
 from node_helpers import CAMERA, HEIGHT, WIDTH, Gated, image_of, wait_for
+from rclpy.duration import Duration
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
 
 from dvps_ros.nodes.messages import info_of
 from dvps_ros.runtime import DeviceMemoryError, NonFiniteOutputError
+from dvps_ros.scene.rays import rays
 
 
 def pixels(message, dtype):
@@ -118,13 +120,20 @@ def test_max_rate_leaves_frames_out(bench):
 
 
 def test_without_camera_info_labels_go_on_and_clouds_stop(bench):
-    with bench("panoptic", "depth", "points") as b:
-        b.send_until(lambda: b.got("panoptic"), info=None)
+    with bench("panoptic", "depth", "points", "depth/relative") as b:
+        b.send_until(lambda: b.got("panoptic") and b.got("depth/relative"), info=None)
         assert not b.got("depth")
         assert not b.got("points")
+        relative = b.got("depth/relative")[0]
+        assert (relative.encoding, relative.header.frame_id) == ("32FC1", "camera_optical")
+        assert (pixels(relative, "<f4")[-1] == 5.0).all()  # as the network says it
+        assert np.isposinf(pixels(relative, "<f4")[0]).all()  # sky
         wait_for(lambda: "no camera_info" in b.camera.diagnostics()["camera_info"])
         b.send_until(lambda: b.got("depth") and b.got("points"))  # it comes late
         wait_for(lambda: b.camera.diagnostics()["camera_info"] == "ok")
+        stamp = b.camera.send()
+        wait_for(lambda: b.answered("depth", stamp) and b.answered("panoptic", stamp))
+        assert not b.answered("depth/relative", stamp)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +198,38 @@ def test_standard_qos_override_goes_first(bench):
         assert [info.qos_profile.reliability for info in found] == [ReliabilityPolicy.BEST_EFFORT]
 
 
+def test_camera_info_that_is_latched_and_was_sent_before_the_node_came(bench):
+    qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    with bench(active=False, camera_info_mode="latest") as b:
+        b.camera.node.destroy_publisher(b.camera.infos)
+        b.camera.infos = b.camera.node.create_publisher(CameraInfo, "camera_info", qos)
+        b.camera.infos.publish(info_of(CAMERA))
+        b.collect("depth")
+        b.start("depth")
+        b.send_until(lambda: b.got("depth"), info=None)
+
+
+@pytest.mark.parametrize("mode", ["synced", "latest"])
+def test_images_that_come_later_than_many_camera_infos_have_depth(bench, mode):
+    """Half a second late at 30 Hz, as images are that are decoded or republished on their way."""
+    with bench("depth", camera_info_mode=mode, camera_info_timeout=5.0) as b:
+        b.send_until(lambda: b.got("depth"))
+
+        def attempt():
+            now = b.camera.node.get_clock().now()
+            stamps = [(now + Duration(seconds=number / 30)).to_msg() for number in range(30)]
+            for stamp in stamps:
+                info = info_of(CAMERA)
+                info.header.stamp = stamp
+                b.camera.infos.publish(info)
+                time.sleep(0.01)
+            b.camera.images.publish(image_of(b.camera.pixels, stamp=stamps[14]))
+            time.sleep(1.0)  # the stamps of another attempt must lie after these
+            return b.answered("depth", stamps[14])
+
+        wait_for(attempt, what=b.camera.diagnostics())
+
+
 # --- control ---------------------------------------------------------------------------------------------------------
 
 
@@ -198,13 +239,15 @@ def test_lifecycle_rounds(bench):
         for _ in range(3):
             assert b.change(Transition.TRANSITION_CONFIGURE)
             assert b.change(Transition.TRANSITION_ACTIVATE)
-            b.collect("semantic")
-            b.send_until(lambda: b.got("semantic"))
+            b.collect("points")
+            b.send_until(lambda: b.got("points"))
+            assert rays.cache_info().currsize >= 1
             assert b.change(Transition.TRANSITION_DEACTIVATE)
             assert b.state() == "inactive"
             wait_for(lambda: b.camera.node.count_subscribers("/image") == 0)
             assert b.change(Transition.TRANSITION_CLEANUP)
             assert b.node._perceiver is None
+            assert rays.cache_info().currsize == 0
             b.camera.received.clear()
         assert b.state() == "unconfigured"
         assert b.change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
@@ -296,7 +339,7 @@ def test_stamps_that_jump_back_reset_tracks_and_go_on(bench):
             before = len(b.got("depth"))
             b.camera.send(stamp=Time(sec=start + offset))
             wait_for(lambda: len(b.got("depth")) > before)  # noqa: B023
-        assert b.perceiver.resets == 1
+        assert b.perceiver.numbers == [1, 1, 1, 2]  # the frame that jumped has a number of its own
         wait_for(lambda: b.counted("warned: stamp jumped back") == 1)
 
 

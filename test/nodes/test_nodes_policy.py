@@ -12,8 +12,8 @@ from node_helpers import QuickPerceiver, start_process, wait_for
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from dvps_ros.nodes import detections
-from dvps_ros.nodes.observer_node import Observer
+from dvps_ros.demo.observer_node import Observer
+from dvps_ros.nodes import detections, objects
 from dvps_ros.nodes.perception_node import PerceptionNode
 from dvps_ros.nodes.sim_camera_node import SimCameraNode
 
@@ -35,6 +35,7 @@ SCHEMA = {
     "service": (r"", set(), set()),
 }
 VISION_MSGS = {("publish", "/perception/detections"), ("publish", "/perception/label_info")}
+AUTOWARE = {("publish", "/perception/objects")}
 SIM_TIME = [Parameter("use_sim_time", value=True)]
 
 
@@ -82,8 +83,14 @@ def node(request, tmp_path):
     made.destroy_node()
 
 
+class UncertainPerceiver(QuickPerceiver):
+    """Its node has every topic there is."""
+
+    tells_uncertainty = True
+
+
 def perception(overrides, **options):
-    return PerceptionNode(QuickPerceiver.load, parameter_overrides=overrides, **options)
+    return PerceptionNode(UncertainPerceiver.load, parameter_overrides=overrides, **options)
 
 
 def walk(node):
@@ -98,15 +105,15 @@ def walk(node):
         ("activate", "active"),
     ):
         getattr(node, f"trigger_{transition}")()
-        assert node._state_machine.current_state[1] == state
+        assert node.state == state
         yield state
 
 
 @pytest.mark.parametrize("node", [perception], indirect=True)
 def test_the_perception_node_has_what_the_policy_grants_and_nothing_else(node, watcher):
     allowed = granted(POLICY, "/perception")
-    assert allowed >= VISION_MSGS
-    expected = allowed if detections.AVAILABLE else allowed - VISION_MSGS
+    assert allowed >= VISION_MSGS | AUTOWARE
+    expected = allowed - (set() if detections.AVAILABLE else VISION_MSGS) - (set() if objects.AVAILABLE else AUTOWARE)
     for state in walk(node):
         if state == "active":
             wait_until_held(watcher, node, expected)
@@ -150,8 +157,8 @@ def test_the_readmes_edit_fits_a_node_in_a_namespace_with_remaps(node, watcher, 
     check(ET.fromstring(policy))
     expected = granted(policy, "/front/perception")
     assert not granted(policy, "/perception")
-    if not detections.AVAILABLE:
-        expected -= {(right, f"/front{name}") for right, name in VISION_MSGS}
+    missing = (set() if detections.AVAILABLE else VISION_MSGS) | (set() if objects.AVAILABLE else AUTOWARE)
+    expected -= {(right, f"/front{name}") for right, name in missing}
     assert {("subscribe", "/camera/image_raw"), ("subscribe", "/camera/camera_info")} <= expected
     node.trigger_configure()
     node.trigger_activate()

@@ -8,12 +8,13 @@ import sys
 
 import cv2
 import pytest
+import slow
 from node_helpers import Camera, interrupt, spinning, start_process, wait_for
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from dvps_ros.benchmarks.soak_load import process_figures
 from dvps_ros.nodes.outputs import topics
-from dvps_ros.nodes.soak_node import process_figures
 
 #: Seconds that a process may take to start on a busy machine.
 STARTING = 120
@@ -40,7 +41,7 @@ rclpy.spin(node)
 @pytest.mark.slow
 def test_a_minute_under_full_load(tmp_path):
     folder = tmp_path / "soak"
-    command = [sys.executable, "-m", "dvps_ros.cli.main", "soak", "--seconds", "60", "--frames", "5"]
+    command = [sys.executable, "-m", "dvps_ros.cli.main", "soak", "--seconds", str(slow.of(60, 40)), "--frames", "5"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, "--folder", folder], capture_output=True, text=True, env=environment, timeout=400)
     print(done.stdout)
@@ -56,7 +57,7 @@ def test_a_minute_under_full_load(tmp_path):
     assert max(resident[-5:]) < 1.08 * max(resident[:5])
     phases = run["phases"]
     assert list(phases) == ["warm-up", "full", "overload", "full again"]
-    assert phases["overload"]["sent"] > 3 * phases["overload"]["answered"]
+    assert phases["overload"]["sent"] >= 3 * phases["overload"]["answered"]
     first, last = phases["full"], phases["full again"]
     assert last["node's cores"] / last["answered"] < 1.5 * first["node's cores"] / first["answered"]
     left = {name: run["cores"] - phase["others' cores"] for name, phase in phases.items()}

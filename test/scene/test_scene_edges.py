@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from dvps_ros.config import StreetConfig
 from dvps_ros.labels import CITYSCAPES
+from dvps_ros.scene.clouds import scene_cloud
 from dvps_ros.scene.edges import SMEAR, depth_edges
-from dvps_ros.scene.unproject import scene_cloud
 from dvps_ros.simulation import Street, StreetCamera
 from dvps_ros.structures import Intrinsics, Scene
 
@@ -115,3 +115,30 @@ def test_the_widest_ramp_is_what_it_says():
         inverse = torch.cat([ramp[:1].expand(40), ramp, ramp[-1:].expand(40)])
         edges = depth_edges((1 / inverse).expand(30, -1), 0.1)
         assert edges[:, 40 + width // 2].all() == gone
+
+
+def plain_edges(depth, threshold):
+    """``depth_edges`` with every comparison made at every pixel."""
+    inverse = (1 / depth).where(depth > 0, math.nan)
+    edge = torch.zeros_like(depth, dtype=torch.bool)
+    for values, marks in ((inverse, edge), (inverse.T, edge.T)):
+        for row in range(1, len(values) - 1):
+            before, after = values[row] - values[row - 1], values[row + 1] - values[row]
+            limit = values[row] * threshold
+            steep = (torch.minimum(before, after) > limit / 3) | (torch.maximum(before, after) < -limit / 3)
+            for reach in (SMEAR, -SMEAR):
+                if 0 <= row + reach < len(values):
+                    bend = (values[row] + values[row + reach] - 2 * values[row + reach // 2]).abs()
+                    steep &= ~(bend <= threshold / 2 * values[row])
+            marks[row] |= ((after - before).abs() > limit) | steep
+    return edge
+
+
+@pytest.mark.parametrize("threshold", [0.02, 0.1, 0.5])
+@pytest.mark.parametrize("shape", [(40, 50), (2, 30), (9, 2), (3, 3), (1, 1)])
+def test_edges_are_those_of_the_plain_form(shape, threshold):
+    generator = torch.Generator().manual_seed(2)
+    rough = torch.rand(shape, generator=generator) * 10 - 0.5
+    smooth = F.interpolate(torch.rand(1, 1, 4, 5, generator=generator), shape, mode="bicubic")[0, 0] * 20
+    for depth in (rough, smooth, 1 / smooth, F.interpolate(rough[None, None], shape)[0, 0].T.contiguous()):
+        assert torch.equal(depth_edges(depth, threshold), plain_edges(depth, threshold))

@@ -12,10 +12,12 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_scenes import street_target
 
+from dvps_ros.checkpoints import load, load_model_config
 from dvps_ros.cli.main import main
+from dvps_ros.cli.trainer import hardware_of
+from dvps_ros.config import Config, TrainingConfig
 from dvps_ros.datasets import png
 from dvps_ros.datasets.cityscapes_dvps import split_folder, write_frame
-from dvps_ros.network.checkpoints import load, load_model_config
 from dvps_ros.training import trial
 from dvps_ros.training.module import DvpsModule
 
@@ -192,6 +194,49 @@ def test_running_out_of_memory_is_one_line(command, tmp_path, monkeypatch, capsy
     assert last.endswith(f"go on from {tmp_path / 'run' / 'last.ckpt'} with --resume")
 
 
+def test_a_loss_that_is_not_finite_ends_a_run_and_the_checkpoint_before_stays(command, tmp_path, monkeypatch, capsys):
+    """Rates put into the checkpoint stand for whatever makes a run diverge: the third step spoils the weights."""
+    options = ["training.checkpoint_every=1", "training.log_every=1", "training.validate_every=50"]
+    assert command("--set", *options, "training.max_steps=2") == 0
+    path = tmp_path / "run" / "last.ckpt"
+    state = torch.load(path, weights_only=True)
+    state["lr_schedulers"][0]["base_lrs"] = [1e9] * len(state["lr_schedulers"][0]["base_lrs"])
+    for group in state["optimizer_states"][0]["param_groups"]:
+        group["lr"] = 1e9
+    torch.save(state, path)
+    before = path.read_bytes()
+    capsys.readouterr()
+    assert command("--resume", "--set", *options, "training.max_steps=20") == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("dvps train: step 4: loss nan (")
+    assert "street_0000" in lines[-1]
+    assert "optimizer.learning_rate" in lines[-1]
+    assert not any("Traceback" in line for line in lines)
+    assert path.read_bytes() == before
+
+
+def test_a_resumed_run_takes_changed_rates(command, tmp_path):
+    options = ["training.validate_every=50", "optimizer.warmup_steps=0", "optimizer.power=0.0"]
+    assert command("--set", *options, "training.max_steps=2") == 0
+    changed = ["optimizer.learning_rate=1e-6", "optimizer.weight_decay=0.5"]
+    assert command("--resume", "--set", *options, *changed, "training.max_steps=4") == 0
+    state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    groups = state["optimizer_states"][0]["param_groups"]
+    assert {group["weight_decay"] for group in groups} == {0.0, 0.5}
+    assert {round(group["lr"], 12) for group in groups} == {1e-6, 1e-7}
+    assert state["dvps_ros.config"]["optimizer"]["learning_rate"] == 1e-6
+    assert {float(step["step"]) for step in state["optimizer_states"][0]["state"].values()} == {4.0}
+    assert load_model_config(tmp_path / "run" / "model").optimizer.weight_decay == 0.5
+
+
+def test_rates_that_group_the_parameters_anew_are_refused(command, capsys):
+    assert command("--set", "training.max_steps=2") == 0
+    capsys.readouterr()
+    assert command("--resume", "--set", "optimizer.backbone_factor=1.0") == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dvps train:")]
+    assert "group the parameters in another way" in line
+
+
 def test_memory_that_does_not_suffice_ends_it_before_the_run(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(trial, "_try", lambda *_: {"fixed": 2**20, "image": 2**50})
     assert command("--set", "training.check_memory=true") == 2
@@ -222,6 +267,30 @@ def test_starting_from_another_model(command, tmp_path):
         assert torch.equal(value, other), name
 
 
+def test_starting_from_another_network(command, tmp_path, capsys):
+    assert command("--set", "training.max_steps=1") == 0
+    model, changed = str(tmp_path / "run" / "model"), ["network.queries=9", "network.depth_decoder=shared"]
+    still = ["training.max_steps=1", "optimizer.learning_rate=0"]
+    capsys.readouterr()
+    assert command("--init", model, "--init-partial", "--set", *changed, *still, out="next") == 0
+    first, second = (load(tmp_path / out / "model").state_dict() for out in ("run", "next"))
+    fitting = [name for name in second if name in first and first[name].shape == second[name].shape]
+    assert f"{model}: took over {len(fitting)} of {len(second)} tensors; not there" in capsys.readouterr().err
+    assert len(second) - len(fitting) == 4
+    for name in fitting:
+        if "running_" not in name and "num_batches" not in name:
+            assert torch.equal(first[name], second[name]), name
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "told"), [("AVX2", "bf16", True), ("AVX512", "bf16", False), ("AVX2", "32", False)]
+)
+def test_a_processor_without_bf16_is_told(monkeypatch, capsys, capability, precision, told):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    hardware_of("cpu", Config(training=TrainingConfig(precision=precision)))
+    assert ("--set training.precision=32" in capsys.readouterr().err) is told
+
+
 def test_checking_a_data_set(command, data, capsys):
     assert command("--check") == 0
     assert "train: 3 frames" in capsys.readouterr().out
@@ -239,6 +308,7 @@ def test_checking_a_data_set(command, data, capsys):
         (["--set", "labels=semkitti"], "semkitti"),
         (["--resume"], "nothing to resume"),
         (["--init", "/nowhere"], "/nowhere"),
+        (["--init-partial"], "--init-partial needs --init"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(command, tmp_path, capsys, arguments, message):
@@ -259,7 +329,7 @@ def test_mistakes_about_an_existing_run(command, tmp_path, capsys):
         (["--resume", "--set", "training.ema_decay=0"], "ema_decay"),
         (
             ["--init", str(tmp_path / "run" / "model"), "--set", "network.queries=9", "--out", str(tmp_path / "o")],
-            "fit",
+            "do not fit the configured network; --init-partial takes over those that do",
         ),
     ):
         assert command(*arguments) == 2

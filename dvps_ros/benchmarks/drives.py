@@ -1,0 +1,122 @@
+"""Drives through simulated streets with all that is true of them: labels, depth, the camera's pose, velocities."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from dvps_ros.config import StreetConfig
+from dvps_ros.simulation import Frame, Street, StreetCamera
+from dvps_ros.structures import Intrinsics
+
+#: Velocities are differences over twice this many seconds.
+_STEP = 0.02
+#: What jumps further than this many metres in that time went round to the street's other end.
+_JUMP = 5.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One frame of a drive.
+
+    Attributes
+    ----------
+    stamp : seconds since the drive began.
+    rgb : (H, W, 3) uint8.
+    depth : (H, W) float32 metres, 0 where there is none.
+    panoptic : (H, W) int32, class * 1000 + instance.
+    pose : (4, 4) float64, from the camera's optical frame to the street's.
+    moving : (N,) int64 panoptic value of each thing that is not fixed to the ground.
+    velocity : (N, 3) float64 their velocities in the street's frame, m/s.
+    intrinsics : the camera.
+    """
+
+    stamp: float
+    rgb: np.ndarray
+    depth: np.ndarray
+    panoptic: np.ndarray
+    pose: np.ndarray
+    moving: np.ndarray
+    velocity: np.ndarray
+    intrinsics: Intrinsics
+
+
+def moments(rates: Sequence[float], frames: int) -> dict[float, list[float]]:
+    """For each rate in hertz, the seconds of ``frames`` frames; rounded, so that rates share what they can."""
+    return {rate: [round(k / rate, 4) for k in range(frames)] for rate in rates}
+
+
+def drive(seed: int, config: StreetConfig, times: Sequence[float]) -> Iterator[Moment]:
+    """The street of ``seed`` at ``times``, seconds from its start; ``ValueError`` where the street is too short."""
+    street = Street(seed, replace(config, length=max(config.length, 160.0)))
+    with StreetCamera(street) as camera:
+        for time in times:
+            frame = camera.render(time)
+            moving, velocity = _velocities(street, time)
+            yield _moment(street, frame, moving, velocity)
+
+
+def cached_drive(seed: int, config: StreetConfig, times: Sequence[float], folder: Path | None) -> list[Moment]:
+    """``drive`` kept in ``folder``, a file for each seed and setting; None: nothing is kept."""
+    if folder is None:
+        return list(drive(seed, config, times))
+    digest = hashlib.sha256(repr((seed, asdict(config), tuple(times))).encode()).hexdigest()[:12]
+    path = folder / f"drive_{seed}_{digest}.npz"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(path, list(drive(seed, config, times)))
+    return _read(path)
+
+
+def _moment(street: Street, frame: Frame, moving: np.ndarray, velocity: np.ndarray) -> Moment:
+    position, forward, up = street.rig.pose(street.path, frame.stamp)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([np.cross(forward, up), -up, forward], 1)
+    pose[:3, 3] = position
+    return Moment(
+        frame.stamp, frame.rgb, frame.depth, frame.panoptic, pose, moving, velocity, frame.intrinsics
+    )  # fmt: skip
+
+
+def _velocities(street: Street, time: float) -> tuple[np.ndarray, np.ndarray]:
+    """Panoptic values (N,) and velocities (N, 3) of the bodies that move; the mean of a thing's parts."""
+    places = []
+    for moment in (time - _STEP, time + _STEP):
+        street.move(moment)
+        places.append(street.data.mocap_pos.copy())
+    street.move(time)
+    body = street.model.geom_bodyid
+    mocap = street.model.body_mocapid[body]
+    values = np.zeros(len(places[0]), np.int64)
+    values[mocap[mocap >= 0]] = street.values[mocap >= 0]
+    moved = places[1] - places[0]
+    steady = np.linalg.norm(moved, axis=1) < _JUMP
+    found, part_of = np.unique(values[steady], return_inverse=True)
+    total = np.zeros((len(found), 3))
+    np.add.at(total, part_of, moved[steady] / (2 * _STEP))
+    return found, total / np.bincount(part_of, minlength=len(found))[:, None]
+
+
+def _write(path: Path, drive: list[Moment]) -> None:
+    camera = drive[0].intrinsics
+    whole = [np.array([camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height])]
+    names = ("stamp", "rgb", "depth", "panoptic", "pose", "moving", "velocity")
+    arrays = {f"{name}{k}": getattr(moment, name) for k, moment in enumerate(drive) for name in names}
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, camera=whole[0], frames=len(drive), **arrays)
+    partial.replace(path)
+
+
+def _read(path: Path) -> list[Moment]:
+    with np.load(path) as file:
+        fx, fy, cx, cy, width, height = file["camera"].tolist()
+        camera = Intrinsics(fx, fy, cx, cy, int(width), int(height))
+        names = ("rgb", "depth", "panoptic", "pose", "moving", "velocity")
+        return [
+            Moment(stamp=float(file[f"stamp{k}"]), intrinsics=camera, **{name: file[f"{name}{k}"] for name in names})
+            for k in range(int(file["frames"]))
+        ]

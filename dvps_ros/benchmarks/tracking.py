@@ -1,0 +1,235 @@
+"""How well things keep their names on simulated drives: with true masks, and with a network's output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+
+from dvps_ros.benchmarks.drives import Moment, cached_drive, moments
+from dvps_ros.config import StreetConfig
+from dvps_ros.labels import DIVISOR, VOID, LabelSet
+from dvps_ros.metrics import DepthAwareVideoPanopticQuality, TrackingQuality
+from dvps_ros.runtime import Perceiver
+from dvps_ros.scene.track import Tracker
+from dvps_ros.scene.view import View
+from dvps_ros.structures import Scene, Segment
+
+#: Streets that no training renders: seeds of the split val are odd.
+FIRST_SEED = 900001
+#: Hertz of the drives with true masks, and of the one that the network sees; frames of each.
+RATES, NETWORK_RATE, FRAMES = (10.0, 4.0, 2.0), 4.0, 24
+#: Things of fewer pixels are left out of the true masks.
+LEAST_PIXELS = 30
+#: Errors of velocity count up to this many metres.
+NEAR = 25.0
+#: Lengths of windows and depth thresholds of the DVPQ.
+WINDOWS, THRESHOLDS = (1, 4), (0.5, 0.25, 0.1)
+
+
+@dataclass
+class TrueMasks:
+    """Counts over drives of one rate with true masks.
+
+    Attributes
+    ----------
+    switches : instances of frames whose number is another than the last time that the thing was seen.
+    instances : of all frames.
+    errors : m/s, lengths of the differences of cars' estimated and true velocities.
+    seconds : of the processor, all threads together, that the tracker with ego-motion took for each frame.
+    """
+
+    switches: int = 0
+    instances: int = 0
+    errors: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def figures(self) -> dict[str, float]:
+        """The counts, switches in percent of instances, and medians: of errors, m/s, and of a frame's cost, ms.
+
+        NaN where nothing counted.
+        """
+        share = 100 * self.switches / self.instances if self.instances else float("nan")
+        error = float(np.median(self.errors)) if self.errors else float("nan")
+        cost = 1000 * float(np.median(self.seconds)) if self.seconds else float("nan")
+        return {
+            "switches": self.switches,
+            "instances": self.instances,
+            "percent": share,
+            "velocity_error": error,
+            "milliseconds": cost,
+        }
+
+
+def tracking_figures(
+    perceiver: Perceiver, streets: int, folder: Path | None = None, config: StreetConfig | None = None,
+    frames: int | None = None, on_street: Callable[[int], None] = lambda number: None,
+) -> dict[str, Any]:  # fmt: skip
+    """``true`` by rate in hertz, and ``network`` for ``tracked`` and ``untracked`` numbers, over ``streets`` streets.
+
+    Parameters
+    ----------
+    perceiver : its tracker's configuration is used for the true masks, too.
+    folder : where rendered drives are kept; None: nowhere.
+    config : of the streets.
+    frames : of each drive; None: ``FRAMES``.
+    on_street : called after each street with its number, from 1.
+    """
+    labels, when = perceiver.labels, moments(RATES, frames or FRAMES)
+    true = {rate: TrueMasks() for rate in RATES}
+    measures = {name: _Measures(labels) for name in ("tracked", "untracked")}
+    for number in range(streets):
+        times = sorted({time for each in when.values() for time in each})
+        drive = cached_drive(FIRST_SEED + 2 * number, config or StreetConfig(), times, folder)
+        by_time = dict(zip(times, drive, strict=True))
+        for rate in RATES:
+            tracker = Tracker(labels, perceiver.config.track)
+            follow_true_masks([by_time[time] for time in when[rate]], tracker, true[rate])
+        _follow_network(perceiver, [by_time[time] for time in when[NETWORK_RATE]], measures)
+        on_street(number + 1)
+    return {
+        "true": {f"{rate:g}": counts.figures() for rate, counts in true.items()},
+        "network": {name: measure.figures() for name, measure in measures.items()},
+    }
+
+
+def follow_true_masks(drive: Iterable[Moment], tracker: Tracker, counts: TrueMasks, seed: int = 0) -> None:
+    """Track the true masks of a drive, whose numbers are shuffled in every frame, and add to ``counts``."""
+    random = np.random.default_rng(seed)
+    last: dict[int, int] = {}
+    car = tracker.labels.index("car")
+    for moment in drive:
+        scene, names = shuffled(moment, tracker.labels, random)
+        view = View(cv2.cvtColor(moment.rgb, cv2.COLOR_RGB2GRAY), scene.panoptic.numpy(), moment.depth,
+                    moment.intrinsics)  # fmt: skip
+        start = time.process_time()
+        tracked = tracker.update(scene, moment.intrinsics, moment.stamp, view)
+        counts.seconds.append(time.process_time() - start)
+        moving = dict(zip(moment.moving.tolist(), moment.velocity, strict=True))
+        known = {thing.id: thing for thing in tracked.things}
+        for value, name in names.items():
+            found = int(tracked.panoptic[scene.panoptic == value][0])
+            counts.instances += 1
+            counts.switches += last.get(name, found) != found
+            last[name] = found
+            thing = known.get(found)
+            if name // DIVISOR == car and thing is not None and thing.confirmed and thing.position[2] < NEAR:
+                truth = moment.pose[:3, :3].T @ moving.get(name, np.zeros(3))
+                counts.errors.append(float(np.linalg.norm(truth - thing.velocity)))
+
+
+def shuffled(moment: Moment, labels: LabelSet, random: np.random.Generator) -> tuple[Scene, dict[int, int]]:
+    """The true scene with the numbers of its things shuffled, and the true panoptic value of each of them.
+
+    Things of less than ``LEAST_PIXELS`` are unlabelled.
+    """
+    values, places, areas = np.unique(moment.panoptic, return_inverse=True, return_counts=True)
+    new = values.copy()
+    names: dict[int, int] = {}
+    for class_id in labels.things:
+        mine = (values // DIVISOR == class_id) & (values % DIVISOR > 0) & (areas >= LEAST_PIXELS)
+        new[values // DIVISOR == class_id] = VOID
+        new[mine] = class_id * DIVISOR + random.permutation(mine.sum()) + 1
+        names.update(zip(new[mine].tolist(), values[mine].tolist(), strict=True))
+    panoptic = new[places].reshape(moment.panoptic.shape).astype(np.int32)
+    segments = []
+    for value, area in zip(*np.unique(panoptic[panoptic != VOID], return_counts=True), strict=True):
+        depth = moment.depth[(panoptic == value) & (moment.depth > 0)]
+        middle = float(np.median(depth)) if len(depth) else 100.0
+        segments.append(Segment(int(value), int(value) // DIVISOR, int(value) % DIVISOR, 1.0, int(area), middle))
+    maps = torch.from_numpy(panoptic), torch.from_numpy(moment.depth), torch.ones(panoptic.shape)
+    return Scene(*maps, tuple(segments)), names
+
+
+class _Measures:
+    """STQ and DVPQ of one way of numbering things."""
+
+    def __init__(self, labels: LabelSet) -> None:
+        self.tracking = TrackingQuality(labels)
+        self.quality = DepthAwareVideoPanopticQuality(labels, frames=WINDOWS, thresholds=THRESHOLDS)
+
+    def begin_sequence(self) -> None:
+        self.tracking.begin_sequence()
+        self.quality.begin_sequence()
+
+    def update(self, scene: Scene, moment: Moment) -> None:
+        panoptic = scene.panoptic.cpu().numpy()
+        self.tracking.update_frame(panoptic, moment.panoptic)
+        self.quality.update_frame(panoptic, moment.panoptic, scene.depth.cpu().numpy(), moment.depth)
+
+    def figures(self) -> dict[str, Any]:
+        values = self.quality.compute()
+        table = {f"k{k}/{limit:g}": values[f"k{k}/{limit:g}"]["all"] for k in WINDOWS for limit in THRESHOLDS}
+        return {"STQ": self.tracking.compute(), "DVPQ": table}
+
+
+class _Before:
+    """Stands before a tracker and keeps what comes in."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self.scene: Scene | None = None
+
+    def update(self, scene: Scene, *arguments: Any) -> Scene:
+        self.scene = scene
+        return self._tracker.update(scene, *arguments)
+
+    def reset(self) -> None:
+        self._tracker.reset()
+
+
+def _follow_network(perceiver: Perceiver, drive: Sequence[Moment], measures: Mapping[str, _Measures]) -> None:
+    """Perceive a drive, and measure it with and without the tracker's numbers."""
+    perceiver.reset_tracks()
+    for measure in measures.values():
+        measure.begin_sequence()
+    tracker = perceiver.tracker
+    before = _Before(tracker)
+    perceiver.tracker = cast("Tracker", before)
+    try:
+        for moment in drive:
+            scene = perceiver.step(moment.rgb, moment.intrinsics, moment.stamp)
+            measures["tracked"].update(scene, moment)
+            if before.scene is not None:
+                measures["untracked"].update(replace(before.scene, depth=scene.depth), moment)
+    finally:
+        perceiver.tracker = tracker
+
+
+def tracking_table(figures: Mapping[str, Any]) -> str:
+    """Two Markdown tables: true masks by rate, and the network's output."""
+    true, network = figures["true"], figures["network"]
+    lines = [
+        f"| true masks, shuffled numbers | {' | '.join(f'{rate} Hz' for rate in true)} |",
+        f"|---|{'---:|' * len(true)}",
+        _row("id switches", [f"{f['percent']:.2f} % ({f['switches']} of {f['instances']})" for f in true.values()]),
+        _row(f"error of a car's velocity within {NEAR:g} m, median",
+             [f"{f['velocity_error']:.2f} m/s" for f in true.values()]),
+        _row("tracker with ego-motion: processor time of a frame, median",
+             [f"{f['milliseconds']:.0f} ms" for f in true.values()]),
+        "",
+        f"| the model's output at {NETWORK_RATE:g} Hz | {' | '.join(network)} |",
+        f"|---|{'---:|' * len(network)}",
+    ]  # fmt: skip
+    for name in ("STQ", "AQ", "SQ"):
+        lines.append(_row(name, [f"{f['STQ'][name]:.1f}" for f in network.values()]))
+    for name in ("switches", "fragments"):
+        lines.append(
+            _row(f"id {name}" if name == "switches" else name, [str(f["STQ"][name]) for f in network.values()])
+        )
+    first, last = WINDOWS
+    for limit in (f"{limit:g}" for limit in THRESHOLDS):
+        pairs = [(f["DVPQ"][f"k{first}/{limit}"], f["DVPQ"][f"k{last}/{limit}"]) for f in network.values()]
+        cells = [f"{one:.1f}, {many:.1f}: {many / one:.1%}" if one else "-" for one, many in pairs]
+        lines.append(_row(f"DVPQ λ {limit}, k {first} and {last}", cells))
+    return "\n".join(lines)
+
+
+def _row(name: str, cells: Iterable[str]) -> str:
+    return f"| {name} | {' | '.join(cells)} |"

@@ -1,0 +1,161 @@
+"""Public checkpoints on disk or on the hub, whatever their form, in this project's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dvps_ros import checkpoints, resources
+from dvps_ros.checkpoints import pickles, transformers_folder
+from dvps_ros.checkpoints.foreign_names import Renamed, naming_of, rename
+from dvps_ros.checkpoints.sizes import infer
+from dvps_ros.config import Config, NetworkConfig
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Somebody's weights, ready to be put into a ``DvpsNet``.
+
+    Attributes
+    ----------
+    source : where they come from, as the user wrote it.
+    naming : ``"detectron2"``, ``"transformers"`` or ``"dvps"``.
+    weights : names of this project to tensors, each of its weight's shape; may lack the depth half.
+    left_over : foreign names without a place in DvpsNet.
+    network : the sizes of the weights.
+    class_names : in order; empty where the checkpoint does not tell.
+    config : all the rest, of a model folder of this project; None of any other.
+    """
+
+    source: str
+    naming: str
+    weights: Mapping[str, Tensor]
+    left_over: tuple[str, ...]
+    network: NetworkConfig
+    class_names: tuple[str, ...] = ()
+    config: Config | None = None
+
+
+def open_checkpoint(source: str, like: NetworkConfig) -> Checkpoint:
+    """Read a checkpoint.
+
+    Parameters
+    ----------
+    source : a .pkl, .pth, .pt, .bin or .safetensors file in detectron2's, the DeepDPS authors' or transformers' names;
+        a folder of transformers' Mask2Former or of this project; or a hub name. What exists on disk comes first.
+    like : gives what weights alone do not tell, see ``sizes.infer``.
+
+    Raises
+    ------
+    FileNotFoundError : naming what is not there.
+    ValueError : in one line: another architecture, a damaged file, a failed download, a pickle that asks for more than
+        arrays and containers (``UnsafePickleError``).
+    """
+    path = _place(source)
+    if path.is_file():
+        return _file(source, path, like)
+    if (path / checkpoints.CONFIG_FILE).is_file():
+        return _own(source, path)
+    if (path / transformers_folder.CONFIG_FILE).is_file():
+        return _transformers(source, path, like)
+    raise FileNotFoundError(
+        f"folder {source} has neither {checkpoints.CONFIG_FILE} (a model of dvps) "
+        f"nor {transformers_folder.CONFIG_FILE} (one of transformers)"
+    )
+
+
+def _place(source: str) -> Path:
+    try:
+        return resources.find(source)
+    except FileNotFoundError:
+        if Path(source).suffix in (".pkl", ".pth", ".pt", ".bin", ".safetensors"):
+            raise
+        if not transformers_folder.is_hub_name(source):
+            raise
+    try:
+        return transformers_folder.from_hub(source)
+    except ValueError as error:
+        raise ValueError(f"no file or folder {source}; as a name on the hub: {error}") from error
+
+
+def _own(source: str, folder: Path) -> Checkpoint:
+    config = checkpoints.load_model_config(folder)
+    net = checkpoints.load(folder)
+    return Checkpoint(source, "dvps", net.state_dict(), (), config.network, (), config)
+
+
+def _transformers(source: str, folder: Path, like: NetworkConfig) -> Checkpoint:
+    settings = transformers_folder.read_settings(folder)
+    renamed = _in_our_names(transformers_folder.read_weights(folder), "transformers", source)
+    heads = settings.get("num_attention_heads", like.heads)
+    drop_path = (settings.get("backbone_config") or {}).get("drop_path_rate", 0.0)
+    like = replace(like, heads=heads, backbone=replace(like.backbone, drop_path=drop_path))
+    names = settings.get("id2label") or {}
+    network = _sizes(renamed.weights, like, source)
+    class_names = tuple(str(names[key]) for key in map(str, range(network.classes)) if key in names)
+    return Checkpoint(source, "transformers", renamed.weights, renamed.left_over, network, class_names)
+
+
+def _file(source: str, path: Path, like: NetworkConfig) -> Checkpoint:
+    state = transformers_folder.read_safetensors(path) if path.suffix == ".safetensors" else _state(pickles.read(path))
+    naming = naming_of(map(str, state))
+    if naming is None:
+        example = next(iter(state), None)
+        raise ValueError(
+            f"{source} is of another architecture: no names of Mask2Former or DeepDPS, such as {example!r}"
+        )
+    renamed = _in_our_names(state, naming, source)
+    return Checkpoint(source, naming, renamed.weights, renamed.left_over, _sizes(renamed.weights, like, source))
+
+
+def _state(content: Any) -> Mapping[Any, Any]:
+    """The weights in what was pickled: all of it, or what lies under the name that trainers use."""
+    for key in ("model", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            return content[key]
+    return content if isinstance(content, Mapping) else {}
+
+
+def _in_our_names(state: Any, naming: str, source: str) -> Renamed:
+    weights = {name: value for name, value in state.items() if isinstance(value, Tensor | np.ndarray)}
+    try:
+        return rename(weights, naming)
+    except (TypeError, ValueError, RuntimeError) as error:  # a stacked weight that does not split in three
+        raise ValueError(f"{source} is of another architecture: {str(error).splitlines()[0]}") from error
+
+
+def _sizes(weights: Mapping[str, Tensor], like: NetworkConfig, source: str) -> NetworkConfig:
+    try:
+        return infer(weights, like)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a network got from a checkpoint: names of this project, in the network's order.
+
+    Attributes: ``loaded``, ``missing`` (they keep their random values), ``left_over`` (foreign names not used).
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    left_over: tuple[str, ...]
+
+
+def load_into(net: torch.nn.Module, checkpoint: Checkpoint) -> Fit:
+    """Load all that ``checkpoint`` has for ``net``; ``ValueError`` in one line where a weight's shape differs."""
+    try:
+        missing, unexpected = net.load_state_dict(checkpoint.weights, strict=False)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(f"{checkpoint.source} is of another architecture: {reason}") from error
+    absent = set(missing)
+    loaded = tuple(name for name in net.state_dict() if name not in absent)
+    return Fit(loaded, tuple(missing), (*checkpoint.left_over, *unexpected))

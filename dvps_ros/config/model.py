@@ -1,0 +1,104 @@
+"""Whole configurations: of one model, and of a pair of foreign networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from dvps_ros.config.data import DataConfig
+from dvps_ros.config.fields import from_dict, option, plain, read_layers, read_yaml
+from dvps_ros.config.ground import GroundConfig
+from dvps_ros.config.network import InputConfig, MergeConfig, NetworkConfig
+from dvps_ros.config.renamed import OLD_INPUT, input_pixels
+from dvps_ros.config.tools import StreetConfig
+from dvps_ros.config.track import TrackConfig
+from dvps_ros.config.training import LossConfig, OptimizerConfig, TrainingConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything one model needs: what it is, how it is fed, how it is trained."""
+
+    labels: Literal["cityscapes", "semkitti"] = option("cityscapes", "Class table.")
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    input: InputConfig = field(default_factory=InputConfig)
+    merge: MergeConfig = field(default_factory=MergeConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)
+    ground: GroundConfig = field(default_factory=GroundConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    street: StreetConfig = field(default_factory=StreetConfig)
+
+
+#: The file of a model folder that names two networks of transformers, as a ``PairConfig``.
+PAIR_FILE = "pair.yaml"
+
+
+@dataclass(frozen=True)
+class PairConfig:
+    """Two networks of transformers instead of one of ours: ``PAIR_FILE`` of a model folder."""
+
+    segmentation: str = option("", "Mask2Former with panoptic classes: folder, also beside the file, or hub name.")
+    depth: str = option("", "Metric Depth Anything or ZoeDepth: folder, also beside the file, or hub name.")
+    labels: str = option(
+        "",
+        "YAML that says which classes are things, drivable, pavement, sky; empty: a known one (config/labels).",
+    )
+    depth_size: int = option(
+        0, "One side of the depth network's input in pixels, the other in proportion; 0: what it was trained at.", low=0
+    )
+    input: InputConfig = field(default_factory=InputConfig)
+    merge: MergeConfig = field(default_factory=MergeConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)
+    ground: GroundConfig = field(default_factory=GroundConfig)
+
+
+def load_config(path: str | Path | Sequence[str | Path], cls: type = Config) -> Any:
+    """Read a YAML configuration from one file, or compose it from several files.
+
+    Parameters
+    ----------
+    path : a ``.yaml`` file, or several of which a later one wins. Keys that no file has keep their defaults.
+        ``base: name.yaml`` in a file starts from another file beside it.
+    cls : the dataclass that it fills.
+
+    Raises
+    ------
+    FileNotFoundError : naming a missing file.
+    ValueError : naming the path of an unknown key, a value of the wrong type, or one outside its range.
+    """
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    for one in paths:  # a mistake is reported with the file that has it
+        from_dict(cls, read_yaml(one), str(one))
+    return from_dict(cls, read_layers(paths), " + ".join(map(str, paths)))
+
+
+def apply_overrides(config: Config, assignments: Iterable[str]) -> Config:
+    """A configuration with ``section.key=value`` assignments applied, values read as YAML.
+
+    Raises ``ValueError`` naming the assignment that is malformed, unknown or out of range.
+    """
+    tree = plain(asdict(config))
+    old: dict[str, Any] = {}
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator:
+            raise ValueError(f"{assignment!r} is not of the form section.key=value")
+        *sections, key = path.split(".")
+        node = tree
+        for section in sections:
+            node = node.get(section) if isinstance(node, dict) else None
+        if sections == ["input"] and key in OLD_INPUT:
+            node = old
+        elif not isinstance(node, dict) or key not in node:
+            raise ValueError(f"unknown key {path!r}")
+        node[key] = yaml.safe_load(text)
+    if old:
+        tree["input"]["pixels"] = input_pixels(old, "overrides")
+    return from_dict(Config, tree, "overrides")

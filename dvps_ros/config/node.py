@@ -1,0 +1,136 @@
+"""Parameters of the nodes that run on a robot, and of the simulated camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dvps_ros.config.fields import option
+from dvps_ros.config.rig import RigConfig
+
+
+@dataclass(frozen=True)
+class PerceptionConfig:
+    """Parameters of the perception node, one ROS parameter each; those marked runtime may be set while it runs."""
+
+    model: str = option(
+        "models/street",
+        "Model folder: absolute, or relative to the working directory or the package's share folder; or pair, for the "
+        "two networks that segmentation and depth name.",
+    )
+    segmentation: str = option("", "With model pair: a Mask2Former of transformers, folder or hub name.")
+    depth: str = option("", "With model pair: a metric depth network of transformers, folder or hub name.")
+    allow_programs: bool = option(False, "The model may be an exported program, which is code of whoever made it.")
+    device: str = option("auto", "Where the network runs: auto, cpu, cuda or cuda:N.")
+    precision: Literal["auto", "32", "16", "bf16"] = option("auto", "Arithmetic; auto: 16 on CUDA, 32 elsewhere.")
+    runtime: Literal["auto", "torch", "compile", "openvino", "onnxruntime", "tensorrt"] = option(
+        "auto",
+        "What runs the network; auto: OpenVINO on a CPU in 32 bit where it is installed, else torch. All but torch "
+        "make a program of it for each size of image, once, which takes up to minutes.",
+    )
+    autostart: bool = option(False, "Configure and activate without a lifecycle manager.")
+    input_transport: Literal["raw", "compressed"] = option("raw", "Type of the image topic: Image or CompressedImage.")
+    camera_info_mode: Literal["synced", "latest"] = option(
+        "synced", "Pair each image with the camera_info of its stamp, or use the latest one."
+    )
+    sync_slop: float = option(0.0, "Stamps of a pair may differ by this many seconds; 0: exactly equal.", low=0.0)
+    camera_info_timeout: float = option(
+        1.0, "Seconds without a fitting camera_info after which images go on without one.", low=0.0, runtime=True
+    )
+    rectified: bool = option(
+        False,
+        "The image is rectified although camera_info has distortion: use P, not K and D. A topic named so (image_rect) "
+        "is rectified anyway.",
+    )
+    bits: int = option(
+        0,
+        "How many bits of 16-bit pixels carry the picture, e.g. 12; 0: all.",
+        low=0,
+        high=16,
+        runtime=True,
+    )
+    camera_height: float = option(
+        0.0,
+        "Metres of the camera above the ground, to which the scale of depth is anchored; 0: unknown.",
+        low=0.0,
+        high=100.0,
+        runtime=True,
+    )
+    base_frame: str = option(
+        "",
+        "Frame on the ground, z up, e.g. base_footprint: the camera's height (where camera_height is 0) and where up "
+        "is come from the transform of the image's frame. Needs tf2_ros.",
+    )
+    reliability: Literal["auto", "reliable", "best_effort"] = option(
+        "auto", "Of the input subscriptions; auto: what the publishers offer."
+    )
+    max_age: float = option(
+        0.0, "Frames whose stamp is older than this many seconds are dropped; 0: none.", low=0.0, runtime=True
+    )
+    max_rate: float = option(0.0, "At most this many frames per second are taken; 0: all.", low=0.0, runtime=True)
+    max_pixels: int = option(33554432, "Images with more pixels are refused.", low=1)
+    max_consecutive_errors: int = option(
+        10, "The node deactivates itself after this many failed frames in a row.", low=1, runtime=True
+    )
+    score_threshold: float = option(
+        -1.0, "Queries scoring at most this are dropped; negative: the model's own.", low=-1.0, high=1.0, runtime=True
+    )
+    mask_threshold: float = option(
+        -1.0,
+        "A pixel belongs to a segment where its mask probability reaches this; negative: the model's own.",
+        low=-1.0,
+        high=1.0,
+        runtime=True,
+    )
+    overlap_threshold: float = option(
+        -1.0,
+        "Segments that win a smaller share of their own mask are dropped; negative: the model's own.",
+        low=-1.0,
+        high=1.0,
+        runtime=True,
+    )
+    output_scale: float = option(
+        1.0, "Size of the output images, as a factor of the input's.", low=0.05, high=1.0, runtime=True
+    )
+    max_depth: float = option(80.0, "Depth and clouds end here, in metres.", low=0.1, runtime=True)
+    depth_encoding: Literal["32FC1", "16UC1"] = option("32FC1", "Depth in metres (float) or millimetres (uint16).")
+    organized: bool = option(False, "points has the image's shape with NaN holes, instead of valid points only.")
+    points_stride: int = option(1, "Every this many pixels in each direction becomes a point.", low=1, runtime=True)
+    edge_threshold: float = option(
+        0.1, "Points at relative depth jumps above this are left out as flying pixels; 0: none.", low=0.0, runtime=True
+    )
+    instance_gap: float = option(
+        1.0,
+        "Points of an instance beyond a gap of this many times its size are left out of instances and boxes; 0: none.",
+        low=0.0,
+        runtime=True,
+    )
+    box_percentile: float = option(
+        1.0,
+        "Boxes leave out this share of an instance's points at each end, in percent.",
+        low=0.0,
+        high=25.0,
+        runtime=True,
+    )
+    max_uncertainty: float = option(
+        0.0,
+        "Points whose depth is uncertain by more metres (one standard deviation) are no obstacles; 0: all are. Needs a "
+        "model that tells it.",
+        low=0.0,
+        runtime=True,
+    )
+    voxel_size: float = option(0.1, "Edge of the grid that thins obstacles, in metres.", low=0.01, runtime=True)
+    diagnostics_rate: float = option(1.0, "Diagnostics per second.", low=0.1, high=100.0)
+
+
+@dataclass(frozen=True)
+class SimCameraConfig(RigConfig):
+    """Parameters of the simulated camera node, one ROS parameter each."""
+
+    seed: int = option(1, "Which street.", low=0)
+    rate: float = option(10.0, "Frames per second; runs as fast as rendering allows below that.", low=0.1, runtime=True)
+    width: int = option(512, "Image width in pixels.", low=32)
+    height: int = option(256, "Image height in pixels.", low=32)
+    frame_id: str = option("sim_camera_optical_frame", "Name of the camera's optical frame.")
+    street_seconds: float = option(20.0, "At most this many simulated seconds on one street before the next.", low=1.0)
+    reliability: Literal["reliable", "best_effort"] = option("reliable", "Offered by all publishers.")

@@ -1,0 +1,244 @@
+"""The observer: records a run of the perception node, scores it against the truth topics and pictures it."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.serialization import deserialize_message
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import String
+from visualization_msgs.msg import MarkerArray
+
+from dvps_ros.config import ObserverConfig
+from dvps_ros.demo.moments import Moment, choose, cloud_of, montage, values_of
+from dvps_ros.demo.recording import Recording
+from dvps_ros.demo.tally import Tally, thing_ids
+from dvps_ros.labels import LABEL_SETS, LabelSet
+from dvps_ros.nodes.messages import nanoseconds
+from dvps_ros.nodes.parameters import NodeParameters
+
+#: Topics of one frame, all with its stamp, and their types.
+FRAME_TOPICS = {
+    "/camera/image": Image,
+    "/camera/camera_info": CameraInfo,
+    "/camera/truth/panoptic": Image,
+    "/camera/truth/depth": Image,
+    "/perception/panoptic": Image,
+    "/perception/depth": Image,
+    "/perception/depth/camera_info": CameraInfo,
+    "/perception/overlay": Image,
+    "/perception/points": PointCloud2,
+    "/perception/markers": MarkerArray,
+}
+#: Left out of the recording, which they would double: they are no output of the node.
+UNRECORDED = frozenset({"/camera/truth/panoptic", "/camera/truth/depth"})
+#: Frames that may wait for their answer before the oldest is forgotten.
+WAITING = 60
+#: Moments in the montage, and seconds between two that are kept for it to choose from.
+MOMENTS, MOMENT_EVERY = 6, 1.0
+#: Seconds between two lines where the output is no terminal.
+LINE_EVERY = 10.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One topic of a frame: the message, its CDR bytes, and when they came in (ns of the system clock)."""
+
+    message: Any
+    data: bytes
+    received: int
+
+
+class Observer(Node):
+    """Node ``observer``: subscribes to a camera that tells the truth and to a perception node.
+
+    Attributes
+    ----------
+    trouble : why the run cannot go on; empty while all is well.
+
+    Raises
+    ------
+    ValueError : naming a parameter that has no valid value.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("observer", **options)
+        parameters = NodeParameters(self, ObserverConfig)
+        if parameters.problems:
+            raise ValueError(parameters.problems[0])
+        self.settings = parameters.config
+        self.trouble = ""
+        self.folder = Path(self.settings.folder)
+        self._recording = Recording(self.folder / "recording.mcap")
+        self._labels: LabelSet | None = None
+        self._tally: Tally | None = None
+        self._moments: list[Moment] = []
+        self._frames: dict[int, dict[str, Part]] = {}
+        self._recorded = -math.inf
+        self._diagnostics: dict[str, str] = {}
+        self._begun = time.monotonic()
+        self._first_answer: float | None = None
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._subscribe("/perception/labels", String, latched)
+        self._subscribe("/diagnostics", DiagnosticArray, QoSProfile(depth=10))
+        for name, kind in FRAME_TOPICS.items():
+            self._subscribe(name, kind, QoSProfile(depth=5))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the first answer, 0 before it."""
+        return 0.0 if self._first_answer is None else time.monotonic() - self._first_answer
+
+    @property
+    def done(self) -> bool:
+        """True once time is up or the run cannot go on."""
+        if self._first_answer is None and time.monotonic() - self._begun > self.settings.patience:
+            self.trouble = self.trouble or f"no answer within {self.settings.patience:.0f} s"
+        return bool(self.trouble) or self.seconds >= self.settings.seconds
+
+    def line(self) -> str:
+        """How the run is going."""
+        if self._first_answer is None or self._tally is None:
+            return f"waiting for the first answer ({time.monotonic() - self._begun:.0f} s)"
+        return self._tally.line(self.seconds, time.monotonic())
+
+    def finish(self) -> str:
+        """Close the recording, write the montage, and give the table of the run; empty where nothing was answered."""
+        self._recording.close()
+        if not self._moments or self._labels is None or self._tally is None:
+            return ""
+        title = f"dvps_ros: {self.seconds:.0f} s of the simulated street through the perception node"
+        picture = montage(title, choose(self._moments, MOMENTS), self._labels, self.settings.max_depth)
+        cv2.imwrite(str(self.folder / "montage.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        return self._tally.table(self._diagnostics)
+
+    def _subscribe(self, name: str, kind: type, qos: QoSProfile) -> None:
+        # raw: what is recorded is what came in, byte for byte
+        self.create_subscription(kind, name, lambda data: self._receive(name, kind, cast("bytes", data)), qos, raw=True)
+
+    def _receive(self, name: str, kind: type, data: bytes) -> None:
+        part = Part(deserialize_message(data, kind), data, time.time_ns())
+        if name in FRAME_TOPICS:
+            if self._tally is not None and self._labels is not None:
+                self._on_part(name, part, self._tally, self._labels)
+            return
+        self._recording.write(name, kind, data, part.received)
+        if kind is String:
+            self._on_labels(part.message)
+        else:
+            self._on_diagnostics(part.message)
+
+    def _on_labels(self, message: String) -> None:
+        name = json.loads(message.data)["name"]
+        if self._labels is None and name in LABEL_SETS:
+            self._labels = LABEL_SETS[name]
+            self._tally = Tally(self._labels, self.settings.max_depth)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.rpartition("/")[2] != "perception":
+                continue
+            self._diagnostics = {value.key: value.value for value in status.values}
+            if status.level == DiagnosticStatus.ERROR:
+                self.trouble = f"the perception node says: {status.message}"
+
+    def _on_part(self, name: str, part: Part, tally: Tally, labels: LabelSet) -> None:
+        """One topic of a frame came in."""
+        stamp = _stamp(part.message)
+        if name == "/camera/image":
+            tally.image(time.monotonic())
+        elif name == "/perception/panoptic":
+            self._first_answer = self._first_answer or time.monotonic()
+            tally.answer(values_of(part.message), time.monotonic(), (part.received - stamp) / 1e9)
+        parts = self._frames.setdefault(stamp, {})
+        parts[name] = part
+        if len(parts) == len(FRAME_TOPICS):
+            self._on_frame(self._frames.pop(stamp), tally, labels)
+        while len(self._frames) > WAITING:
+            del self._frames[min(self._frames)]
+
+    def _on_frame(self, parts: Mapping[str, Part], tally: Tally, labels: LabelSet) -> None:
+        """All topics of one frame are there."""
+        image, true_panoptic, true_depth, panoptic, depth, overlay = (
+            values_of(parts[name].message) for name, kind in FRAME_TOPICS.items() if kind is Image
+        )
+        tally.score(panoptic, depth, true_panoptic, true_depth)
+        if self.seconds - self._recorded >= 1 / self.settings.record_rate:
+            self._recorded = self.seconds
+            self._record(parts)
+        if self._moments and self.seconds - self._moments[-1].seconds < MOMENT_EVERY:
+            return
+        answer = parts["/perception/panoptic"]
+        age = (answer.received - _stamp(answer.message)) / 1e9
+        objects = len(thing_ids(panoptic, labels))
+        cloud = cloud_of(parts["/perception/points"].message)
+        self._moments.append(Moment(self.seconds, age, objects, image, overlay, depth, cloud))
+
+    def _record(self, parts: Mapping[str, Part]) -> None:
+        """Whole frames only, so that every picture in the recording has its answer."""
+        for name in sorted(parts.keys() - UNRECORDED, key=lambda name: parts[name].received):
+            self._recording.write(name, FRAME_TOPICS[name], parts[name].data, parts[name].received)
+
+
+def _stamp(message: Any) -> int:
+    """The time in a message's header, in nanoseconds; that of the first marker of an array."""
+    return nanoseconds((message.markers[0] if isinstance(message, MarkerArray) else message).header.stamp)
+
+
+def watch(observer: Observer, stopped: list[int]) -> None:
+    """Spin until the run is done or a signal number lies in ``stopped``, showing a line of figures."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(observer)
+    terminal = sys.stdout.isatty()
+    shown = time.monotonic()
+    while not stopped and not observer.done:
+        executor.spin_once(timeout_sec=0.2)
+        if time.monotonic() - shown >= (0.5 if terminal else LINE_EVERY):
+            shown = time.monotonic()
+            print(
+                f"\r\x1b[K{observer.line()}" if terminal else observer.line(), end="" if terminal else "\n", flush=True
+            )
+    if terminal:
+        print("\r\x1b[K", end="", flush=True)
+    executor.shutdown()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the executable ``observer_node``: exit code 0 with all files written, 1 without any answer."""
+    stopped: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stopped.append(number))
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        observer = Observer()
+        watch(observer, stopped)
+        table = observer.finish()
+        trouble = observer.trouble or ("" if table else "no frame was answered")
+        observer.destroy_node()
+    except (ValueError, OSError) as error:
+        table, trouble = "", str(error)
+    rclpy.try_shutdown()
+    if table:
+        print(table)
+    if trouble:
+        print(f"observer: {trouble}", file=sys.stderr)
+    sys.exit(1 if trouble else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Segmentation and tracking quality (Weber et al., STEP, NeurIPS 2021), identity switches and fragments."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dvps_ros.labels import DIVISOR, LabelSet
+from dvps_ros.metrics.panoptic import JointCounts, add_pairs, count_pairs
+
+#: Association sums are whole multiples of 1 / _STEPS: any order of adding gives the same.
+_STEPS = 2**32
+
+
+class TrackingQuality:
+    """STQ = sqrt(AQ * SQ), and how often identities change.
+
+    AQ: for each true thing over a whole sequence, the mean over its pixels of the IoU (in space and time) of the
+    predicted thing found there; averaged over true things. SQ: the mean IoU of classes. Pixels without a true label
+    count nowhere. A thing is its panoptic value. Switches and fragments (as MOTA counts them) are of true things that
+    a predicted one of their class covers with an IoU above 0.5: another value than at the last such frame is a switch,
+    coming back after frames in which it was seen but not covered is a fragment.
+
+    Parameters
+    ----------
+    labels : the class table.
+    """
+
+    def __init__(self, labels: LabelSet) -> None:
+        self.labels = labels
+        self._is_thing = np.array([*labels.is_thing] + [False] * (256 - len(labels)))
+        self._confusion = np.zeros((len(labels), len(labels) + 1), np.int64)
+        self._counts = dict.fromkeys(("association", "tubes", "switches", "fragments", "covered", "seen"), 0)
+        self._sequence: JointCounts | None = None
+        self._last: dict[int, int] = {}
+        self._broken: set[int] = set()
+
+    def begin_sequence(self) -> None:
+        """Frames that follow belong to another sequence; identities start anew."""
+        if self._sequence is not None:
+            steps, tubes = self._association(self._sequence)
+            self._counts["association"] += steps
+            self._counts["tubes"] += tubes
+        self._sequence, self._last, self._broken = None, {}, set()
+
+    def update_frame(self, pred: np.ndarray, true: np.ndarray) -> None:
+        """Count the next frame: (H, W) integers, class * 1000 + instance, void 255000; ``ValueError`` on bad maps."""
+        pairs = count_pairs(pred, true)
+        labelled = pairs.true_ids // DIVISOR < len(self.labels)
+        pairs = JointCounts(pairs.keys[labelled], pairs.areas[labelled])
+        classes = np.minimum(pairs.predicted_ids // DIVISOR, len(self.labels))
+        np.add.at(self._confusion, (pairs.true_ids // DIVISOR, classes), pairs.areas)
+        self._sequence = pairs if self._sequence is None else add_pairs([self._sequence, pairs])
+        self._follow(pairs)
+
+    def _follow(self, pairs: JointCounts) -> None:
+        """Switches and fragments of one frame."""
+        true, pred, areas, t, p = _tubes(pairs)
+        shared = pairs.areas
+        iou = shared / (areas[0][t] + areas[1][p] - shared)
+        same = true[t] // DIVISOR == pred[p] // DIVISOR
+        covering = {
+            int(true[a]): int(pred[b]) for a, b in zip(t[same & (iou > 0.5)], p[same & (iou > 0.5)], strict=True)
+        }
+        for thing in (int(value) for value in true if self._is_thing[value // DIVISOR]):
+            self._counts["seen"] += 1
+            found = covering.get(thing)
+            if found is None:
+                self._broken |= {thing} & self._last.keys()
+                continue
+            self._counts["covered"] += 1
+            self._counts["switches"] += self._last.get(thing, found) != found
+            self._counts["fragments"] += thing in self._broken
+            self._broken.discard(thing)
+            self._last[thing] = found
+
+    def _association(self, pairs: JointCounts) -> tuple[int, int]:
+        """Sum over the true things of a sequence, in steps, and how many they are."""
+        true, pred, areas, t, p = _tubes(pairs)
+        both = self._is_thing[true[t] // DIVISOR] & self._is_thing[pred[p] // DIVISOR]
+        shared = pairs.areas * both
+        iou = shared / (areas[0][t] + areas[1][p] - shared)
+        each = np.zeros(len(true))
+        np.add.at(each, t, shared * iou / areas[0][t])
+        things = self._is_thing[true // DIVISOR]
+        return int(np.rint(each[things] * _STEPS).astype(np.int64).sum()), int(things.sum())
+
+    def compute(self) -> dict[str, float]:
+        """STQ, AQ and SQ, 0..100, ``switches`` and ``fragments``, ``covered`` and ``seen`` instances of frames.
+
+        A sequence that was begun ends here. What has nothing to average is NaN.
+        """
+        self.begin_sequence()
+        counts = self._counts
+        aq = 100 * counts["association"] / _STEPS / counts["tubes"] if counts["tubes"] else math.nan
+        hit = np.diagonal(self._confusion)
+        union = self._confusion.sum(1) + self._confusion[:, :-1].sum(0) - hit
+        sq = float(100 * (hit[union > 0] / union[union > 0]).mean()) if (union > 0).any() else math.nan
+        rest = {name: counts[name] for name in ("switches", "fragments", "covered", "seen")}
+        return {"STQ": math.sqrt(aq * sq), "AQ": aq, "SQ": sq, **rest}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """``counts`` (6,) int64 and ``confusion`` (K, K + 1) int64; states of disjoint sequences add up."""
+        self.begin_sequence()
+        return {"counts": np.array(list(self._counts.values()), np.int64), "confusion": self._confusion.copy()}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Replace all (6,) counts and the (K, K + 1) confusion; ``ValueError`` for another class table."""
+        if np.shape(state["confusion"]) != self._confusion.shape:
+            raise ValueError(f"state of shape {np.shape(state['confusion'])}, expected {self._confusion.shape}")
+        self._sequence, self._last, self._broken = None, {}, set()
+        self._confusion = np.array(state["confusion"], np.int64)
+        self._counts = dict(zip(self._counts, map(int, state["counts"]), strict=True))
+
+    def merge(self, other: TrackingQuality) -> None:
+        """Add what ``other`` has counted on other sequences."""
+        mine, theirs = self.state(), other.state()
+        self.load_state({name: mine[name] + theirs[name] for name in mine})
+
+
+def _tubes(
+    pairs: JointCounts,
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+    """True and predicted values, (T,) and (P,); their pixels; and the row of each of the N pairs in either."""
+    true, t = np.unique(pairs.true_ids, return_inverse=True)
+    pred, p = np.unique(pairs.predicted_ids, return_inverse=True)
+    t, p = t.reshape(-1), p.reshape(-1)
+    return true, pred, (np.bincount(t, pairs.areas, len(true)), np.bincount(p, pairs.areas, len(pred))), t, p

@@ -1,0 +1,121 @@
+"""How the node is: what went wrong with its frames, said once in a while, counted, and as the status of diagnostics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+from dvps_ros.nodes.diagnostics import Statistics
+
+#: The same kind of fault is logged at most once in this many seconds.
+LOG_EVERY = 5.0
+#: Diagnostics warn when images come in but none was answered for this many seconds.
+STALLED = 5.0
+#: Causes of unanswered frames that are as wanted, and how diagnostics say so.
+WANTED = {
+    "no subscribers": "active, nobody subscribes",
+    "disabled": "active, ignoring frames (service enable)",
+    "max_rate": "active",
+}
+
+
+class Health:
+    """Counts and logs what happens to frames, and sums it up in a sentence; called from several threads.
+
+    Parameters
+    ----------
+    logger : the node's.
+
+    Attributes
+    ----------
+    statistics : counts and latencies since the start.
+    camera : ``"ok"``, or why there is no depth in metres.
+    anchor : facts of the scale's anchoring (``diagnostics.anchor_facts``).
+    tracking : facts of objects and the camera's motion (``diagnostics.tracking_facts``).
+    failed_in_a_row : frames that failed since the last one that was answered.
+    """
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        self.statistics = Statistics(time.monotonic())
+        self.camera = ""
+        self.anchor: dict[str, str] = {}
+        self.tracking: dict[str, str] = {}
+        self.failed_in_a_row = 0
+        self._logger = logger
+        self._failure = ""
+        self._logged: dict[str, float] = {}
+        self._answered = 0.0
+        self._unanswered = ("", "")  # cause and sentence of the last frame that was not answered
+        self.begin()
+
+    def begin(self) -> None:
+        """Start anew, as the node does when it is activated; counts go on."""
+        self.camera, self.failed_in_a_row, self._failure = "no camera_info yet", 0, ""
+        self.anchor, self.tracking = {}, {}
+        self._answered, self._unanswered = time.monotonic(), ("", "")
+
+    def node_failed(self, sentence: str) -> None:
+        """A transition failed, or the node gave up: diagnostics say so until ``forget_failure`` or ``begin``."""
+        self._failure = sentence
+        self._logger.error(sentence)
+
+    def forget_failure(self) -> None:
+        """The node is well again."""
+        self._failure = ""
+
+    def fault(self, cause: str, sentence: str, lost: bool) -> None:
+        """Count a fault, and log it unless its like was logged just now; ``lost`` where it costs the frame."""
+        if lost:
+            self.unanswered(cause, sentence)
+        else:
+            self.statistics.warned(cause)
+        now = time.monotonic()
+        if now - self._logged.get(cause, -LOG_EVERY) >= LOG_EVERY:
+            self._logged[cause] = now
+            self._logger.warning(sentence)
+
+    def frame_failed(self, cause: str, sentence: str) -> None:
+        """A frame was lost to an error of the network or of what follows it."""
+        self.fault(cause, sentence, lost=True)
+        self.failed_in_a_row += 1
+
+    def unanswered(self, cause: str, sentence: str = "") -> None:
+        """Count a frame that is not answered, without a word in the log."""
+        self.statistics.dropped(cause)
+        self._unanswered = (cause, sentence or cause)
+
+    def answered(self, seconds: Mapping[str, float]) -> None:
+        """Count a frame whose results went out, with how long its stages took."""
+        self._answered, self.failed_in_a_row = time.monotonic(), 0
+        self.statistics.published()
+        self.statistics.took(**seconds)
+
+    def status(self, state: str, silence: str) -> tuple[bytes, str]:
+        """Level and message of the node's status.
+
+        Parameters
+        ----------
+        state : the lifecycle's.
+        silence : why no image comes in; empty while they come in.
+        """
+        if self._failure:
+            return DiagnosticStatus.ERROR, self._failure
+        if state != "active":
+            return DiagnosticStatus.OK, state
+        if self.failed_in_a_row:
+            return DiagnosticStatus.WARN, f"the last {self.failed_in_a_row} frames failed"
+        if silence:
+            return DiagnosticStatus.WARN, silence
+        cause, sentence = self._unanswered
+        since = time.monotonic() - self._answered
+        if since > STALLED and cause in WANTED:
+            return DiagnosticStatus.OK, WANTED[cause]
+        if since > STALLED:
+            reason = f"; the last: {sentence}" if sentence else ""
+            return DiagnosticStatus.WARN, f"no frame answered for {since:.0f} s{reason}"
+        if self.camera != "ok":
+            return DiagnosticStatus.WARN, f"no depth in metres and no clouds: {self.camera}"
+        return DiagnosticStatus.OK, "active"

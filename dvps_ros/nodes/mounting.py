@@ -1,0 +1,66 @@
+"""How the camera is mounted: its height above the ground and where up is, from parameters and transforms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rclpy.node import Node
+
+from dvps_ros.config import PerceptionConfig
+from dvps_ros.nodes.transforms import Transforms
+from dvps_ros.scene.ground import Direction
+
+
+@dataclass(frozen=True)
+class Mount:
+    """What is known of a camera.
+
+    Attributes
+    ----------
+    height : metres above the ground; 0 where unknown.
+    up : in its optical frame; None where unknown.
+    problem : why less is known than was asked for; empty where nothing is missing.
+    """
+
+    height: float = 0.0
+    up: Direction | None = None
+    problem: str = ""
+
+
+class Mounting:
+    """Mounts of cameras by the frame of their images, as ``camera_height`` and ``base_frame`` say.
+
+    Parameters
+    ----------
+    node : listens to transforms, where ``base_frame`` is given.
+    settings : gives the current parameters.
+    """
+
+    def __init__(self, node: Node, settings: Callable[[], PerceptionConfig]) -> None:
+        self._settings = settings
+        self._transforms = Transforms(node) if settings().base_frame else None
+
+    def of(self, frame_id: str) -> Mount:
+        """The mount of the camera whose images have this ``frame_id``; a transform is looked up anew each time."""
+        given = self._settings()
+        if self._transforms is None:
+            return Mount(given.camera_height)
+        pose = self._transforms.latest(given.base_frame, frame_id)
+        if pose is None:
+            return Mount(given.camera_height, problem=self._transforms.problem)
+        up = (
+            float(pose[2, 0]),
+            float(pose[2, 1]),
+            float(pose[2, 2]),
+        )  # base_frame's z axis (REP 103) in the optical frame
+        height = given.camera_height or float(pose[2, 3])
+        if not 0 < height < math.inf:
+            return Mount(0.0, up, f"{frame_id} lies {-height:.2f} m below the ground plane of {given.base_frame}")
+        return Mount(height, up)
+
+    def destroy(self) -> None:
+        """Listen to transforms no more."""
+        if self._transforms is not None:
+            self._transforms.destroy()

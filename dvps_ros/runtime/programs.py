@@ -1,0 +1,146 @@
+"""A network run by another run time than PyTorch's own, in its place."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dvps_ros.labels import LabelSet
+from dvps_ros.network import DvpsNet
+from dvps_ros.runtime import agreement, run_times
+from dvps_ros.runtime.cache import ProgramCache
+from dvps_ros.runtime.run_times import Program
+from dvps_ros.runtime.tracing import PARTS, FlatNetwork
+from dvps_ros.structures import Prediction
+
+#: Images are padded to multiples of this many pixels, as the network would: one program serves all sizes in between.
+_STRIDE = 32
+#: Programs of so many sizes stay open, the least used one goes: a camera has one size, a folder of pictures many.
+_OPEN = 4
+_LOG = logging.getLogger("dvps_ros")
+
+
+class ProgramNetwork(nn.Module):
+    """Images (1, 3, H, W) RGB 0..255 -> ``Prediction``, as the network gives it.
+
+    A program has one size. That of a new size is made when its first image comes: taken from the cache in a second or
+    two, else exported (half a minute to minutes) and compared with the network. ``ValueError`` in one line where that
+    fails, or the program gives another scene.
+
+    Parameters
+    ----------
+    net : a ``DvpsNet`` on its device, in float32.
+    run_time : ``compile`` or a key of ``run_times.OPEN``, possible on the device.
+    precision : ``"32"``, ``"16"`` or ``"bf16"``.
+    labels : the class table, for the comparison.
+    optional : whether the network itself does the work, after one line in the log, where no program can be made.
+    folder : of the programs; None: the user's cache.
+    """
+
+    def __init__(
+        self,
+        net: DvpsNet,
+        run_time: str,
+        precision: str,
+        labels: LabelSet,
+        optional: bool = False,
+        folder: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.run_time = run_time
+        self._precision, self._labels, self._optional = precision, labels, optional
+        self._cache = ProgramCache(net, folder) if run_time in run_times.OPEN else None
+        self._programs: OrderedDict[tuple[int, int], Program] = OrderedDict()
+        self._given_up = False
+
+    def forward(self, images: Tensor) -> Prediction:
+        """Predict one image."""
+        if self._given_up:
+            return self.net(images)
+        right, below = -images.shape[-1] % _STRIDE, -images.shape[-2] % _STRIDE
+        size = (images.shape[-2] + below, images.shape[-1] + right)
+        try:
+            program = self._program(size)
+        except ValueError as error:
+            if not self._optional:
+                raise
+            _LOG.warning(f"{error}: the network runs in torch instead")
+            self._given_up = True
+            return self.net(images)
+        if right or below:
+            images = self._padded(images, size)
+        return self._predict(program, images)
+
+    @property
+    def recent(self) -> tuple[int, int] | None:
+        """(H, W) of the cached program that was used last; None: there is none."""
+        return self._cache.recent() if self._cache is not None else None
+
+    def _padded(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Images at the top left of ``size``; the rest is the mean color, the zeros with which the network pads."""
+        padded = (self.net.mean / 1000).expand(1, 3, *size).clone()
+        padded[..., : images.shape[-2], : images.shape[-1]] = images
+        return padded
+
+    def _predict(self, program: Program, images: Tensor) -> Prediction:
+        tensors = program(images.float().contiguous())
+        parts: dict[str, Any] = dict(zip(PARTS, tensors, strict=False))
+        return Prediction(**parts, max_depth=self.net.config.max_depth)
+
+    def _program(self, size: tuple[int, int]) -> Program:
+        if size in self._programs:
+            self._programs.move_to_end(size)
+            return self._programs[size]
+        program = self._compiled(size) if self._cache is None else self._opened(self._cache, size)
+        self._programs[size] = program
+        if len(self._programs) > _OPEN:
+            self._programs.popitem(last=False)
+        return program
+
+    def _compiled(self, size: tuple[int, int]) -> Program:
+        mode = "reduce-overhead" if self._device.type == "cuda" else "default"  # CUDA graphs
+        program = torch.compile(FlatNetwork(self.net), dynamic=False, mode=mode)
+        try:
+            self._check(program, size)
+        except ValueError:
+            raise
+        except Exception as error:  # the compiler has many ways to say that it cannot
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"runtime compile does not work here: {reason}") from error
+        return program
+
+    def _opened(self, cache: ProgramCache, size: tuple[int, int]) -> Program:
+        path = cache.program(size)
+        names = FlatNetwork(self.net).outputs
+        try:
+            program = run_times.OPEN[self.run_time](path, self._device, self._precision, names)
+        except Exception as error:  # every run time has its own ways to say that it cannot
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"runtime {self.run_time} cannot open {path}: {reason}") from error
+        name = f"{self.run_time} {run_times.version(self.run_time)}, precision {self._precision}"
+        if not cache.is_checked(size, name):
+            cache.note(size, name, self._check(program, size))
+        return program
+
+    def _check(self, program: Program, size: tuple[int, int]) -> agreement.Agreement:
+        found = agreement.compare(
+            self.net,
+            lambda images: self._predict(program, images),
+            size,
+            self._labels,
+            self._device,
+            agreement.FULL if self._precision == "32" else agreement.HALF,
+        )
+        if not found.good:
+            raise ValueError(f"runtime {self.run_time} does not give the network's scene: {found}")
+        return found
+
+    @property
+    def _device(self) -> torch.device:
+        return self.net.mean.device

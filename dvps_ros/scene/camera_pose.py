@@ -1,0 +1,79 @@
+"""Where the camera is in a frame that does not move, from its motion between frames."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dvps_ros.config import TrackConfig
+from dvps_ros.labels import LabelSet
+from dvps_ros.scene.ego_motion import EgoMotion, exponential, logarithm
+from dvps_ros.scene.view import View
+from dvps_ros.structures import CameraMotion
+
+#: Seconds for which the camera goes on as it did where its motion is not known.
+_COASTING = 3.0
+
+
+class CameraPose:
+    """Adds up the camera's motion, estimated from the picture or given.
+
+    Attributes
+    ----------
+    pose : (4, 4) from the camera's optical frame to one that does not move: the first frame's.
+    motion : the last one.
+    """
+
+    def __init__(self, labels: LabelSet, config: TrackConfig) -> None:
+        self.config = config
+        self._ego = EgoMotion(labels, config)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew with the next frame."""
+        self.pose = np.eye(4)
+        self.motion = CameraMotion(problem="no frame before")
+        self._given: np.ndarray | None = None
+        self._known: float | None = None  # when the motion was known last
+        self._now = 0.0
+        self._rate = np.zeros(6)  # per second
+        self._ego.reset()
+
+    @property
+    def relative(self) -> bool:
+        """Whether the camera's own motion is not known."""
+        return self._known is None or self._now - self._known > _COASTING
+
+    def rescale(self, factor: float) -> None:
+        """All distances are ``factor`` times as long from now on; poses that are given are in metres anyway."""
+        self.pose = self.pose.copy()
+        self.pose[:3, 3] *= factor
+        self._rate[3:] *= factor
+        self._ego.rescale(factor)
+
+    def update(self, now: float, seconds: float, view: View | None, pose: np.ndarray | None) -> bool:
+        """Take in how the camera moved in the ``seconds`` up to ``now``; False where the picture is of another place.
+
+        ``view`` is the picture, ``pose`` (4, 4) what TF or odometry says instead; either may be None.
+        """
+        motion = CameraMotion(seconds=seconds, problem="no picture")
+        if pose is not None:
+            if self._given is not None:
+                motion = CameraMotion(np.linalg.inv(pose) @ self._given, seconds, 1.0, "given")
+            self._given = np.asarray(pose, np.float64)
+        elif view is not None and self.config.ego_motion:
+            motion = self._ego.update(view, seconds)
+            if motion.cut:
+                self.reset()
+                self._ego.update(view, 0.0)
+                return False
+        self.motion = motion
+        step = np.eye(4)
+        if motion.matrix is not None:
+            step, self._known = motion.matrix, now
+            if seconds > 0:
+                self._rate = logarithm(step) / seconds
+        elif self._known is not None and now - self._known <= _COASTING:
+            step = exponential(self._rate * seconds)
+        self.pose = self.pose @ np.linalg.inv(step)
+        self._now = now
+        return True

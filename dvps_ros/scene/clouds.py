@@ -1,0 +1,215 @@
+"""Point clouds of scenes: organised, dense, obstacles, thinned by voxels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dvps_ros.labels import DIVISOR, VOID_CLASS, LabelSet
+from dvps_ros.scene import voxels
+from dvps_ros.scene.blocks import blocks
+from dvps_ros.scene.edges import depth_edges
+from dvps_ros.scene.rays import check_size, rays, unproject
+from dvps_ros.structures import Intrinsics, Scene, SegmentCloud
+
+
+def valid_pixels(
+    scene: Scene,
+    intrinsics: Intrinsics,
+    labels: LabelSet,
+    *,
+    max_depth: float = math.inf,
+    edge_threshold: float = math.inf,
+) -> Tensor:
+    """(H, W) bool: the pixels that are points.
+
+    None are those in the sky, beyond ``max_depth`` metres or without depth, at ``depth_edges`` of ``edge_threshold``,
+    and where the lens shows nothing. Raises ``ValueError`` when the camera is of another size.
+    """
+    check_size(scene.depth, intrinsics)
+    farthest = min(max_depth, torch.finfo(scene.depth.dtype).max)
+    valid = torch.empty_like(scene.depth, dtype=torch.bool)
+    for rows in blocks(valid):
+        depth = scene.depth[rows]
+        valid[rows] = (depth > 0) & (depth <= farthest) & ~of_classes(scene.panoptic[rows], labels.sky)
+    if any(intrinsics.distortion):
+        valid &= rays(intrinsics, str(valid.device))[..., 2].isfinite()  # NaN where the lens shows nothing
+    if edge_threshold < math.inf:
+        valid &= ~depth_edges(scene.depth, edge_threshold)
+    return valid
+
+
+def organized_cloud(
+    scene: Scene,
+    image: Tensor | np.ndarray,
+    intrinsics: Intrinsics,
+    labels: LabelSet,
+    *,
+    max_depth: float = math.inf,
+    edge_threshold: float = math.inf,
+    valid: Tensor | None = None,
+) -> SegmentCloud:
+    """One point per pixel in row order, N = H * W, xyz NaN where ``valid_pixels`` has none.
+
+    Unlabelled pixels are points of class 255.
+
+    Parameters
+    ----------
+    scene : labels and metric depth; the cloud is made on its device.
+    image : (H, W, 3) uint8 RGB.
+    intrinsics : the camera at the scene's size.
+    labels : class table, tells what is sky.
+    valid : ``valid_pixels`` of the same limits, where they are known already.
+
+    Raises ``ValueError`` when depth is not in metres or a size differs.
+    """
+    image = _checked_image(scene, image)
+    if valid is None:
+        valid = valid_pixels(scene, intrinsics, labels, max_depth=max_depth, edge_threshold=edge_threshold)
+    xyz = unproject(scene.depth.where(valid, math.nan), intrinsics).reshape(-1, 3)
+    return SegmentCloud(xyz, image, *_labels_of(scene.panoptic.reshape(-1), scene))
+
+
+def scene_cloud(
+    scene: Scene,
+    image: Tensor | np.ndarray,
+    intrinsics: Intrinsics,
+    labels: LabelSet,
+    *,
+    max_depth: float = math.inf,
+    stride: int = 1,
+    edge_threshold: float = math.inf,
+    things_only: bool = False,
+    max_std: float = math.inf,
+    valid: Tensor | None = None,
+) -> SegmentCloud:
+    """The N points of ``organized_cloud`` without its holes, of every ``stride``-th row and column.
+
+    Arguments and errors are those of ``organized_cloud``: ``image`` is (H, W, 3) uint8 RGB of the scene's size.
+    ``things_only`` leaves out all but the things, ``max_std`` the pixels whose depth is uncertain by more metres (one
+    standard deviation), where the scene tells it. Only the points that stay are computed.
+    """
+    image = _checked_image(scene, image)
+    if valid is None:
+        valid = valid_pixels(scene, intrinsics, labels, max_depth=max_depth, edge_threshold=edge_threshold)
+    if things_only:
+        valid = valid & (scene.panoptic % DIVISOR > 0)
+    at = torch.cat([_indices(scene, valid, rows, stride, max_std) for rows in blocks(scene.depth, stride)])
+    return _cloud(scene, image, at, _points(scene, intrinsics, at))
+
+
+def obstacle_cloud(
+    scene: Scene,
+    image: Tensor | np.ndarray,
+    intrinsics: Intrinsics,
+    labels: LabelSet,
+    voxel: float = 0.0,
+    *,
+    max_depth: float = math.inf,
+    stride: int = 1,
+    edge_threshold: float = math.inf,
+    max_std: float = math.inf,
+    valid: Tensor | None = None,
+) -> SegmentCloud:
+    """``obstacles`` of the ``scene_cloud``, whose points are never made: only their positions, until they are thinned.
+
+    Arguments and errors are those of ``scene_cloud`` (``image`` is (H, W, 3)) and of ``obstacles``.
+    """
+    image = _checked_image(scene, image)
+    if valid is None:
+        valid = valid_pixels(scene, intrinsics, labels, max_depth=max_depth, edge_threshold=edge_threshold)
+    found = []
+    for rows in blocks(scene.depth, stride):
+        dangerous = valid[rows] & ~of_classes(scene.panoptic[rows], labels.drivable)
+        at = _indices(scene, dangerous, rows, stride, max_std, cut=True)
+        found.append((at, _points(scene, intrinsics, at)))
+    if voxel > 0:
+        at, xyz = voxels.merged([voxels.runs(at, xyz, voxel) for at, xyz in found])
+    else:
+        at, xyz = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return _cloud(scene, image, at, xyz)
+
+
+def _checked_image(scene: Scene, image: Tensor | np.ndarray) -> Tensor:
+    """(H * W, 3) uint8, on the scene's device; ``ValueError`` when a cloud cannot be made."""
+    if not scene.metric:
+        raise ValueError("a scene without metric depth has no points: the camera's intrinsics are unknown")
+    image = torch.as_tensor(image)
+    if tuple(image.shape) != (*scene.panoptic.shape, 3):
+        raise ValueError(f"the image has shape {tuple(image.shape)}, the scene {tuple(scene.panoptic.shape)}")
+    return image.to(scene.depth.device).reshape(-1, 3)
+
+
+def of_classes(panoptic: Tensor, classes: frozenset[int]) -> Tensor:
+    """Whether panoptic values, of any shape, are of one of the classes; a division of each would take longer."""
+    found = torch.zeros_like(panoptic, dtype=torch.bool)
+    for class_id in classes:
+        found |= (panoptic >= class_id * DIVISOR) & (panoptic < (class_id + 1) * DIVISOR)
+    return found
+
+
+def _indices(scene: Scene, valid: Tensor, rows: slice, stride: int, max_std: float, cut: bool = False) -> Tensor:
+    """(N,) row-major indices of the pixels of a block of ``rows`` that become points.
+
+    ``valid`` is of the whole scene, or ``cut`` to those rows.
+    """
+    valid = valid if cut else valid[rows]
+    if scene.depth_std is not None and max_std < math.inf:
+        valid = valid & (scene.depth_std[rows] <= max_std)
+    down, across = (at * stride for at in valid[::stride, ::stride].nonzero(as_tuple=True))
+    return (down + rows.start) * scene.depth.shape[1] + across
+
+
+def _points(scene: Scene, intrinsics: Intrinsics, at: Tensor) -> Tensor:
+    """(N, 3) float32 metres of the pixels ``at`` (N,)."""
+    directions = rays(intrinsics, str(scene.depth.device)).view(-1, 3)
+    return directions.index_select(0, at) * scene.depth.reshape(-1).index_select(0, at)[:, None]
+
+
+def _cloud(scene: Scene, image: Tensor, at: Tensor, xyz: Tensor) -> SegmentCloud:
+    """Points ``xyz`` (N, 3) with color and labels of the pixels ``at`` (N,); ``image`` is (H * W, 3)."""
+    panoptic = scene.panoptic.reshape(-1).index_select(0, at)
+    return SegmentCloud(xyz, image.index_select(0, at), *_labels_of(panoptic, scene))
+
+
+def _labels_of(panoptic: Tensor, scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
+    """Class, instance and score, (N,) each, of panoptic values (N,) of a scene."""
+    label = ((panoptic + 0.5) * (1 / DIVISOR)).int()  # exact, and faster than a division of integers
+    instance = (panoptic - label * DIVISOR).where(label != VOID_CLASS, 0)
+    return label, instance, _score_table(scene).index_select(0, panoptic)
+
+
+def obstacles(cloud: SegmentCloud, labels: LabelSet, voxel: float = 0.0) -> SegmentCloud:
+    """The points a planner must stay clear of, at most one in each cube of ``voxel`` metres (0: all of them).
+
+    Drivable ground and sky are left out; unlabelled points stay in, for nothing says that they are free.
+    """
+    free = _classes(labels.drivable | labels.sky, cloud.label.device)
+    kept = cloud[(~torch.isin(cloud.label, free) & cloud.xyz[:, 2].isfinite()).nonzero()[:, 0]]
+    return voxel_thinned(kept, voxel) if voxel > 0 else kept
+
+
+def voxel_thinned(cloud: SegmentCloud, voxel: float) -> SegmentCloud:
+    """One point for each occupied cube of ``voxel`` metres: the mean position, and the rest of its first point."""
+    if len(cloud) == 0:
+        return cloud
+    first, mean = voxels.merged([voxels.runs(torch.arange(len(cloud), device=cloud.xyz.device), cloud.xyz, voxel)])
+    thinned = cloud[first]
+    return SegmentCloud(mean, thinned.rgb, thinned.label, thinned.instance, thinned.score)
+
+
+def _classes(ids: frozenset[int], device: torch.device) -> Tensor:
+    return torch.tensor(sorted(ids), dtype=torch.int32, device=device)
+
+
+def _score_table(scene: Scene) -> Tensor:
+    """float32 class score of the segment of each panoptic value, 0 where there is none; shape (256000,)."""
+    device = scene.depth.device
+    table = torch.zeros(DIVISOR * (VOID_CLASS + 1), device=device)
+    if scene.segments:
+        ids = torch.tensor([s.id for s in scene.segments], device=device)
+        table[ids] = torch.tensor([s.score for s in scene.segments], dtype=torch.float32, device=device)
+    return table

@@ -1,0 +1,194 @@
+"""Cameras as rays: unprojection of depth and projection of points, for pinhole and distorted lenses.
+
+Camera models are OpenCV's, under sensor_msgs/CameraInfo's names: ``plumb_bob`` (k1 k2 p1 p2 k3),
+``rational_polynomial`` (k1 k2 p1 p2 k3 k4 k5 k6) and ``equidistant`` (k1 k2 k3 k4; Kannala and Brandt, PAMI 2006).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dvps_ros.structures import Intrinsics
+
+_COEFFICIENTS = {"": 0, "plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
+#: Newton steps of the inverse lens model; five suffice for ordinary lenses, strong ones take more.
+_NEWTON_STEPS = 20
+#: Rows of the image whose lens is inverted at once: few enough to stay in the processor's cache.
+_BLOCK_ROWS = 16
+
+
+@lru_cache(maxsize=8)
+def rays(intrinsics: Intrinsics, device: str = "cpu") -> Tensor:
+    """(H, W, 3) float32 directions with z = 1 through the centre of every pixel; all NaN where the lens shows none.
+
+    A direction is missing where the pixel lies beyond the lens model's valid field or 90 degrees off the axis. Cached
+    for each camera until ``rays.cache_clear()``: treat as read-only. Raises ``ValueError`` for unusable intrinsics or
+    an unknown distortion model.
+    """
+    _check(intrinsics)
+    u = (np.arange(intrinsics.width) - intrinsics.cx) / intrinsics.fx
+    v = (np.arange(intrinsics.height) - intrinsics.cy) / intrinsics.fy
+    grids = (np.meshgrid(u, part) for part in np.array_split(v, -(-v.size // _BLOCK_ROWS)))
+    blocks = [_undistort(grid[0], grid[1], intrinsics) for grid in grids]
+    x, y = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    with torch.inference_mode(False):  # a cached tensor must be usable everywhere, wherever it was first asked for
+        return torch.from_numpy(np.stack([x, y, np.where(np.isnan(x), np.nan, 1.0)], -1).astype(np.float32)).to(device)
+
+
+def unproject(depth: Tensor, intrinsics: Intrinsics) -> Tensor:
+    """Points (H, W, 3) float32 in metres, optical frame (x right, y down, z forward), of a depth map (H, W) along z.
+
+    Where depth is not positive and finite, or the lens shows nothing, the point is NaN. Raises ``ValueError`` when the
+    map's size is not the camera's.
+    """
+    depth = torch.as_tensor(depth)
+    check_size(depth, intrinsics)
+    depth = depth.float()
+    depth = depth.where((depth > 0) & depth.isfinite(), math.nan)
+    return rays(intrinsics, str(depth.device)) * depth[..., None]
+
+
+def check_size(depth: Tensor, intrinsics: Intrinsics) -> None:
+    """Raise ``ValueError`` where a depth map (H, W) is not of the camera's size."""
+    if tuple(depth.shape) != (intrinsics.height, intrinsics.width):
+        height, width = depth.shape
+        raise ValueError(f"depth is {width}x{height}, the camera {intrinsics.width}x{intrinsics.height}")
+
+
+def project(points: Tensor, intrinsics: Intrinsics) -> Tensor:
+    """Pixel coordinates (..., 2) of points (..., 3) in the optical frame; NaN behind the camera.
+
+    (0, 0) is the centre of the top left pixel. Raises ``ValueError`` as ``rays`` does.
+    """
+    _check(intrinsics)
+    points = torch.as_tensor(points)
+    xyz = points.double().cpu().numpy()
+    z = np.where(xyz[..., 2] > 0, xyz[..., 2], np.nan)
+    x, y = _distort(xyz[..., 0] / z, xyz[..., 1] / z, intrinsics)
+    pixels = np.stack([x * intrinsics.fx + intrinsics.cx, y * intrinsics.fy + intrinsics.cy], -1)
+    return torch.from_numpy(pixels).to(points.device, points.dtype if points.is_floating_point() else torch.float32)
+
+
+def _check(intrinsics: Intrinsics) -> None:
+    if not intrinsics.valid:
+        raise ValueError("the camera is not calibrated: fx or fy is 0 or not a number")
+    if intrinsics.distortion_model not in _COEFFICIENTS:
+        known = ", ".join(name for name in _COEFFICIENTS if name)
+        raise ValueError(f"unknown distortion model {intrinsics.distortion_model!r}; known are {known}")
+    most = _COEFFICIENTS[intrinsics.distortion_model]
+    if len(intrinsics.distortion) > most and any(intrinsics.distortion[most:]):
+        name = intrinsics.distortion_model or "an undistorted camera"
+        raise ValueError(f"{name} takes at most {most} distortion coefficients, got {len(intrinsics.distortion)}")
+
+
+def _coefficients(intrinsics: Intrinsics) -> np.ndarray:
+    count = _COEFFICIENTS[intrinsics.distortion_model]
+    return np.resize(np.append(intrinsics.distortion[:count], np.zeros(count)), count)
+
+
+def _distort(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
+    """Where the lens puts the ray (x, y, 1), in units of the focal length."""
+    k = _coefficients(intrinsics)
+    if intrinsics.distortion_model == "equidistant":
+        r = np.hypot(x, y)
+        factor = np.where(r > 1e-12, _fisheye_radius(np.arctan(r), k) / np.maximum(r, 1e-12), 1.0)
+        return x * factor, y * factor
+    if not k.any():
+        return x, y
+    radial, _ = _radial(x * x + y * y, k)
+    return _brown(x, y, radial, k)
+
+
+def _radial(r2: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Factor on the radius, and its derivative with respect to the squared radius ``r2``."""
+    k1, k2, _, _, k3, k4, k5, k6 = np.append(k, np.zeros(8 - len(k)))
+    above, below = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)), 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+    above_slope, below_slope = k1 + r2 * (2 * k2 + 3 * r2 * k3), k4 + r2 * (2 * k5 + 3 * r2 * k6)
+    factor = above / below
+    return factor, (above_slope - factor * below_slope) / below
+
+
+def _brown(x: np.ndarray, y: np.ndarray, radial: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    p1, p2 = k[2:4]
+    r2 = x * x + y * y
+    return (
+        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+    )
+
+
+def _fisheye_radius(theta: np.ndarray, k: np.ndarray) -> np.ndarray:
+    square = theta * theta
+    return theta * (1 + square * (k[0] + square * (k[1] + square * (k[2] + square * k[3]))))
+
+
+def _undistort(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
+    """The ray (x, y, 1) that the lens puts at the given place: the inverse of ``_distort``; NaN: there is none."""
+    k = _coefficients(intrinsics)
+    if intrinsics.distortion_model == "equidistant":
+        return _undistort_fisheye(x, y, k)
+    return _undistort_brown(x, y, k) if k.any() else (x, y)
+
+
+def _undistort_brown(x: np.ndarray, y: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    goal = np.stack([x.ravel(), y.ravel()])
+    ray = goal.copy()
+    active = np.arange(goal.shape[1])
+    with np.errstate(all="ignore"):
+        for _ in range(_NEWTON_STEPS):
+            at = ray[:, active]
+            error = goal[:, active] - _seen_at(at, k)
+            open_still = ~(np.hypot(*error) < 1e-12)
+            active, at, error = active[open_still], at[:, open_still], error[:, open_still]
+            if not len(active):
+                break
+            ray[:, active] = at + _newton_step(at[0], at[1], error, k)
+        error = goal - _seen_at(ray, k)
+        # A solution past the fold, where the image turns back on itself, is not what the lens shows.
+        good = (np.hypot(*error) < 1e-9) & (np.hypot(*ray) < _fold_radius(k))
+    x, y = np.where(good, ray, np.nan).reshape(2, *x.shape)
+    return x, y
+
+
+def _seen_at(ray: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """(2, N) where the lens puts the rays (2, N)."""
+    return np.stack(_brown(ray[0], ray[1], _radial((ray**2).sum(0), k)[0], k))
+
+
+def _newton_step(x: np.ndarray, y: np.ndarray, error: np.ndarray, k: np.ndarray) -> np.ndarray:
+    p1, p2 = k[2:4]
+    radial, slope = _radial(x * x + y * y, k)
+    xx = radial + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x
+    yy = radial + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x
+    xy = 2 * x * y * slope + 2 * p1 * x + 2 * p2 * y  # the Jacobian is symmetric
+    return np.stack([yy * error[0] - xy * error[1], xx * error[1] - xy * error[0]]) / (xx * yy - xy * xy)
+
+
+def _fold_radius(k: np.ndarray) -> float:
+    """The radius up to which a growing ray radius gives a growing image radius; at most 20 (87 degrees)."""
+    r = np.linspace(0, 20, 20001)
+    radial, slope = _radial(r * r, k)
+    falling = ~(radial + 2 * r * r * slope > 0)
+    return float(r[falling.argmax()]) if falling.any() else 20.0
+
+
+def _undistort_fisheye(x: np.ndarray, y: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    radius = np.hypot(x, y)
+    derivative_of = np.array([1, 3, 5, 7, 9]) * np.append(1.0, k)
+    with np.errstate(all="ignore"):
+        theta = np.minimum(radius, 1.5)
+        for _ in range(_NEWTON_STEPS):
+            square = theta * theta
+            slope = np.polyval(derivative_of[::-1], square)
+            theta = theta - (_fisheye_radius(theta, k) - radius) / slope
+        good = (
+            (abs(_fisheye_radius(theta, k) - radius) < 1e-9) & (slope > 0) & (theta < math.pi / 2 - 1e-3) & (theta >= 0)
+        )
+        factor = np.where(radius > 1e-12, np.tan(theta) / np.maximum(radius, 1e-12), 1.0)
+    factor = np.where(good | (radius <= 1e-12), factor, np.nan)
+    return x * factor, y * factor

@@ -1,0 +1,119 @@
+"""Which kept query owns each pixel, tile by tile: no map of every query is ever as large as the image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dvps_ros.config import MergeConfig
+
+#: The network's maps are this many times smaller than the padded image.
+STRIDE = 4
+#: Side of a tile in cells of the maps: a handful of its masks fits into the processor's cache.
+_TILE = 16
+#: What rounding may change about an interpolated probability.
+_SLACK = 1e-4
+
+
+def win_pixels(
+    mask_logits: Tensor, scores: Tensor, size: tuple[int, int], config: MergeConfig
+) -> tuple[Tensor, Tensor]:
+    """Which kept query owns each pixel (int64; -1: none) and its mask probability there (float32), both ``size``.
+
+    Every pixel goes to the query of largest score x mask probability, if that probability reaches the threshold and
+    the query keeps enough of its own mask.
+
+    Parameters
+    ----------
+    mask_logits : (N, h, w) of the kept queries, at 1/4 of the padded image.
+    scores : (N,).
+    size : (H, W) of the image before padding (at the bottom and right).
+    config : thresholds.
+    """
+    count = len(scores)
+    if count == 0:
+        return scores.new_full(size, -1, dtype=torch.long), scores.new_zeros(size)
+    winner = scores.new_zeros(size, dtype=torch.long)
+    probability = scores.new_empty(size)
+    own_mask = scores.new_zeros(count)  # pixels whose probability reaches the threshold
+    height, width = (min(math.ceil(s / STRIDE) + 1, m) for s, m in zip(size, mask_logits.shape[-2:], strict=True))
+    maps = mask_logits[:, :height, :width].float()  # the rest is of pixels that are padding
+    for tile in _tiles(maps, scores, size, config.mask_threshold, own_mask):
+        if len(tile.queries) == 0:
+            probability[tile.rows, tile.columns] = 0
+            continue
+        masks = tile.upsampled(maps).sigmoid_()  # (n, rows, columns)
+        own_mask[tile.queries] += torch.ge(masks, config.mask_threshold, out=torch.empty_like(masks)).flatten(1).sum(1)
+        best, first = masks.mul_(scores[tile.queries, None, None]).max(0)
+        owner = tile.queries[first]
+        winner[tile.rows, tile.columns] = owner
+        probability[tile.rows, tile.columns] = best / scores[owner]
+    inside = probability >= config.mask_threshold
+    won = torch.bincount(winner[inside], minlength=count)
+    stays = (won > 0) & (won >= config.overlap_threshold * own_mask)
+    inside &= stays[winner]
+    return winner.where(inside, -1), probability.where(inside, 0)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A rectangle of pixels, and the (n,) queries, in ascending order, that may matter there."""
+
+    queries: Tensor
+    rows: slice
+    columns: slice
+
+    def upsampled(self, maps: Tensor) -> Tensor:
+        """(n, rows, columns): the queries' maps, of all (N, h, w), interpolated to pixels."""
+        top, first, down = _cells(self.rows, maps.shape[1])
+        left, second, right = _cells(self.columns, maps.shape[2])
+        part = maps[self.queries, top:down, left:right]
+        part = F.interpolate(part[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)[0]
+        return part[:, first : first + self.rows.stop - self.rows.start][
+            ..., second : second + self.columns.stop - self.columns.start
+        ]
+
+
+def _cells(pixels: slice, cells: int) -> tuple[int, int, int]:
+    """First cell that pixels from a multiple of STRIDE on read, their first pixel from there, and the end of cells."""
+    first = max(pixels.start // STRIDE - 1, 0)
+    return first, pixels.start - first * STRIDE, min(-(-pixels.stop // STRIDE) + 1, cells)
+
+
+def _tiles(maps: Tensor, scores: Tensor, size: tuple[int, int], threshold: float, own_mask: Tensor) -> Iterator[_Tile]:
+    """The tiles of the image, each with its queries; ``own_mask`` gets the pixels of whole tiles that need no look.
+
+    An interpolated value lies between the least and the greatest of the cells around its tile. A query cannot win where
+    its greatest score x probability is below another's least. Where it is below threshold x score of every query that
+    reaches the threshold, it wins only pixels that none of these reaches, which are nobody's. And a mask covers a tile
+    wholly, or not at all, where all of its values lie on one side of the threshold. On CUDA, where a look costs more
+    than it saves, the image is one tile.
+    """
+    if maps.device.type != "cpu":
+        yield _Tile(torch.arange(len(maps), device=maps.device), slice(0, size[0]), slice(0, size[1]))
+        return
+    greatest, least = (sign * _pooled(sign * maps) for sign in (1, -1))  # (N, tiles down, tiles across)
+    greatest, least = greatest.sigmoid() + _SLACK, least.sigmoid() - _SLACK
+    by_score = scores[:, None, None]
+    whole, reaches = least >= threshold, greatest >= threshold
+    to_beat = threshold * by_score.where(reaches, math.inf).amin(0)  # infinite where nobody reaches the threshold
+    may_win = greatest * by_score >= torch.maximum(to_beat, (least * by_score).amax(0))
+    wanted = may_win | (reaches & ~whole)
+    side = _TILE * STRIDE
+    spans = [[slice(at, min(at + side, length)) for at in range(0, length, side)] for length in size]
+    areas = torch.tensor([[(r.stop - r.start) * (c.stop - c.start) for c in spans[1]] for r in spans[0]])
+    down, across = areas.shape
+    own_mask += ((whole & ~wanted)[:, :down, :across] * areas).flatten(1).sum(1)
+    tiles = wanted[:, :down, :across].permute(1, 2, 0).reshape(-1, len(maps))
+    queries = tiles.nonzero()[:, 1].split(tiles.sum(1).tolist())
+    yield from (_Tile(q, r, c) for q, (r, c) in zip(queries, ((r, c) for r in spans[0] for c in spans[1]), strict=True))
+
+
+def _pooled(maps: Tensor) -> Tensor:
+    """(N, tiles down, tiles across): the greatest value of (N, h, w) in each tile and one cell around it."""
+    return F.max_pool2d(maps[None], _TILE + 2, _TILE, padding=1, ceil_mode=True)[0]

@@ -1,0 +1,89 @@
+"""``make gpu``: refused without a device; all that a CPU can run of it is run on a small network."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dvps_ros import checkpoints
+from dvps_ros.benchmarks import gpu, stages
+from dvps_ros.config import BackboneConfig, Config, NetworkConfig, TrainingConfig, save_config
+from dvps_ros.network import build
+from dvps_ros.runtime import DeviceMemoryError, Perceiver
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = Config(
+    network=NetworkConfig(
+        backbone=BackboneConfig(block="basic", depths=(1, 1, 1, 1), stem=8, widths=(8, 8, 16, 16)),
+        width=32,
+        heads=4,
+        encoder_layers=1,
+        encoder_feedforward=32,
+        queries=6,
+        decoder_layers=3,
+        feedforward=32,
+    ),
+    training=TrainingConfig(batch_size=1),
+)
+
+
+def test_without_a_cuda_device_it_refuses_in_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main(["--out", str(tmp_path / "gpu")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"make gpu needs a CUDA device, torch {torch.__version__} sees none")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "gpu").exists()
+
+
+def test_what_it_runs_is_there():
+    assert (ROOT / gpu.TESTS).is_file()
+    assert "-m dvps_ros.benchmarks.gpu" in (ROOT / "Makefile").read_text()
+    for source in (*gpu.STANDARD.models.values(), gpu.STANDARD.recipe):
+        assert (ROOT / source).exists()
+    net, config = gpu.network_of("models/street")
+    assert config.network == net.config
+
+
+def test_the_report_of_a_small_network_on_the_cpu(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    checkpoints.save(build(SMALL.network), tmp_path / "model", SMALL)
+    save_config(SMALL, tmp_path / "small.yaml")
+    monkeypatch.setattr(stages, "random_pair", lambda *_: Perceiver.load(tmp_path / "model", "cpu", runtime="torch"))
+    plan = gpu.Plan(
+        {"folder": str(tmp_path / "model"), "random": str(tmp_path / "small.yaml")},
+        sizes=((64, 96),),
+        frames=2,
+        runtimes=("torch",),
+        minutes=0.0,
+        recipe=str(tmp_path / "small.yaml"),
+        crop=(64, 64),
+    )
+    report = gpu.measure(plan, torch.device("cpu"), "32")
+    assert set(report["times"]) == set(report["parity"]) == {"folder 64x96", "random 64x96"}
+    for found in report["parity"].values():
+        assert found["32"] == {"ids": 1.0, "depth": 1.0, "good": True}
+        assert set(found) == {"16", "bf16", "32"}
+    assert set(report["times"]["random 64x96"]["runs"]) == {"torch", "pair"}
+    assert report["training"]["steps"] == 1
+    assert report["training"]["images_per_second"] > 0
+    text = gpu.table({"tests": 0, "recovery": {"said": True}, **json.loads(json.dumps(report))})
+    for word in ("folder 64x96", "preprocess", "images_per_second", "bf16: ids", "tests: 0"):
+        assert word in text
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_recovery_is_told_from_its_absence(says, monkeypatch):
+    class Fake:
+        device, steps = torch.device("cpu"), 0
+
+        def step(self, picture):
+            self.steps += 1
+            if says and self.steps == 2:
+                raise DeviceMemoryError("full")
+            return type("Scene", (), {"panoptic": torch.zeros(picture.shape[:2])})
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
+    assert gpu.recovery(Fake(), (4, 6)) == {"said": says, "works again": True}

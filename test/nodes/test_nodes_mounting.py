@@ -1,0 +1,167 @@
+"""How the camera is mounted: by parameter, by transform, and what is said where neither tells."""
+
+import math
+import sys
+import types
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from dvps_ros.config import PerceptionConfig
+from dvps_ros.labels import CITYSCAPES
+from dvps_ros.nodes import transforms
+from dvps_ros.nodes.diagnostics import anchor_facts, tracking_facts
+from dvps_ros.nodes.mounting import Mount, Mounting
+from dvps_ros.structures import Anchor, CameraMotion, Scene, Segment, TrackedThing
+
+#: An optical frame (x right, y down, z ahead) in a base frame (x ahead, y left, z up), as a quaternion.
+OPTICAL = (-0.5, 0.5, -0.5, 0.5)
+
+
+class MissingError(Exception):
+    pass
+
+
+@pytest.fixture
+def tree(monkeypatch):
+    """tf2_ros' buffer and listener, by a dictionary of (target, source)."""
+    known = {}
+
+    class Buffer:
+        def lookup_transform(self, target, source, time):
+            assert time.nanoseconds == 0  # the newest
+            if (target, source) not in known:
+                raise MissingError(f'"{target}" passed to lookupTransform\ndoes not exist')
+            (x, y, z), rotation = known[target, source]
+            fields = dict(zip("xyzw", rotation, strict=True))
+            return SimpleNamespace(
+                transform=SimpleNamespace(
+                    translation=SimpleNamespace(x=x, y=y, z=z), rotation=SimpleNamespace(**fields)
+                )
+            )
+
+    class Listener:
+        alive = 0
+
+        def __init__(self, buffer, node):
+            Listener.alive += 1
+
+        def unregister(self):
+            Listener.alive -= 1
+
+    for name, value in (("Buffer", Buffer), ("TransformListener", Listener), ("TransformException", MissingError)):
+        monkeypatch.setattr(transforms, name, value, raising=False)
+    known["listeners"] = Listener
+    return known
+
+
+def mounting(**options):
+    return Mounting(None, lambda: PerceptionConfig(**options))
+
+
+def test_without_parameters_nothing_is_known():
+    assert mounting().of("camera") == Mount()
+
+
+def test_a_height_alone():
+    assert mounting(camera_height=1.2).of("camera") == Mount(1.2)
+
+
+def test_height_and_up_come_from_a_transform(tree):
+    tree["base_footprint", "camera"] = ((0.3, 0.0, 0.9), OPTICAL)
+    found = mounting(base_frame="base_footprint").of("camera")
+    assert (found.height, found.problem) == (0.9, "")
+    assert found.up == pytest.approx((0, -1, 0), abs=1e-9)
+
+
+def test_a_camera_that_looks_down(tree):
+    """Pitched by 20 degrees around the base's y axis (left), then turned into the optical frame."""
+    half = math.radians(20) / 2
+    pitch, q = np.array((0, math.sin(half), 0, math.cos(half))), np.array(OPTICAL)
+    x, y, z, w = (
+        pitch[3] * q[0] + pitch[0] * q[3] + pitch[1] * q[2] - pitch[2] * q[1],
+        pitch[3] * q[1] - pitch[0] * q[2] + pitch[1] * q[3] + pitch[2] * q[0],
+        pitch[3] * q[2] + pitch[0] * q[1] - pitch[1] * q[0] + pitch[2] * q[3],
+        pitch[3] * q[3] - pitch[0] * q[0] - pitch[1] * q[1] - pitch[2] * q[2],
+    )
+    tree["base", "camera"] = ((0.0, 0.0, 1.5), (x, y, z, w))
+    down = math.radians(20)
+    assert mounting(base_frame="base").of("camera").up == pytest.approx((0, -math.cos(down), -math.sin(down)), abs=1e-9)
+
+
+def test_the_parameter_counts_before_the_transforms_height(tree):
+    tree["base_link", "camera"] = ((0.0, 0.0, 0.4), OPTICAL)  # base_link is above the ground
+    found = mounting(base_frame="base_link", camera_height=0.7).of("camera")
+    assert (found.height, found.problem) == (0.7, "")
+    assert found.up is not None
+
+
+def test_a_transform_is_missing_and_comes(tree):
+    mounted = mounting(base_frame="base")
+    found = mounted.of("camera")
+    assert (found.height, found.up) == (0.0, None)
+    assert found.problem.startswith("no transform from 'camera' to 'base': ")
+    assert "\n" not in found.problem
+    tree["base", "camera"] = ((0.0, 0.0, 1.0), OPTICAL)
+    assert mounted.of("camera").height == 1.0
+
+
+def test_a_camera_below_the_ground_plane_has_no_height(tree):
+    tree["map", "camera"] = ((0.0, 0.0, -2.5), OPTICAL)
+    found = mounting(base_frame="map").of("camera")
+    assert found.height == 0
+    assert found.problem == "camera lies 2.50 m below the ground plane of map"
+
+
+def test_its_listener_ends_with_it(tree):
+    mounted = mounting(base_frame="base")
+    assert tree["listeners"].alive == 1
+    mounted.destroy()
+    assert tree["listeners"].alive == 0
+    mounting().destroy()
+
+
+def test_without_tf2_ros_it_says_so(monkeypatch):
+    monkeypatch.setattr(transforms, "Buffer", None)
+    found = mounting(base_frame="base").of("camera")
+    assert found == Mount(problem="no transform from 'camera' to 'base': tf2_ros is not installed")
+
+
+def test_facts_of_an_anchor():
+    assert anchor_facts(Anchor(), "") == {}
+    assert anchor_facts(Anchor(), "no transform") == {"scale": "not anchored: no transform"}
+    facts = anchor_facts(Anchor(1.3612, "held", "too little ground in sight", 0.013, 0.5, 2.26), "")
+    assert facts == {
+        "scale": "held: too little ground in sight",
+        "scale factor": "1.361",
+        "ground (% of the image)": "1",
+        "ground on one plane (%)": "50",
+        "ground's tilt (degrees)": "2.3",
+    }
+
+
+def test_facts_of_objects_and_of_the_camera_s_motion():
+    panoptic, maps = torch.zeros((2, 2), dtype=torch.int32), (torch.ones((2, 2)), torch.ones((2, 2)))
+    segments = tuple(Segment(i, i // 1000, i % 1000, 0.9, 1, 9.0) for i in (0, 11001, 13002))
+    scene = Scene(panoptic, *maps, segments)
+    assert tracking_facts(scene, CITYSCAPES) == {"objects": "2"}
+    things = tuple(TrackedThing(i, *[np.zeros(3)] * 2, np.eye(6), 0.1, 2, i == 11001, False) for i in (11001, 13002))
+    moved = replace(scene, things=things, motion=CameraMotion(np.eye(4), 0.1, 0.823, "picture"))
+    assert tracking_facts(moved, CITYSCAPES) == {
+        "objects": "2",
+        "objects confirmed": "1",
+        "camera's motion": "from the picture, 82 % of corners agree",
+    }
+    lost = replace(scene, motion=CameraMotion(problem="too few corners found again"))
+    assert tracking_facts(lost, CITYSCAPES)["camera's motion"] == "unknown: too few corners found again"
+    given = replace(scene, motion=CameraMotion(np.eye(4), 0.1, 1.0, "given"))
+    assert tracking_facts(given, CITYSCAPES)["camera's motion"] == "given"
+
+
+def test_the_real_tf2_ros_has_what_is_used():
+    tf2 = pytest.importorskip("tf2_ros")
+    assert isinstance(tf2, types.ModuleType)
+    assert transforms.Buffer is sys.modules["tf2_ros"].Buffer

@@ -1,0 +1,158 @@
+"""Merging tile by tile against the plain form, which has every query's map at full size."""
+
+import math
+
+import pytest
+import torch
+from test_scene_merge import class_logits, random_prediction
+from torch.nn import functional as F
+
+from dvps_ros.config import MergeConfig
+from dvps_ros.labels import CITYSCAPES, VOID
+from dvps_ros.scene import winners
+from dvps_ros.scene.merge import merge
+from dvps_ros.scene.resampling import Nearest
+from dvps_ros.structures import Prediction
+
+
+def upsampled(maps, size):
+    return F.interpolate(maps[None].float(), scale_factor=4, mode="bilinear")[0, :, : size[0], : size[1]]
+
+
+def plain_winners(mask_logits, scores, size, config):
+    """``win_pixels`` without tiles: (N, H, W) all at once."""
+    masks = upsampled(mask_logits, size).sigmoid()
+    best, winner = (masks * scores[:, None, None]).max(0)
+    probability = best / scores[winner]
+    inside = probability >= config.mask_threshold
+    won = torch.bincount(winner[inside], minlength=len(scores))
+    stays = (won > 0) & (won >= config.overlap_threshold * (masks >= config.mask_threshold).flatten(1).sum(1))
+    inside &= stays[winner]
+    return winner.where(inside, -1), probability.where(inside, 0)
+
+
+def street_like(seed, queries=24, h=40, w=70):
+    """(N, h, w) mask logits: a few large regions, many that nearly nobody sees, and blobs; (N,) scores."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(queries, 4, 6, generator=generator)
+    masks = 6 * F.interpolate(coarse[None], (h, w), mode="bicubic")[0] - 2
+    masks[queries // 2 :] -= 8  # their masks are weak everywhere, yet may win from a weaker score
+    return masks, torch.rand(queries, generator=generator).sort(descending=True).values
+
+
+@pytest.mark.parametrize("mask_threshold", [0.0, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize(("size", "cells"), [((160, 280), (40, 70)), ((37, 50), (16, 16)), ((65, 129), (24, 40))])
+def test_tiles_give_what_the_whole_gives(mask_threshold, size, cells):
+    config = MergeConfig(mask_threshold=mask_threshold, overlap_threshold=0.3 if mask_threshold else 0.0)
+    for seed in range(4):
+        masks, scores = street_like(seed, h=cells[0], w=cells[1])
+        winner, probability = winners.win_pixels(masks, scores, size, config)
+        expected, likely = plain_winners(masks, scores, size, config)
+        assert torch.equal(winner, expected)
+        torch.testing.assert_close(probability, likely, rtol=1e-6, atol=1e-7)
+        assert len(winner.unique()) > 2
+
+
+def test_weak_queries_are_not_looked_at_in_most_tiles():
+    masks, scores = street_like(0)
+    masks[4:], scores = masks[4:] - 12, 0.5 + scores / 2
+    tiles = list(winners._tiles(masks, scores, (160, 280), 0.5, torch.zeros(len(scores))))
+    assert len(tiles) == 15  # 3 x 5 of 64 x 64 pixels
+    assert sum(len(tile.queries) for tile in tiles) < 0.4 * 15 * len(scores)
+
+
+def plain_merge(prediction, size, output, extent, config):
+    """Panoptic, depth and confidence of image 0 with nothing saved: every map whole, then one picked per pixel."""
+    scores, classes = prediction.class_logits[0].softmax(-1).max(-1)
+    kept = [q for q in scores.argsort(descending=True, stable=True) if classes[q] < 19]
+    kept = torch.tensor([q for q in kept if scores[q] > config.score_threshold])
+    winner, probability = plain_winners(prediction.mask_logits[0, kept], scores[kept], size, config)
+    at = [
+        ((torch.arange(n) + 0.5) * (e / n)).long().clamp(max=s - 1)
+        for n, e, s in zip(output, extent, size, strict=True)
+    ]
+    winner, probability = (x[at[0][:, None], at[1]] for x in (winner, probability))
+    ids, numbers = torch.full((len(kept) + 1,), VOID), {}
+    for index, class_id in enumerate(classes[kept].tolist()):
+        if (winner == index).any():
+            numbers[class_id] = numbers.get(class_id, 0) + 1
+        ids[index] = class_id * 1000 + numbers.get(class_id, 0) * CITYSCAPES.is_thing[class_id]
+    maps = torch.cat([prediction.depth[0, kept], prediction.backup_depth[0]])
+    rows, columns = (
+        ((torch.arange(n) + 0.5) * (e / n) / 4 - 0.5).clamp(0, c - 1)
+        for n, e, c in zip(output, extent, maps.shape[1:], strict=True)
+    )
+    low, left = rows.floor().long(), columns.floor().long()
+    down, right = ((x + 1).clamp(max=n - 1) for x, n in zip((low, left), maps.shape[1:], strict=True))
+    y, x = (rows - low)[:, None], (columns - left)[None]
+    depth = sum(
+        maps[winner, r[:, None], c[None]] * weight
+        for r, c, weight in (
+            (low, left, (1 - y) * (1 - x)),
+            (low, right, (1 - y) * x),
+            (down, left, y * (1 - x)),
+            (down, right, y * x),
+        )
+    )
+    return ids[winner].int(), depth, torch.cat([scores[kept], torch.zeros(1)])[winner] * probability
+
+
+@pytest.mark.parametrize(
+    ("output", "extent"), [((37, 50), (37.0, 50.0)), ((101, 133), (37.6, 50.9)), ((20, 33), (37.0, 50.5))]
+)
+def test_scenes_of_any_size_are_those_of_the_plain_form(output, extent):
+    config = MergeConfig(score_threshold=0.3, overlap_threshold=0.2)
+    found = 0
+    for seed in range(4):
+        prediction = random_prediction(seed=seed)
+        scene = merge(prediction, 0, (37, 50), output, CITYSCAPES, config, extent=extent)
+        panoptic, depth, confidence = plain_merge(prediction, (37, 50), output, extent, config)
+        assert torch.equal(scene.panoptic, panoptic)
+        torch.testing.assert_close(scene.depth, depth, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(scene.confidence, confidence, rtol=1e-6, atol=1e-7)
+        for segment in scene.segments:
+            own = scene.panoptic == segment.id
+            assert segment.area == own.sum()
+            whole = float(depth[own].median())
+            if output == (37, 50):
+                assert segment.median_depth == pytest.approx(whole, rel=1e-5)
+            else:  # one pixel of the output for each of the network's
+                assert segment.median_depth == pytest.approx(whole, rel=0.1)
+        found += len(scene.segments)
+    assert found > 4
+
+
+def test_the_parts_of_one_frame_are_small_beside_every_query_at_full_size(monkeypatch):
+    """100 queries at 1/4 of 128 x 256, merged into 1080 x 1920: nothing of N x H x W, nor several maps of H x W."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    features = F.interpolate(normal(1, 8, 4, 6), (32, 64), mode="bicubic")
+    prediction = Prediction(
+        class_logits([q % 19 for q in range(100)]),
+        normal(1, 100, 8),
+        features,
+        normal(1, 100, 8),
+        normal(1, 1, 8),
+        features,
+        80.0,
+    )
+    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        merge(prediction, 0, (128, 256), (1080, 1920), CITYSCAPES, MergeConfig())
+    largest = max(event.self_cpu_memory_usage for event in profile.events())
+    assert largest <= 1080 * 1920 * 4
+    assert math.prod((100, 128, 256, 4)) > 1.5 * largest
+
+
+def test_nearest_reads_centres_and_counts_its_readers():
+    nearest = Nearest.of((4, 3), (8, 2), (4.0, 3.0), torch.device("cpu"))
+    assert nearest.rows.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert nearest.columns.tolist() == [0, 2]
+    assert nearest(torch.arange(12).view(4, 3))[2].tolist() == [3, 5]
+    assert nearest.readers().tolist() == [[2, 0, 2]] * 4
+    rows, columns = nearest.samples()
+    assert rows.tolist() == [1, 3, 5, 7]
+    assert columns.tolist() == [0, 1]
+    assert nearest.rows[rows].tolist() == [0, 1, 2, 3]
