@@ -119,6 +119,11 @@ class CameraInput:
         """Full names of the image and camera_info topics."""
         return self._inputs["image"].topic, self._inputs["camera_info"].topic
 
+    @property
+    def waiting(self) -> int:
+        """Number of images that came in and were neither handed over nor reported: they wait for their camera_info."""
+        return self._arrived - self._handed_over
+
     def destroy(self) -> None:
         """End the subscriptions."""
         self._node.destroy_timer(self._timer)

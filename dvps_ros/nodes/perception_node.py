@@ -66,11 +66,8 @@ class PerceptionNode(LifecycleNode):
         self._autostart: Timer | None = None
         self._prepare_autostart()
         if self._autostart is None:
-            name = self.get_fully_qualified_name()
-            self.get_logger().info(
-                f"unconfigured: waits for a lifecycle manager, or for: ros2 lifecycle set {name} configure, then "
-                "activate (or start with the parameter autostart:=true)"
-            )
+            start = f"ros2 lifecycle set {self.get_fully_qualified_name()} configure, then activate"
+            self.get_logger().info(f"unconfigured: waits for a lifecycle manager, or: {start}, or autostart:=true")
 
     @property
     def settings(self) -> PerceptionConfig:
@@ -189,6 +186,8 @@ class PerceptionNode(LifecycleNode):
             self._pipeline.deactivate()
         if self._input is not None:
             self._input.destroy()
+            for _ in range(self._input.waiting):
+                self._health.statistics.dropped("deactivated")
             self._input = None
             rclpy_private.forget_destroyed(self)
 

@@ -168,6 +168,18 @@ def test_deactivated_with_a_frame_in_work_it_is_not_published(bench):
         b.send_until(lambda: b.got("semantic"))
 
 
+def test_images_that_wait_for_their_camera_info_are_counted_when_the_node_is_deactivated(bench):
+    with bench("semantic", camera_info_timeout=600.0) as b:
+        b.send_until(lambda: b.got("semantic"))
+        wait_for(lambda: accounted(b))
+        before = int(b.camera.diagnostics()["frames in"])
+        b.send_until(lambda: b.counted("frames in") >= before + 5, info=None)
+        assert not accounted(b)
+        assert b.change(Transition.TRANSITION_DEACTIVATE)
+        wait_for(lambda: accounted(b))
+        assert b.counted("dropped: deactivated") >= 1
+
+
 def test_a_frame_that_hangs_holds_up_nothing_for_good(bench, monkeypatch):
     """Cleaned up and configured again while a network step hangs; when that ends after all, it disturbs nothing."""
     monkeypatch.setattr(perception_node, "PATIENCE", 0.2)
