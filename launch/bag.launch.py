@@ -5,7 +5,6 @@ ros2 launch dvps_ros bag.launch.py bag:=drive.mcap image:=/camera/image_raw came
 
 import shutil
 
-import yaml
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
@@ -19,6 +18,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
 from dvps_ros import resources
+from dvps_ros.launch_arguments import camera_info_beside, flag
 from launch import LaunchDescription
 
 ARGUMENTS = {
@@ -48,21 +48,15 @@ def start(context):
     if shutil.which("ros2") is None:
         raise RuntimeError("the command ros2 is not on PATH: source ROS 2's setup file first")
     # the camera's topics alone: a recording of an earlier run holds answers and diagnostics, which would look live
-    camera = (given["image"], given["camera_info"] or beside(given["image"]))
+    camera = (given["image"], given["camera_info"] or camera_info_beside(given["image"]))
     topics = ["--topics", *(f"/{topic.lstrip('/')}" for topic in camera), "/tf", "/tf_static"]
     command = ["ros2", "bag", "play", given["bag"], "--clock", "--rate", given["rate"], "--delay", given["delay"]]
     command += topics
-    if yaml.safe_load(given["loop"]) is True:
+    if flag("loop", given["loop"]):
         command.append("--loop")
     player = ExecuteProcess(cmd=command, output="screen")
     over = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[Shutdown(reason="the recording is over")]))
     return [perception, player, over]
-
-
-def beside(image):
-    """Where image_transport has the calibration of a topic, as in perception.launch.py."""
-    base = image.removesuffix("/compressed")
-    return f"{base.rpartition('/')[0]}/camera_info" if "/" in base else "camera_info"
 
 
 def generate_launch_description():

@@ -3,13 +3,13 @@
 ros2 launch dvps_ros demo.launch.py
 """
 
-import yaml
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from dvps_ros import resources
+from dvps_ros.launch_arguments import flag
 from launch import LaunchDescription
 
 FRAME = "sim_camera_optical_frame"
@@ -34,7 +34,7 @@ def start(context):
         parameters=[{"seed": int(given["seed"]), "rate": float(given["rate"]), "frame_id": FRAME}],
         output="screen",
     )
-    return [perception, camera, *([upright()] if yaml.safe_load(given["rviz"]) is True else [])]
+    return [perception, camera, *([upright()] if flag("rviz", given["rviz"]) else [])]
 
 
 def upright():

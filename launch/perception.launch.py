@@ -6,7 +6,6 @@ ros2 launch dvps_ros perception.launch.py image:=/camera/image_raw camera_info:=
 import os
 from pathlib import Path
 
-import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
@@ -14,6 +13,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
 
 from dvps_ros import resources
+from dvps_ros.launch_arguments import camera_info_beside, flag
 from launch import LaunchDescription
 
 ARGUMENTS = {
@@ -56,26 +56,19 @@ def start(context):
         **{name: given[name] for name in ("model", "segmentation", "depth", "device", "runtime") if given[name]},
         **({"allow_programs": flag("allow_programs", given["allow_programs"])} if given["allow_programs"] else {}),
     }
+    camera_info = given["camera_info"] or camera_info_beside(given["image"])
     parameters = given["params_file"] or str(resources.find("config/perception.yaml"))
     perception = Node(
         package="dvps_ros",
         executable="perception_node",
         namespace=given["namespace"],
         parameters=[ParameterFile(parameters), overrides],
-        remappings=[("image", given["image"]), ("camera_info", given["camera_info"] or beside(given["image"]))],
+        remappings=[("image", given["image"]), ("camera_info", camera_info)],
         ros_arguments=["--enclave", given["enclave"]] if given["enclave"] else [],
         output="screen",
     )
     wanted = [*environment(given["dds_profile"]), perception]
     return [*wanted, rviz(given["namespace"], given["frame"])] if with_rviz else wanted
-
-
-def flag(name, text):
-    """What YAML takes for true or false."""
-    value = yaml.safe_load(text)
-    if not isinstance(value, bool):
-        raise RuntimeError(f"{name}:={text}: must be true or false")
-    return value
 
 
 def require(package):
@@ -88,19 +81,15 @@ def require(package):
         raise RuntimeError(f"{package} is not installed: {hint}") from None
 
 
-def beside(image):
-    """Where image_transport has the calibration of a topic, compressed or not."""
-    base = image.removesuffix("/compressed")
-    return f"{base.rpartition('/')[0]}/camera_info" if "/" in base else "camera_info"
-
-
 def environment(profile):
     if profile in ("", "none"):
         return []
-    file = str(resources.find(profile))
-    values = {"FASTRTPS_DEFAULT_PROFILES_FILE": file, "FASTDDS_DEFAULT_PROFILES_FILE": file, **ENVIRONMENT}
+    # newer Fast DDS asks for the second name, older for the first; a profile of the user's under either of them stays
+    old, new = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
+    file = EnvironmentVariable(new, default_value=EnvironmentVariable(old, default_value=str(resources.find(profile))))
     return [
-        SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value)) for name, value in values.items()
+        *(SetEnvironmentVariable(name, file) for name in (new, old)),
+        *(SetEnvironmentVariable(n, EnvironmentVariable(n, default_value=v)) for n, v in ENVIRONMENT.items()),
     ]
 
 

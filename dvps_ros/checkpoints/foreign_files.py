@@ -16,6 +16,7 @@ from dvps_ros.checkpoints import pickles, transformers_folder
 from dvps_ros.checkpoints.foreign_names import Renamed, naming_of, rename
 from dvps_ros.checkpoints.sizes import infer
 from dvps_ros.config import Config, NetworkConfig
+from dvps_ros.errors import first_line
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _in_our_names(state: Any, naming: str, source: str) -> Renamed:
     try:
         return rename(weights, naming)
     except (TypeError, ValueError, RuntimeError) as error:  # a stacked weight that does not split in three
-        raise ValueError(f"{source} is of another architecture: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{source} is of another architecture: {first_line(error)}") from error
 
 
 def _sizes(weights: Mapping[str, Tensor], like: NetworkConfig, source: str) -> NetworkConfig:

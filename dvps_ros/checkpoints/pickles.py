@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from dvps_ros.errors import first_line
+
 #: What an array may hold: booleans, integers, floating point numbers.
 _NUMBERS = re.compile(r"[<>=|]?[biuf][1248]")
 
@@ -82,8 +84,7 @@ def _refusal(path: Path, name: str) -> str:
 
 
 def _line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].split(". ")[0].rstrip(".")
+    return first_line(error).split(". ")[0].rstrip(".")
 
 
 class _Dtype:

@@ -17,6 +17,7 @@ from transformers.utils import cached_file
 from dvps_ros.checkpoints import pickles
 from dvps_ros.checkpoints.foreign_names import to_transformers
 from dvps_ros.config import Config
+from dvps_ros.errors import first_line
 from dvps_ros.labels import LABEL_SETS
 from dvps_ros.network.dvps import DvpsNet
 
@@ -194,7 +195,7 @@ def _hub_file(name: str, file: str) -> Path:
         found = cached_file(name, file)
     # Besides OSError, those of whichever HTTP library carries the download.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise ValueError(f"cannot download {name!r} from the hub ({reason})") from error
     if not found:
         raise ValueError(f"{name!r} on the hub has no {file}")

@@ -48,15 +48,6 @@ def overlay(image: Array, scene: Scene, labels: LabelSet, *, scale: int = 1, nam
     return picture
 
 
-def label_picture(panoptic: Array, labels: LabelSet) -> np.ndarray:
-    """Class colours of a label map (H, W) (class * 1000 + instance), things set apart by shade; black unlabelled."""
-    panoptic = to_host(panoptic)
-    ids, index = _unique(panoptic)
-    picture = np.array([_shade(i, labels) for i in ids], np.uint8)[index]
-    picture[_borders(panoptic)] = 235
-    return picture
-
-
 def colorize_depth(depth: Array, *, near: float = 2.0, far: float = 80.0) -> np.ndarray:
     """Depth (H, W) in metres on a logarithmic scale from ``near`` (yellow, warm) to ``far`` (deep blue).
 
@@ -82,15 +73,6 @@ def _opacity(identity: int, labels: LabelSet) -> float:
     return _THING_OPACITY if labels.is_thing[class_id] else _STUFF_OPACITY
 
 
-def _shade(identity: int, labels: LabelSet) -> np.ndarray:
-    class_id, instance = divmod(int(identity), DIVISOR)
-    if class_id >= len(labels):
-        return np.zeros(3)
-    color = np.array(labels.colors[class_id], np.float32)
-    share = ((instance * 0.61803399) % 1) * 0.45 if instance else 0.0
-    return color + (255 - color) * share
-
-
 def _outline(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -> None:
     """Draw a bright line just inside a mask's border, in larger pictures with a dark one around it."""
     height = min(picture.shape[:2])
@@ -99,17 +81,6 @@ def _outline(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int])
     if height >= 400:
         cv2.drawContours(picture, contours, -1, (12, 12, 12), line + 2, cv2.LINE_AA)
     cv2.drawContours(picture, contours, -1, color, line, cv2.LINE_AA)
-
-
-def _borders(panoptic: np.ndarray) -> np.ndarray:
-    """(H, W) bool: pixels whose right or lower neighbour is another instance of the same class."""
-    border = np.zeros(panoptic.shape, bool)
-    for a, b, marks in (
-        (panoptic[:, :-1], panoptic[:, 1:], border[:, :-1]),
-        (panoptic[:-1], panoptic[1:], border[:-1]),
-    ):
-        marks |= (a != b) & (a // DIVISOR == b // DIVISOR)
-    return border
 
 
 def _write_names(picture: np.ndarray, panoptic: np.ndarray, segments: Sequence[Segment], labels: LabelSet) -> None:

@@ -17,6 +17,7 @@ from dvps_ros import checkpoints
 from dvps_ros.camera.resizing import Resizing, resize, to_budget, to_canvas
 from dvps_ros.config import Config, PairConfig
 from dvps_ros.config.crops import sides
+from dvps_ros.errors import first_line
 from dvps_ros.labels import LABEL_SETS, LabelSet
 from dvps_ros.runtime.arithmetic import DTYPES, Precision, choose_device, choose_precision
 from dvps_ros.runtime.preprocess import to_device
@@ -160,7 +161,7 @@ class Perceiver:
         try:
             return self._step(image, intrinsics, stamp, pose)
         except torch.cuda.OutOfMemoryError as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
         # Only now, with the error gone, are the frame's tensors unreferenced and their memory can be given back.
         torch.cuda.empty_cache()
         raise DeviceMemoryError(reason)

@@ -40,16 +40,11 @@ class Tracker:
     Numbers are unique among all things of a frame, whatever their class, so that a thing keeps its own when the network
     changes its mind about the class. A number whose thing is gone is used again as late as possible. Stamps that jump
     back, a gap of ``config.max_gap`` seconds, and a picture of another place start anew with numbers not used yet.
-
-    Attributes
-    ----------
-    restarts : how often tracks started anew by themselves.
     """
 
     def __init__(self, labels: LabelSet, config: TrackConfig | None = None) -> None:
         self.labels = labels
         self.config = config or TrackConfig()
-        self.restarts = 0
         self._camera = CameraPose(labels, self.config)
         self.reset()
 
@@ -95,7 +90,6 @@ class Tracker:
         seconds = self._advance(stamp)
         self._rescale(scene.scale_factor)
         if not self._camera.update(self._time, seconds, view, pose):
-            self.restarts += 1
             self._forget_things()
         grid = grid_camera(size, camera)
         segments = [s for s in scene.segments if self.labels.is_thing[s.class_id]]
@@ -117,7 +111,6 @@ class Tracker:
         seconds = self._now - before
         if 0 <= seconds <= self.config.max_gap:
             return seconds
-        self.restarts += 1
         self._forget()
         return 0.0
 

@@ -5,25 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_network import SMALL_NETWORK
 
 from dvps_ros import checkpoints
 from dvps_ros.benchmarks import gpu, stages
-from dvps_ros.config import BackboneConfig, Config, NetworkConfig, TrainingConfig, save_config
+from dvps_ros.config import Config, TrainingConfig, save_config
 from dvps_ros.network import build
 from dvps_ros.runtime import DeviceMemoryError, Perceiver
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Config(
-    network=NetworkConfig(
-        backbone=BackboneConfig(block="basic", depths=(1, 1, 1, 1), stem=8, widths=(8, 8, 16, 16)),
-        width=32,
-        heads=4,
-        encoder_layers=1,
-        encoder_feedforward=32,
-        queries=6,
-        decoder_layers=3,
-        feedforward=32,
-    ),
+    network=SMALL_NETWORK,
     training=TrainingConfig(batch_size=1),
 )
 

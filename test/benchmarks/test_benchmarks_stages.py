@@ -5,26 +5,18 @@ import json
 import numpy as np
 import pytest
 import torch
+from small_network import SMALL_NETWORK
 
 from dvps_ros import checkpoints
 from dvps_ros.benchmarks import stages
 from dvps_ros.cli.main import main
-from dvps_ros.config import BackboneConfig, Config, MergeConfig, NetworkConfig
+from dvps_ros.config import Config, MergeConfig
 from dvps_ros.network import build
 from dvps_ros.runtime import Perceiver, run_times
 
 CONFIG = Config(
     merge=MergeConfig(score_threshold=0.0, overlap_threshold=0.0),
-    network=NetworkConfig(
-        backbone=BackboneConfig(block="basic", depths=(1, 1, 1, 1), stem=8, widths=(8, 8, 16, 16)),
-        width=32,
-        heads=4,
-        encoder_layers=1,
-        encoder_feedforward=32,
-        queries=6,
-        decoder_layers=3,
-        feedforward=32,
-    ),
+    network=SMALL_NETWORK,
 )
 
 

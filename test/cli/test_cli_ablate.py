@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import yaml
+from small_network import TRAINED_NETWORK
 
 from dvps_ros.benchmarks import ablation
 from dvps_ros.benchmarks.ablation import Run, summary, table
@@ -15,17 +16,7 @@ from dvps_ros.datasets.cityscapes_dvps import CityscapesDvps, split_folder, writ
 from dvps_ros.datasets.module import TrainingFrames
 
 COMMON = {
-    "network": {
-        "backbone": {"depths": [1, 1, 1, 1], "stem": 16, "widths": [16, 16, 32, 32], "block": "basic"},
-        "width": 32,
-        "heads": 4,
-        "points": 2,
-        "encoder_layers": 1,
-        "encoder_feedforward": 32,
-        "queries": 8,
-        "decoder_layers": 2,
-        "feedforward": 32,
-    },
+    "network": TRAINED_NETWORK,
     "input": {"pixels": 32 * 64},
     "data": {"crop_height": 32, "crop_width": 64, "min_scale": 1.0, "max_scale": 1.0, "workers": 0},
     "loss": {"points": 64},

@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
+from small_network import SMALL_NETWORK
+from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig, SwinConfig
 
-torch = pytest.importorskip("torch")
-from safetensors.torch import load_file  # noqa: E402
-from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig, SwinConfig  # noqa: E402
-
-from dvps_ros.checkpoints import load, load_model_config, save  # noqa: E402
-from dvps_ros.cli.main import main  # noqa: E402
-from dvps_ros.config import BackboneConfig, Config, NetworkConfig, save_config  # noqa: E402
-from dvps_ros.labels import CITYSCAPES  # noqa: E402
-from dvps_ros.network import build  # noqa: E402
+from dvps_ros.checkpoints import load, load_model_config, save
+from dvps_ros.cli.main import main
+from dvps_ros.config import Config, save_config
+from dvps_ros.labels import CITYSCAPES
+from dvps_ros.network import build
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
 #: Depths, heads and windows of the public models, with few channels.
@@ -31,16 +31,7 @@ BACKBONES = {
         embedding_size=8, hidden_sizes=[16, 32, 64, 128], depths=[3, 4, 6, 3], out_features=STAGES
     ),
 }
-TINY = NetworkConfig(
-    backbone=BackboneConfig(block="basic", depths=(1, 1, 1, 1), stem=8, widths=(8, 8, 16, 16)),
-    width=32,
-    heads=8,
-    encoder_layers=1,
-    encoder_feedforward=32,
-    queries=6,
-    decoder_layers=2,
-    feedforward=32,
-)
+TINY = replace(SMALL_NETWORK, heads=8, decoder_layers=2)
 IMAGE = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
 
 

@@ -1,29 +1,22 @@
 """``dvps predict`` and ``dvps bench`` with a tiny network of random weights."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from bag_writing import START, camera_info, raw, record
+from small_network import SMALL_NETWORK
 
 from dvps_ros.cli.main import main
-from dvps_ros.config import BackboneConfig, Config, MergeConfig, NetworkConfig
+from dvps_ros.config import Config, MergeConfig
 from dvps_ros.datasets.cityscapes_dvps import decode_panoptic
 from dvps_ros.labels import VOID
 from dvps_ros.runtime import Perceiver
 from dvps_ros.structures import Intrinsics
 
 TINY = Config(
-    network=NetworkConfig(
-        backbone=BackboneConfig(block="basic", depths=(1, 1, 1, 1), stem=8, widths=(8, 8, 16, 16)),
-        width=32,
-        heads=2,
-        points=2,
-        encoder_layers=1,
-        encoder_feedforward=32,
-        queries=6,
-        decoder_layers=3,
-        feedforward=32,
-    ),
+    network=replace(SMALL_NETWORK, heads=2, points=2),
     merge=MergeConfig(score_threshold=0.0, mask_threshold=0.3, overlap_threshold=0.0),
 )
 

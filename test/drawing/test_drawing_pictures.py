@@ -8,7 +8,7 @@ import torch
 
 from dvps_ros.drawing.birds_eye import birds_eye
 from dvps_ros.drawing.colors import instance_color
-from dvps_ros.drawing.overlay import colorize_depth, label_picture, overlay
+from dvps_ros.drawing.overlay import colorize_depth, overlay
 from dvps_ros.labels import CITYSCAPES, VOID
 from dvps_ros.structures import Scene, Segment, SegmentCloud
 
@@ -28,15 +28,6 @@ def two_cars(size=(120, 200)):
     panoptic[40:80, 20:80], panoptic[40:80, 80:140] = CAR * 1000 + 1, CAR * 1000 + 2
     panoptic[:20] = VOID
     return panoptic
-
-
-def test_label_picture_shows_class_colors_and_parts_instances():
-    picture = label_picture(two_cars(), CITYSCAPES)
-    assert picture.dtype == np.uint8
-    assert tuple(picture[110, 100]) == CITYSCAPES.colors[ROAD]
-    assert (picture[10, 100] == 0).all()
-    assert (picture[60, 79] == 235).all()
-    assert not np.array_equal(picture[60, 40], picture[60, 120])
 
 
 def test_overlay_blends_and_outlines():

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_network import SMALL_NETWORK
 
 from dvps_ros import checkpoints
 from dvps_ros.cli import convert
 from dvps_ros.cli.main import main
-from dvps_ros.config import BackboneConfig, Config, InputConfig, MergeConfig, NetworkConfig
+from dvps_ros.config import BackboneConfig, Config, InputConfig, MergeConfig
 from dvps_ros.network import build
 from dvps_ros.runtime import Perceiver, export, exported, load_perceiver, run_times
 from dvps_ros.structures import Intrinsics
@@ -21,16 +22,7 @@ CONFIG = Config(
     input=InputConfig(64 * 96),
     # Untrained queries are never sure, and all say much the same class.
     merge=MergeConfig(score_threshold=0.0, overlap_threshold=0.0),
-    network=NetworkConfig(
-        backbone=BackboneConfig(block="basic", depths=(1, 1, 1, 1), stem=8, widths=(8, 8, 16, 16)),
-        width=32,
-        heads=4,
-        encoder_layers=1,
-        encoder_feedforward=32,
-        queries=6,
-        decoder_layers=3,
-        feedforward=32,
-    ),
+    network=SMALL_NETWORK,
 )
 SWIN = BackboneConfig(kind="swin", depths=(1, 1, 1, 1), embedding=8, heads=(1, 1, 2, 2), window=2)
 CAMERA = Intrinsics(100.0, 100.0, 59.5, 39.5, 120, 80)

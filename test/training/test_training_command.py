@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from small_network import TRAINED_NETWORK
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_scenes import street_target
 
@@ -22,17 +23,7 @@ from dvps_ros.training import trial
 from dvps_ros.training.module import DvpsModule
 
 CONFIG = {
-    "network": {
-        "backbone": {"depths": [1, 1, 1, 1], "stem": 16, "widths": [16, 16, 32, 32], "block": "basic"},
-        "width": 32,
-        "heads": 4,
-        "points": 2,
-        "encoder_layers": 1,
-        "encoder_feedforward": 32,
-        "queries": 8,
-        "decoder_layers": 2,
-        "feedforward": 32,
-    },
+    "network": TRAINED_NETWORK,
     "data": {"crop_height": 64, "crop_width": 96, "min_scale": 0.9, "max_scale": 1.1, "workers": 0},
     "loss": {"points": 64, "semantic_to_depth_weight": 0.1, "depth_to_semantic_weight": 0.1},
     "optimizer": {"learning_rate": 1e-3, "warmup_steps": 2, "clip_norm": 1.0},

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from distributed_commands import run_all
+from small_network import TRAINED_NETWORK
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_scenes import street_target
 
@@ -16,17 +17,7 @@ from dvps_ros.datasets.cityscapes_dvps import split_folder, write_frame
 
 #: Rates and clipping are the paper's.
 CONFIG = {
-    "network": {
-        "backbone": {"depths": [1, 1, 1, 1], "stem": 16, "widths": [16, 16, 32, 32], "block": "basic"},
-        "width": 32,
-        "heads": 4,
-        "points": 2,
-        "encoder_layers": 1,
-        "encoder_feedforward": 32,
-        "queries": 8,
-        "decoder_layers": 3,
-        "feedforward": 32,
-    },
+    "network": {**TRAINED_NETWORK, "decoder_layers": 3},
     "data": {"crop_height": 64, "crop_width": 96, "min_scale": 0.8, "max_scale": 1.2, "workers": 0},
     "loss": {"points": 64, "semantic_to_depth_weight": 0.1, "depth_to_semantic_weight": 0.1},
     "optimizer": {"warmup_steps": 0},

@@ -1,0 +1,30 @@
+"""What the launch files make of their arguments."""
+
+import pytest
+
+from dvps_ros.launch_arguments import camera_info_beside, flag
+
+
+def test_words_that_yaml_takes_for_true_or_false():
+    assert [flag("rviz", text) for text in ("true", "yes", "On")] == [True] * 3
+    assert [flag("rviz", text) for text in ("False", "no", "off")] == [False] * 3
+
+
+@pytest.mark.parametrize("text", ["", "1", "maybe", "[", "null"])
+def test_other_words_are_refused_by_name(text):
+    with pytest.raises(RuntimeError, match=r"^rviz:=.*must be true or false$"):
+        flag("rviz", text)
+
+
+@pytest.mark.parametrize(
+    ("image", "camera_info"),
+    [
+        ("image", "camera_info"),
+        ("/image", "/camera_info"),
+        ("/camera/image_raw", "/camera/camera_info"),
+        ("/camera/image_raw/compressed", "/camera/camera_info"),
+        ("camera/image_rect", "camera/camera_info"),
+    ],
+)
+def test_the_calibration_lies_beside_the_image(image, camera_info):
+    assert camera_info_beside(image) == camera_info
