@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dvps_ros"
 LEVELS = {
     "__init__": 0,
     "config": 0,
+    "errors": 0,
     "files": 0,
     "labels": 0,
     "resources": 0,
@@ -25,6 +26,7 @@ LEVELS = {
     "runtime": 4,
     "datasets": 4,
     "training": 4,
+    "launch_arguments": 5,
     "nodes": 5,
     "demo": 6,
     "benchmarks": 7,
