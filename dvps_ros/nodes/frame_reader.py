@@ -24,13 +24,13 @@ class FrameReader:
     Parameters
     ----------
     node : gives the image topic's full name, and the logger.
-    bridge : converts images.
+    bridge : converts images, where there is one (``image_conversion.select_bridge``).
     settings : gives the current parameters.
     health : gets every fault.
     """
 
     def __init__(
-        self, node: Node, bridge: ImageBridge, settings: Callable[[], PerceptionConfig], health: Health
+        self, node: Node, bridge: ImageBridge | None, settings: Callable[[], PerceptionConfig], health: Health
     ) -> None:
         self._bridge, self._settings, self._health = bridge, settings, health
         self._watch = StreamWatch()

@@ -1,79 +1,102 @@
-"""cv_bridge, or a stand-in for it where that is missing, broken, or sees other pictures than recordings are read as.
+"""cv_bridge where it is installed and works, for the images that it converts rightly; all others go by our own way.
 
-cv_bridge is the distribution's own converter. It is not among the ROS wheels, and where it is installed it is often
-compiled against another NumPy and fails at the first image. ``select_bridge`` tries it once on small pictures, and
-answers with a bridge that gives the same pixels as ``dvps_ros.camera``, and with a sentence that says which.
+cv_bridge is the distribution's own converter. It is not among the ROS wheels. One that was built for NumPy 1 kills a
+process that has NumPy 2, so ``select_bridge`` tries it in a child process before this one imports it.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
-from typing import Protocol
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import Image
 
-from dvps_ros.camera.pixel_formats import FORMATS, raw_pixels, to_rgb
+from dvps_ros.camera.pixel_formats import FORMATS
+from dvps_ros.nodes import bridge_trial
 
-#: Encodings that a bridge converts: of 8 bits, and known to every cv_bridge. The others go through dvps_ros.camera.
-BRIDGED = frozenset(name for name, layout in FORMATS.items() if layout.bytes == 1) - {"8UC1", "uyvy", "yuyv"}
-#: Height and width of the pictures that it is tried on.
-_PROBE = (6, 8)
-
-
-class ImageBridge(Protocol):
-    """The part of cv_bridge.CvBridge that the nodes use."""
-
-    def imgmsg_to_cv2(self, img_msg: Image, desired_encoding: str) -> np.ndarray:
-        """(H, W, C) pixels of an image message."""
-        ...
+#: What mends a cv_bridge that does not fit the installed NumPy.
+_REMEDY = f"built for another NumPy than {np.__version__}? To use it: pip install 'numpy<2'"
 
 
-class CvBridge:
-    """Stand-in for cv_bridge.CvBridge, which converts to ``"rgb8"`` alone."""
+class ImageBridge:
+    """A cv_bridge that has passed its trial.
 
-    def imgmsg_to_cv2(self, img_msg: Image, desired_encoding: str) -> np.ndarray:
-        """(H, W, 3) uint8 RGB of an image message, a view of it where no conversion is needed.
+    Parameters
+    ----------
+    bridge : a cv_bridge.CvBridge.
+    encodings : those that it converts rightly.
+    """
 
-        Raises ``ValueError`` for a message that is malformed, or another desired encoding.
+    def __init__(self, bridge: Any, encodings: frozenset[str]) -> None:
+        self._bridge, self._encodings = bridge, encodings
+
+    def takes(self, message: Image) -> bool:
+        """Whether it converts a sound message rightly: of a tried encoding, with rows that nothing follows.
+
+        It garbles rows that are padded by a part of a pixel.
         """
-        if desired_encoding != "rgb8":
-            raise ValueError(f"cannot convert to {desired_encoding!r}, only to 'rgb8'")
-        return to_rgb(raw_pixels(img_msg, img_msg.width * img_msg.height))
+        layout = FORMATS[message.encoding]
+        unpadded = message.step == message.width * layout.channels * layout.bytes
+        return message.encoding in self._encodings and unpadded and not message.is_bigendian
+
+    def to_rgb(self, message: Image) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of a message that it takes; raises whatever cv_bridge raises."""
+        return self._bridge.imgmsg_to_cv2(message, "rgb8")
 
 
-def select_bridge() -> tuple[ImageBridge, str]:
-    """The distribution's cv_bridge when it is installed and works, else the stand-in; and a sentence for the log."""
+@functools.cache
+def select_bridge() -> tuple[ImageBridge | None, str]:
+    """The distribution's cv_bridge where it is installed and works, else None; and a sentence for the log.
+
+    It is tried once in the life of a process, which takes a second or two where it is installed.
+    """
+    if importlib.util.find_spec("cv_bridge") is None:
+        return None, "image conversion: built in (cv_bridge is not installed)"
+    encodings, fault = _try()
+    if fault:
+        return None, f"image conversion: built in (cv_bridge {fault})"
     try:
         bridge = importlib.import_module("cv_bridge").CvBridge()
-    except ImportError:
-        return CvBridge(), "image conversion: built in (cv_bridge is not installed)"
-    except Exception as error:  # a compiled half for another NumPy raises whatever it likes
-        return CvBridge(), f"image conversion: built in (cv_bridge does not load: {_first_line(error)})"
-    fault = _fault(bridge)
-    if fault:
-        return CvBridge(), f"image conversion: built in (cv_bridge is broken: {fault})"
-    return bridge, "image conversion: cv_bridge"
+    except Exception as error:  # it did load in the child
+        return None, f"image conversion: built in (cv_bridge does not load: {' '.join(str(error).split())})"
+    return ImageBridge(bridge, frozenset(encodings)), f"image conversion: cv_bridge for {', '.join(encodings)}"
 
 
-def _fault(bridge: ImageBridge) -> str:
-    """What goes wrong with a picture in each encoding, in both byte orders; empty when all is well."""
-    noise = np.random.default_rng(0)
-    for encoding in sorted(BRIDGED):
-        values = noise.integers(0, 256, (*_PROBE, FORMATS[encoding].channels), np.uint8)
-        for order in (0, 1):
-            message = Image(height=_PROBE[0], width=_PROBE[1], encoding=encoding, is_bigendian=order)
-            message.step = values.nbytes // _PROBE[0]
-            message.data.frombytes(values.tobytes())
-            expected = CvBridge().imgmsg_to_cv2(message, "rgb8")
-            try:
-                rgb = np.asarray(bridge.imgmsg_to_cv2(message, "rgb8"))
-            except Exception as error:
-                return f"{encoding}: {_first_line(error)}"
-            if rgb.shape != expected.shape or np.abs(rgb.astype(int) - expected).max() > 1:
-                return f"{encoding} comes out wrong"
-    return ""
+def _try() -> tuple[list[str], str]:
+    """The encodings that cv_bridge converts rightly, or what is wrong with it; tried in a child process."""
+    command = [sys.executable, "-m", bridge_trial.__name__]
+    paths = os.pathsep.join(filter(None, sys.path))  # the child must find the cv_bridge that this process would import
+    trial = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": paths},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # Ctrl-C in a terminal is no fault of cv_bridge
+    )
+    if trial.returncode < 0:
+        name = signal.Signals(-trial.returncode).name
+        return [], f"crashes, {name}: {_REMEDY}"
+    lines = trial.stderr.strip().splitlines() if trial.returncode else trial.stdout.strip().splitlines()
+    last = lines[-1] if lines else "it said nothing"
+    if trial.returncode:
+        return [], f"does not load: {last}" + _remedy(last)
+    faults: dict[str, str] = json.loads(last)
+    encodings = [encoding for encoding, fault in faults.items() if not fault]
+    if encodings:
+        return encodings, ""
+    encoding, fault = next(iter(faults.items()))
+    return [], f"converts nothing rightly, {encoding}: {fault}" + _remedy(fault)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _remedy(fault: str) -> str:
+    return f"; {_REMEDY}" if "numpy" in fault.lower() else ""

@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from dvps_ros.camera.calibration import intrinsics_of
 from dvps_ros.camera.compressed import compressed_pixels
 from dvps_ros.camera.pixel_formats import Pixels, check_image, raw_pixels, to_rgb
-from dvps_ros.nodes.image_conversion import BRIDGED, ImageBridge
+from dvps_ros.nodes.image_conversion import ImageBridge
 from dvps_ros.structures import Intrinsics
 
 __all__ = ["check_image", "image_to_rgb", "info_of", "intrinsics_of", "nanoseconds"]
@@ -22,7 +22,7 @@ __all__ = ["check_image", "image_to_rgb", "info_of", "intrinsics_of", "nanosecon
 
 def image_to_rgb(
     message: Image | CompressedImage,
-    bridge: ImageBridge,
+    bridge: ImageBridge | None,
     max_pixels: int,
     bits: int = 0,
     look: Callable[[Pixels, int], None] | None = None,
@@ -33,7 +33,7 @@ def image_to_rgb(
 
     Parameters
     ----------
-    bridge : converts raw images of the encodings in ``BRIDGED``; the others go the way that recordings go.
+    bridge : converts the raw images that it takes; all others go the way that recordings go.
     bits : how many bits of 16 carry the picture (see ``pixel_formats.to_rgb``).
     look : called with the pixels as they came, and ``bits``.
 
@@ -46,10 +46,10 @@ def image_to_rgb(
     pixels = read(message, max_pixels)
     if look is not None:
         look(pixels, bits)
-    if isinstance(message, CompressedImage) or pixels.encoding not in BRIDGED:
+    if bridge is None or isinstance(message, CompressedImage) or not bridge.takes(message):
         return to_rgb(pixels, bits)
     try:
-        rgb = bridge.imgmsg_to_cv2(message, "rgb8")
+        rgb = bridge.to_rgb(message)
     except Exception as error:  # cv_bridge raises many kinds, each for a fault of the message
         raise ValueError(f"{message.encoding} image cannot be decoded: {' '.join(str(error).split())}") from error
     return np.ascontiguousarray(rgb)

@@ -10,7 +10,6 @@ from sensor_msgs.msg import Image
 from dvps_ros.config import PerceptionConfig
 from dvps_ros.nodes.frame_reader import FrameReader
 from dvps_ros.nodes.health import Health
-from dvps_ros.nodes.image_conversion import CvBridge
 from dvps_ros.nodes.messages import info_of
 from dvps_ros.structures import Intrinsics
 
@@ -38,7 +37,7 @@ def health(log):
 
 def reader(log, health, topic="/cam/image_raw", **parameters):
     node = SimpleNamespace(resolve_topic_name=lambda _: topic, get_logger=lambda: log)
-    return FrameReader(node, CvBridge(), lambda: PerceptionConfig(**parameters), health)
+    return FrameReader(node, None, lambda: PerceptionConfig(**parameters), health)
 
 
 def warned(health):

@@ -14,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from malformed_messages import ODD_FORMATS, PICTURES, camera_infos, compressed_images, many, raw_images
 
-from dvps_ros.nodes.image_conversion import CvBridge
 from dvps_ros.nodes.messages import image_to_rgb, intrinsics_of
 from dvps_ros.scene.rays import unproject
 
-BRIDGE = CvBridge()
+BRIDGE = None
 #: More pixels than any message here holds, fewer than many of them claim.
 MAX_PIXELS = 10_000
 #: Bytes by which the process may grow over all examples; the headers among them claim up to gigabytes.

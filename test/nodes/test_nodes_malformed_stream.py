@@ -22,7 +22,6 @@ from dvps_ros import checkpoints
 from dvps_ros.config import BackboneConfig, Config, InputConfig, MergeConfig, NetworkConfig
 from dvps_ros.network import build
 from dvps_ros.nodes.health import LOG_EVERY
-from dvps_ros.nodes.image_conversion import CvBridge
 from dvps_ros.nodes.messages import image_to_rgb, info_of
 
 #: Seconds that anything may take on a busy machine.
@@ -65,7 +64,7 @@ def drawn(strategy, count):
 
 def is_refused(message):
     try:
-        image_to_rgb(message, CvBridge(), 1 << 25)
+        image_to_rgb(message, None, 1 << 25)
     except ValueError:
         return True
     return False
@@ -178,7 +177,7 @@ def test_the_node_outlives_malformed_images(model, transport, kind, strategy, co
     try:
         with spinning(sender.node):
             wait_for(sender.images.get_subscription_count, PATIENCE)
-            height, width = image_to_rgb(sound, CvBridge(), 1 << 25).shape[:2]
+            height, width = image_to_rgb(sound, None, 1 << 25).shape[:2]
             sender.begin(sound, info_of(CAMERA.resized(width, height)))
             right, began, before = sender.answer(sound), time.monotonic(), Counter(sender.counts)
             for number, message in enumerate((*messages, *messages)):

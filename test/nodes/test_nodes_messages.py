@@ -1,9 +1,6 @@
 """Images and cameras: messages to arrays, and the one line that every fault becomes."""
 
 import array
-import re
-import sys
-import types
 
 import cv2
 import numpy as np
@@ -11,12 +8,10 @@ import pytest
 from malformed_messages import claiming
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
-from dvps_ros.nodes import image_conversion
-from dvps_ros.nodes.image_conversion import CvBridge, select_bridge
 from dvps_ros.nodes.messages import image_to_rgb, info_of, intrinsics_of
 from dvps_ros.structures import Intrinsics
 
-BRIDGE, LIMIT = CvBridge(), 1 << 24
+BRIDGE, LIMIT = None, 1 << 24
 RED, GREEN, BLUE = (200, 30, 60), (40, 180, 20), (10, 70, 220)
 
 
@@ -198,41 +193,6 @@ def test_malformed_image_is_one_line(fields, words):
     with pytest.raises(ValueError, match=words) as caught:
         image_to_rgb(changed(**fields), BRIDGE, LIMIT)
     assert "\n" not in str(caught.value)
-
-
-# --- which bridge --------------------------------------------------------------------------------------------------
-
-
-class ForeignBridge(CvBridge):
-    """Stands for the distribution's cv_bridge; broken in the way that ``fault`` says."""
-
-    fault = ""
-
-    def imgmsg_to_cv2(self, img_msg, desired_encoding):
-        if self.fault == "numpy" and img_msg.is_bigendian:
-            raise AttributeError("`newbyteorder` was removed from the ndarray class")
-        rgb = super().imgmsg_to_cv2(img_msg, desired_encoding)
-        return rgb[..., ::-1] if self.fault == "swapped" else rgb
-
-
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [("", "^image conversion: cv_bridge$"), ("numpy", "broken.*newbyteorder"), ("swapped", "broken.*comes out wrong")],
-)
-def test_installed_bridge_is_tried_before_it_is_trusted(monkeypatch, fault, words):
-    module = types.ModuleType("cv_bridge")
-    module.CvBridge = type("CvBridge", (ForeignBridge,), {"fault": fault})
-    monkeypatch.setitem(sys.modules, "cv_bridge", module)
-    bridge, description = select_bridge()
-    assert re.search(words, description)
-    assert isinstance(bridge, ForeignBridge) == (fault == "")
-
-
-def test_missing_bridge_is_replaced(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv_bridge", None)
-    bridge, description = select_bridge()
-    assert type(bridge) is image_conversion.CvBridge
-    assert "not installed" in description
 
 
 # --- cameras ---------------------------------------------------------------------------------------------------------
