@@ -32,6 +32,7 @@ ADVICE = {
     "depth/camera_info": "always beside `depth`",
     "points": "mapping; the most expensive, see the two rows below",
     "obstacles": "a costmap: this instead of `points`",
+    "ground": "a costmap beside `obstacles`: what clears it",
     "instances": "tracking and grasping: things only",
     "markers": "RViz; objects as boxes where vision_msgs is missing",
     "detections": "objects as boxes",

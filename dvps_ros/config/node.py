@@ -119,7 +119,9 @@ class PerceptionConfig:
         low=0.0,
         runtime=True,
     )
-    voxel_size: float = option(0.1, "Edge of the grid that thins obstacles, in metres.", low=0.01, runtime=True)
+    voxel_size: float = option(
+        0.1, "Edge of the grid that thins obstacles and ground, in metres.", low=0.01, runtime=True
+    )
     diagnostics_rate: float = option(1.0, "Diagnostics per second.", low=0.1, high=100.0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from dvps_ros.config import PerceptionConfig
 from dvps_ros.labels import LabelSet
 from dvps_ros.scene.boxes import InstanceBox, instances
-from dvps_ros.scene.clouds import obstacle_cloud, organized_cloud, scene_cloud, valid_pixels
+from dvps_ros.scene.clouds import ground_cloud, obstacle_cloud, organized_cloud, scene_cloud, valid_pixels
 from dvps_ros.structures import Intrinsics, Scene, SegmentCloud
 
 
@@ -97,7 +98,15 @@ class Frame:
     @cached_property
     def obstacles(self) -> SegmentCloud:
         """Points that a planner must stay clear of, one in each voxel; none whose depth is too uncertain."""
-        return obstacle_cloud(
+        return self._thinned(obstacle_cloud)
+
+    @cached_property
+    def ground(self) -> SegmentCloud:
+        """Points of drivable ground and pavement, one in each voxel; none whose depth is too uncertain."""
+        return self._thinned(ground_cloud)
+
+    def _thinned(self, make: Callable[..., SegmentCloud]) -> SegmentCloud:
+        return make(
             *(self.scene, self.picture, self.camera, self.labels, self.config.voxel_size),
             stride=self.config.points_stride,
             max_std=self.config.max_uncertainty or math.inf,

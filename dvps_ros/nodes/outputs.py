@@ -31,6 +31,7 @@ METRIC = (
     "depth/uncertainty",
     "points",
     "obstacles",
+    "ground",
     "instances",
     "markers",
     "detections",
@@ -166,6 +167,10 @@ def _obstacles(frame: Frame, buffer: packing.Buffer) -> PointCloud2:
     return packing.cloud_message(frame.header, frame.obstacles, buffer)
 
 
+def _ground(frame: Frame, buffer: packing.Buffer) -> PointCloud2:
+    return packing.cloud_message(frame.header, frame.ground, buffer)
+
+
 def _instances(frame: Frame, buffer: packing.Buffer) -> PointCloud2:
     return packing.cloud_message(frame.header, frame.instances[0], buffer)
 
@@ -198,6 +203,7 @@ _PACKERS: dict[str, tuple[type, _Packer]] = {
     "depth/uncertainty": (Image, _uncertainty),
     "points": (PointCloud2, _points),
     "obstacles": (PointCloud2, _obstacles),
+    "ground": (PointCloud2, _ground),
     "instances": (PointCloud2, _instances),
     "markers": (MarkerArray, _markers),
     "overlay": (Image, _overlay),

@@ -1,8 +1,9 @@
-"""Point clouds of scenes: organised, dense, obstacles, thinned by voxels."""
+"""Point clouds of scenes: organised, dense, obstacles, ground, thinned by voxels."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -121,16 +122,61 @@ def obstacle_cloud(
     image = _checked_image(scene, image)
     if valid is None:
         valid = valid_pixels(scene, intrinsics, labels, max_depth=max_depth, edge_threshold=edge_threshold)
+
+    def dangerous(panoptic: Tensor) -> Tensor:
+        return ~of_classes(panoptic, labels.drivable)
+
+    at, xyz = _thinned(scene, intrinsics, valid, dangerous, voxel, stride, max_std)
+    return _cloud(scene, image, at, xyz)
+
+
+def ground_cloud(
+    scene: Scene,
+    image: Tensor | np.ndarray,
+    intrinsics: Intrinsics,
+    labels: LabelSet,
+    voxel: float = 0.0,
+    *,
+    max_depth: float = math.inf,
+    stride: int = 1,
+    edge_threshold: float = math.inf,
+    max_std: float = math.inf,
+    valid: Tensor | None = None,
+) -> SegmentCloud:
+    """The points of drivable ground and pavement, at most one in each cube of ``voxel`` metres (0: all of them).
+
+    Between the camera and each of them nothing stands, so their rays clear a costmap. Arguments and errors are those
+    of ``scene_cloud`` (``image`` is (H, W, 3)).
+    """
+    image = _checked_image(scene, image)
+    if valid is None:
+        valid = valid_pixels(scene, intrinsics, labels, max_depth=max_depth, edge_threshold=edge_threshold)
+
+    def ground(panoptic: Tensor) -> Tensor:
+        return of_classes(panoptic, labels.ground)
+
+    at, xyz = _thinned(scene, intrinsics, valid, ground, voxel, stride, max_std)
+    return _cloud(scene, image, at, xyz)
+
+
+def _thinned(
+    scene: Scene,
+    intrinsics: Intrinsics,
+    valid: Tensor,
+    wanted: Callable[[Tensor], Tensor],
+    voxel: float,
+    stride: int,
+    max_std: float,
+) -> tuple[Tensor, Tensor]:
+    """Pixels (N,) and positions (N, 3) of the ``valid`` points whose panoptic values are ``wanted``, by voxels."""
     found = []
     for rows in blocks(scene.depth, stride):
-        dangerous = valid[rows] & ~of_classes(scene.panoptic[rows], labels.drivable)
-        at = _indices(scene, dangerous, rows, stride, max_std, cut=True)
+        at = _indices(scene, valid[rows] & wanted(scene.panoptic[rows]), rows, stride, max_std, cut=True)
         found.append((at, _points(scene, intrinsics, at)))
     if voxel > 0:
-        at, xyz = voxels.merged([voxels.runs(at, xyz, voxel) for at, xyz in found])
-    else:
-        at, xyz = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return _cloud(scene, image, at, xyz)
+        return voxels.merged([voxels.runs(at, xyz, voxel) for at, xyz in found])
+    at, xyz = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return at, xyz
 
 
 def _checked_image(scene: Scene, image: Tensor | np.ndarray) -> Tensor:

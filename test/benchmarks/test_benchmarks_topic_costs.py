@@ -29,7 +29,7 @@ WORK = (
     *(packing.panoptic, packing.semantic, packing.instance, packing.confidence, packing.depth, packing.millimetres),
     *(packing.cloud_message, packing.image_message, packing.marker_array, packing.Buffer.fill),
     *(clouds.organized_cloud, clouds.scene_cloud, rays.unproject, edges.depth_edges),
-    *(clouds.valid_pixels, clouds.obstacle_cloud, voxels.merged, boxes.instances, overlay),
+    *(clouds.valid_pixels, clouds.obstacle_cloud, clouds.ground_cloud, voxels.merged, boxes.instances, overlay),
     *(
         detections.detection_array,
         objects.tracked_objects,
@@ -53,6 +53,7 @@ NEEDS = {
     "depth/camera_info": set(),
     "points": CLOUD | MESSAGE,
     "obstacles": PLACES | MESSAGE | {"obstacle_cloud", "merged"},
+    "ground": PLACES | MESSAGE | {"ground_cloud", "merged"},
     "instances": CLOUD | MESSAGE | {"instances"},
     "markers": CLOUD | {"instances", "marker_array"},
     "detections": CLOUD | {"instances", "detection_array"},

@@ -27,6 +27,7 @@ TOPICS = {
     "depth/camera_info": CameraInfo,
     "points": PointCloud2,
     "obstacles": PointCloud2,
+    "ground": PointCloud2,
     "instances": PointCloud2,
     "overlay": Image,
 }

@@ -13,6 +13,7 @@ from dvps_ros.labels import CITYSCAPES, VOID
 from dvps_ros.scene import blocks
 from dvps_ros.scene.boxes import instances
 from dvps_ros.scene.clouds import (
+    ground_cloud,
     obstacle_cloud,
     obstacles,
     organized_cloud,
@@ -111,7 +112,7 @@ def test_project_gives_nan_behind_the_camera():
 
 # --- clouds ----------------------------------------------------------------------------------------------------------
 
-ROAD, SKY, BUILDING, CAR = (CITYSCAPES.index(name) for name in ("road", "sky", "building", "car"))
+ROAD, SIDEWALK, SKY, BUILDING, CAR = (CITYSCAPES.index(name) for name in ("road", "sidewalk", "sky", "building", "car"))
 SMALL = Intrinsics(20.0, 20.0, 9.5, 5.5, 20, 12)
 
 
@@ -229,6 +230,23 @@ def test_an_obstacle_cloud_is_the_obstacles_of_the_cloud(voxel, stride, block, m
         for name in ("rgb", "label", "instance", "score"):
             assert torch.equal(getattr(found, name), getattr(expected, name)), name
         torch.testing.assert_close(found.xyz, expected.xyz, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("voxel", [0.0, 0.5])
+def test_a_ground_cloud_is_the_drivable_ground_and_pavement_of_the_cloud(voxel, stride, monkeypatch):
+    monkeypatch.setattr(blocks, "_PIXELS", 2000)
+    limits = {"max_depth": 50.0, "stride": stride, "edge_threshold": 0.1, "max_std": 0.8}
+    scene, image, camera = street_scene(4)
+    paved = torch.where(scene.panoptic == BUILDING * 1000, SIDEWALK * 1000, scene.panoptic)
+    scene = replace(scene, panoptic=paved)
+    dense = scene_cloud(scene, image, camera, CITYSCAPES, **limits)
+    kept = dense[torch.isin(dense.label, torch.tensor([ROAD, SIDEWALK])).nonzero()[:, 0]]
+    expected = voxel_thinned(kept, voxel) if voxel else kept
+    found = ground_cloud(scene, image, camera, CITYSCAPES, voxel, **limits)
+    assert set(found.label.tolist()) == {ROAD, SIDEWALK}
+    assert torch.equal(found.label, expected.label)
+    torch.testing.assert_close(found.xyz, expected.xyz, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("lens", [{}, {"distortion_model": "plumb_bob", "distortion": (-0.9, 0.0, 0.0, 0.0, 0.0)}])
