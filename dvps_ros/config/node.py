@@ -31,11 +31,13 @@ class PerceptionConfig:
     autostart: bool = option(False, "Configure and activate without a lifecycle manager.")
     input_transport: Literal["raw", "compressed"] = option("raw", "Type of the image topic: Image or CompressedImage.")
     camera_info_mode: Literal["synced", "latest"] = option(
-        "synced", "Pair each image with the camera_info of its stamp, or use the latest one."
+        "synced",
+        "synced: each image gets the camera_info of its stamp; where that is late, the last one of its frame and size "
+        "serves, unless the calibration has just changed. latest: always the last one.",
     )
     sync_slop: float = option(0.0, "Stamps of a pair may differ by this many seconds; 0: exactly equal.", low=0.0)
     camera_info_timeout: float = option(
-        1.0, "Seconds without a fitting camera_info after which images go on without one.", low=0.0, runtime=True
+        1.0, "Seconds without any camera_info that fits after which images go on without one.", low=0.0, runtime=True
     )
     rectified: bool = option(
         False,

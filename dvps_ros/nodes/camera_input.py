@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,9 +12,9 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from dvps_ros.camera.calibration import content
 from dvps_ros.config import PerceptionConfig
 from dvps_ros.nodes.auto_subscription import AutoSubscription
+from dvps_ros.nodes.camera_infos import CameraInfos
 from dvps_ros.nodes.diagnostics import STEADY
 from dvps_ros.nodes.messages import nanoseconds
 from dvps_ros.nodes.synchronizer import ApproximateTimeSynchronizer, SimpleFilter, TimeSynchronizer
@@ -32,8 +31,8 @@ LOOK_EVERY = 0.5
 FUTURE = 1.0
 #: A camera is called silent after this many seconds without an image.
 SILENT = 2.0
-#: Publishers of camera_info disagree when their messages take turns within this many seconds.
-TAKING_TURNS = 2.0
+#: Seconds that an image waits for its own camera_info where the last one can stand in for it, and between two looks.
+LATE, LOOK_FOR_LATE = 0.1, 0.05
 
 ImageMessage: TypeAlias = Image | CompressedImage
 #: Called with an image, its camera_info (or None), and why there is none.
@@ -42,7 +41,7 @@ OnFrame = Callable[[ImageMessage, CameraInfo | None, str], None]
 
 @dataclass
 class Arrival:
-    """An image on its way through the synchronizer, with its place in the order of arrival.
+    """An image on its way through the synchronizer, with its place in the order of arrival and when it came.
 
     ``image`` becomes None when it has waited behind ``IMAGES`` newer ones: it is lost, but its stamp goes on waiting.
     """
@@ -50,6 +49,7 @@ class Arrival:
     header: Header
     image: ImageMessage | None
     number: int
+    received: float
 
 
 class CameraInput:
@@ -81,15 +81,16 @@ class CameraInput:
         self._arrived = self._handed_over = 0  # numbers of the newest image, and of the newest that was handed over
         self._unpaired_since: float | None = None  # when the first image came that still waits, or waited in vain
         self._without_info = False  # images go on without waiting
-        self._latest_info: CameraInfo | None = None
-        self._info_received: float | None = None
-        self._turns = Turns()
+        self._infos_seen = CameraInfos()
         self._connect()
         # camera_info first: what is ready at the same time is taken in this order
         kinds = {"camera_info": CameraInfo, "image": _image_type(settings())}
         callbacks = {"camera_info": self._info, "image": self._image}
         self._inputs: dict[str, AutoSubscription] = {}
-        self._timer = node.create_timer(LOOK_EVERY, self._look, clock=STEADY)
+        self._timers = [node.create_timer(LOOK_EVERY, self._look, clock=STEADY)]
+        self._late_timer = node.create_timer(LOOK_FOR_LATE, self._serve_the_late, clock=STEADY)
+        self._late_timer.cancel()
+        self._timers.append(self._late_timer)
         try:
             for name, kind in kinds.items():
                 depth = 1 if name == "image" else DEPTH
@@ -126,7 +127,8 @@ class CameraInput:
 
     def destroy(self) -> None:
         """End the subscriptions."""
-        self._node.destroy_timer(self._timer)
+        for timer in self._timers:
+            self._node.destroy_timer(timer)
         for subscription in self._inputs.values():
             subscription.destroy()
 
@@ -145,7 +147,7 @@ class CameraInput:
     def _connect_anew(self, stamp: int) -> None:
         """Fresh queues, with the last camera_info where it is of the time of ``stamp``: it came before its image."""
         self._connect()
-        info = self._latest_info
+        info = self._infos_seen.latest
         if info is not None and abs(nanoseconds(info.header.stamp) - stamp) < 1_000_000_000:
             self._infos.signalMessage(info)
 
@@ -155,13 +157,19 @@ class CameraInput:
         if not self._stamp_is_usable(message):
             return
         self._arrived += 1
-        arrival = Arrival(message.header, message, self._arrived)
+        arrival = Arrival(message.header, message, self._arrived, self._last_image)
         if self._settings().camera_info_mode == "latest":
-            reason = "" if self._latest_info is not None else "no camera_info"
-            self._hand_over(arrival, self._latest_info, reason)
+            latest = self._infos_seen.latest
+            self._hand_over(arrival, latest, "" if latest is not None else "no camera_info")
             return
         self._wait(arrival)
-        if self._handed_over < arrival.number and self._patience_is_over():
+        if self._handed_over >= arrival.number:
+            return
+        if self._infos_seen.stand_in(message) is not None:
+            self._unpaired_since, self._without_info = None, False
+            if self._late_timer.is_canceled():
+                self._late_timer.reset()
+        elif self._patience_is_over():
             self._hand_over_without_info(arrival)
 
     def _wait(self, arrival: Arrival) -> None:
@@ -170,6 +178,20 @@ class CameraInput:
         if len(self._waiting) > IMAGES:
             self._waiting.popleft().image = None
         self._images.signalMessage(arrival)
+
+    def _serve_the_late(self) -> None:
+        """Hand over the images whose camera_info is late with the last one; those that none can serve wait on."""
+        now = time.monotonic()
+        for arrival in tuple(self._waiting):
+            if arrival.number <= self._handed_over or arrival.image is None:
+                continue
+            info = self._infos_seen.stand_in(arrival.image)
+            if info is None or now - arrival.received < LATE:
+                return
+            topic = self._inputs["camera_info"].topic
+            self._on_fault("camera_info late", f"{topic} comes late or not at all: its last message serves", False)
+            self._hand_over(arrival, info, "")
+        self._late_timer.cancel()
 
     def _patience_is_over(self) -> bool:
         """Whether images have gone without camera_info for long: since the first one, not since the last pair.
@@ -191,12 +213,12 @@ class CameraInput:
             if self._handed_over >= arrival.number:
                 return
         since = self._unpaired_since
-        missing = self._info_received is None or (since is not None and self._info_received < since)
+        received = self._infos_seen.received
+        missing = received is None or (since is not None and received < since)
         self._hand_over(arrival, None, "no camera_info" if missing else "no camera_info with the image's stamp")
 
     def _info(self, message: CameraInfo) -> None:
-        self._latest_info, self._info_received = message, time.monotonic()
-        self._turns.add(content(message), self._info_received)
+        self._infos_seen.add(message, time.monotonic())
         if self._settings().camera_info_mode == "synced" and nanoseconds(message.header.stamp) >= 0:
             self._infos.signalMessage(message)
 
@@ -217,7 +239,7 @@ class CameraInput:
 
     def _disagreement(self) -> str:
         """Which publishers of camera_info contradict each other right now; empty when none do."""
-        if not self._turns.taken(time.monotonic()):
+        if not self._infos_seen.taking_turns(time.monotonic()):
             return ""
         topic = self._inputs["camera_info"].topic
         publishers = self._node.get_publishers_info_by_topic(topic)
@@ -249,27 +271,6 @@ class CameraInput:
     def _look(self) -> None:
         for subscription in self._inputs.values():
             subscription.follow_publishers()
-
-
-class Turns:
-    """Notices when two things take turns: A, B, A. One that replaces another for good is no turn."""
-
-    def __init__(self) -> None:
-        self._now: Hashable = None
-        self._before: Hashable = None
-        self._changed = self._turned = -math.inf
-
-    def add(self, content: Hashable, moment: float) -> None:
-        """Take what came in at ``moment``, in seconds."""
-        if content == self._now:
-            return
-        if content == self._before and moment - self._changed < TAKING_TURNS:
-            self._turned = moment
-        self._before, self._now, self._changed = self._now, content, moment
-
-    def taken(self, moment: float) -> bool:
-        """Whether turns were taken within ``TAKING_TURNS`` seconds before ``moment``."""
-        return moment - self._turned < TAKING_TURNS
 
 
 def _image_type(settings: PerceptionConfig) -> type:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -12,6 +13,8 @@ from dvps_ros.nodes.diagnostics import Statistics
 
 #: The same kind of fault is logged at most once in this many seconds.
 LOG_EVERY = 5.0
+#: Faults that are usual with some cameras and cost nothing are logged once.
+SAID_ONCE = frozenset({"camera_info late"})
 #: Diagnostics warn when images come in but none was answered for this many seconds.
 STALLED = 5.0
 #: Causes of unanswered frames that are as wanted, and how diagnostics say so.
@@ -73,7 +76,8 @@ class Health:
         else:
             self.statistics.warned(cause)
         now = time.monotonic()
-        if now - self._logged.get(cause, -LOG_EVERY) >= LOG_EVERY:
+        every = math.inf if cause in SAID_ONCE else LOG_EVERY
+        if cause not in self._logged or now - self._logged[cause] >= every:
             self._logged[cause] = now
             self._logger.warning(sentence)
 

@@ -192,6 +192,38 @@ def test_a_pause_of_the_camera_costs_no_camera_info(bench):
         assert b.counted("warned: camera_info") == 0
 
 
+def test_camera_info_that_stays_away_is_replaced_by_the_last_one(bench):
+    """As where large images hold it up on its way: no frame is lost, and metres go on."""
+    with bench("depth") as b:
+        b.send_until(lambda: b.got("depth"))
+        for number in range(5):
+            stamp = b.camera.send(info=None)
+            wait_for(lambda: b.answered("depth", stamp))  # noqa: B023
+            wait_for(lambda: b.counted("warned: camera_info late") > number)  # noqa: B023
+        b.says("active", whole=True)
+        assert b.counted("dropped: no camera_info") == 0
+        assert b.counted("warned: camera_info") == 0
+
+
+def test_a_calibration_that_changes_makes_images_wait_for_their_own(bench):
+    with bench("depth", "depth/camera_info", camera_info_timeout=600.0) as b:
+        b.send_until(lambda: b.got("depth"))
+        changed = info_of(replace(CAMERA, fx=60.0, fy=60.0))
+        changed.header.frame_id = "camera_optical"
+        b.camera.infos.publish(changed)
+        wait_for(lambda: b.node._input._infos_seen.latest.k[0] == 60.0)
+        stamp = b.camera.send(info=None)
+        time.sleep(5 * camera_input.LATE)
+        assert not b.answered("depth", stamp)
+        changed.header.stamp = stamp
+        b.camera.infos.publish(changed)  # its own, which says the same as the one before
+        wait_for(lambda: b.answered("depth", stamp) and b.answered("depth/camera_info", stamp))
+        assert b.got("depth/camera_info")[-1].k[0] == 60.0
+        stamp = b.camera.send(info=None)
+        wait_for(lambda: b.answered("depth", stamp) and b.answered("depth/camera_info", stamp))
+        assert b.got("depth/camera_info")[-1].k[0] == 60.0
+
+
 def test_camera_info_that_begins_late_with_stamps_of_zero(bench):
     with bench("semantic", "depth") as b:
         b.send_until(lambda: b.counted("warned: camera_info") >= 2, info=None, stamp=Time())
