@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from dvps_ros import checkpoints, resources
-from dvps_ros.checkpoints import pickles, transformers_folder
+from dvps_ros.checkpoints import pickles, preprocessing, transformers_folder
 from dvps_ros.checkpoints.foreign_names import Renamed, naming_of, rename
+from dvps_ros.checkpoints.preprocessing import Preprocessing
 from dvps_ros.checkpoints.sizes import infer
 from dvps_ros.config import Config, NetworkConfig
 from dvps_ros.errors import first_line
@@ -32,6 +33,8 @@ class Checkpoint:
     network : the sizes of the weights.
     class_names : in order; empty where the checkpoint does not tell.
     config : all the rest, of a model folder of this project; None of any other.
+    preprocessing : what it expects of its pictures, of which mean and deviation are in ``network`` and the order of the
+        channels in ``weights`` already; None where the checkpoint does not tell, and for a model folder.
     """
 
     source: str
@@ -41,9 +44,10 @@ class Checkpoint:
     network: NetworkConfig
     class_names: tuple[str, ...] = ()
     config: Config | None = None
+    preprocessing: Preprocessing | None = None
 
 
-def open_checkpoint(source: str, like: NetworkConfig) -> Checkpoint:
+def open_checkpoint(source: str, like: NetworkConfig, source_config: Path | None = None) -> Checkpoint:
     """Read a checkpoint.
 
     Parameters
@@ -51,20 +55,24 @@ def open_checkpoint(source: str, like: NetworkConfig) -> Checkpoint:
     source : a .pkl, .pth, .pt, .bin or .safetensors file in detectron2's, the DeepDPS authors' or transformers' names;
         a folder of transformers' Mask2Former or of this project; or a hub name. What exists on disk comes first.
     like : gives what weights alone do not tell, see ``sizes.infer``.
+    source_config : detectron2's configuration of a checkpoint file, which tells how its pictures are prepared.
 
     Raises
     ------
     FileNotFoundError : naming what is not there.
     ValueError : in one line: another architecture, a damaged file, a failed download, a pickle that asks for more than
-        arrays and containers (``UnsafePickleError``).
+        arrays and containers (``UnsafePickleError``), pictures that are prepared in a way that DvpsNet does not know.
     """
     path = _place(source)
     if path.is_file():
-        return _file(source, path, like)
+        given = preprocessing.of_detectron2(source_config) if source_config is not None else None
+        return _prepared(_file(source, path, like), given)
+    if source_config is not None:
+        raise ValueError(f"{source} is a folder: detectron2's configuration belongs to a checkpoint file")
     if (path / checkpoints.CONFIG_FILE).is_file():
         return _own(source, path)
     if (path / transformers_folder.CONFIG_FILE).is_file():
-        return _transformers(source, path, like)
+        return _prepared(_transformers(source, path, like), preprocessing.of_transformers(path))
     raise FileNotFoundError(
         f"folder {source} has neither {checkpoints.CONFIG_FILE} (a model of dvps) "
         f"nor {transformers_folder.CONFIG_FILE} (one of transformers)"
@@ -101,6 +109,18 @@ def _transformers(source: str, folder: Path, like: NetworkConfig) -> Checkpoint:
     network = _sizes(renamed.weights, like, source)
     class_names = tuple(str(names[key]) for key in map(str, range(network.classes)) if key in names)
     return Checkpoint(source, "transformers", renamed.weights, renamed.left_over, network, class_names)
+
+
+def _prepared(checkpoint: Checkpoint, given: Preprocessing | None) -> Checkpoint:
+    """``checkpoint`` with what its pictures are: in its network's configuration and, for BGR, in its first weight."""
+    if given is None:
+        return checkpoint
+    weights = preprocessing.in_rgb(checkpoint.weights, checkpoint.source) if given.bgr else checkpoint.weights
+    backbone = checkpoint.network.backbone
+    if not given.is_imagenet:
+        backbone = replace(backbone, mean=given.mean, deviation=given.deviation)
+    network = replace(checkpoint.network, backbone=backbone)
+    return replace(checkpoint, weights=weights, network=network, preprocessing=given)
 
 
 def _file(source: str, path: Path, like: NetworkConfig) -> Checkpoint:

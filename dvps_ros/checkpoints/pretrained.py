@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from dvps_ros import resources
 from dvps_ros.checkpoints import pickles
 from dvps_ros.checkpoints.folder import CONFIG_FILE, read_weights
+from dvps_ros.checkpoints.preprocessing import pixels_of_transformers
 from dvps_ros.network.backbones import is_derived
 from dvps_ros.network.dvps import DvpsNet
 
@@ -57,6 +58,21 @@ def load_pretrained(net: DvpsNet) -> None:
     else:
         weights = _transformers(name, folder, cast("PreTrainedModel", net.backbone.model))
     _fit(net, weights, name)
+    if folder is not None and folder.is_dir():
+        _check_pixels(net, folder)
+
+
+def _check_pixels(net: DvpsNet, folder: Path) -> None:
+    """The configuration keeps the mean and deviation of pixels: weights that expect others must be named there."""
+    given = pixels_of_transformers(folder)
+    if given is None:
+        return
+    for key, ours, theirs in zip(
+        ("mean", "deviation"), net.backbone.pixels, (given.mean, given.deviation), strict=True
+    ):
+        if any(abs(one / 1000 - other) > 1e-2 for one, other in zip(ours, theirs, strict=True)):
+            wanted = ",".join(f"{value:g}" for value in theirs)
+            raise ValueError(f"{_KEY}: {folder} expects pixels of another {key}: set network.backbone.{key}=[{wanted}]")
 
 
 def _found(name: str) -> Path | None:

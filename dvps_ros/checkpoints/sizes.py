@@ -14,7 +14,7 @@ from dvps_ros.config import BackboneConfig, NetworkConfig
 
 _LEVELS = 3
 #: What fits any weights of the same architecture.
-_FREE = {"pretrained", "drop_path", "freeze_norms", "max_depth", "canonical_focal", "depth_head"}
+_FREE = {"pretrained", "drop_path", "freeze_norms", "mean", "deviation", "max_depth", "canonical_focal", "depth_head"}
 #: Fields of the backbone that mean something for one kind alone.
 _KINDS = {
     "stem": "resnet",

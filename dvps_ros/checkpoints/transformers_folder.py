@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from transformers.utils import cached_file
 
 from dvps_ros.checkpoints import pickles
 from dvps_ros.checkpoints.foreign_names import to_transformers
+from dvps_ros.checkpoints.preprocessing import PREPROCESSOR_FILE
 from dvps_ros.config import Config
 from dvps_ros.errors import first_line
 from dvps_ros.labels import LABEL_SETS
@@ -53,6 +55,7 @@ def from_hub(name: str) -> Path:
         if not any(_is_on_hub(name, file) for file in (_INDEX, _PICKLED)):
             raise
     folder = config.parent
+    _is_on_hub(name, PREPROCESSOR_FILE)  # not every model has one
     if not (folder / _WEIGHTS).is_file() and (folder / _INDEX).is_file():
         for shard in _shards(folder):
             _hub_file(name, shard)
@@ -135,14 +138,15 @@ def write(net: DvpsNet, folder: Path, config: Config) -> None:
         architectures=["Mask2FormerForUniversalSegmentation"],
     )
     settings.save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(_preprocessing(config), indent=2) + "\n")
+    (folder / PREPROCESSOR_FILE).write_text(json.dumps(_preprocessing(config, net.backbone.pixels), indent=2) + "\n")
     tensors = to_transformers({name: value.detach().cpu() for name, value in net.state_dict().items()})
     tensors = {name: value.contiguous() for name, value in tensors.items()}
     save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
 
 
-def _preprocessing(config: Config) -> dict[str, Any]:
+def _preprocessing(config: Config, thousandths: tuple[Sequence[int], Sequence[int]]) -> dict[str, Any]:
     """What DvpsNet does to an image, in the words of ``Mask2FormerImageProcessor``."""
+    mean, deviation = ([round(value / 255_000, 9) for value in values] for values in thousandths)
     # transformers keeps proportions but knows no area: the short side is that of the training crops' shape
     low, high = sorted((config.data.crop_height, config.data.crop_width))
     short = round(math.sqrt(config.input.pixels * low / high))
@@ -155,8 +159,8 @@ def _preprocessing(config: Config) -> dict[str, Any]:
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_std": [0.229, 0.224, 0.225],
+        "image_mean": mean,
+        "image_std": deviation,
         "ignore_index": 255,
         "do_reduce_labels": False,
         "num_labels": len(LABEL_SETS[config.labels]),

@@ -46,6 +46,12 @@ def add_parser(subparsers: Any) -> None:
         "the weights have)",
     )
     parser.add_argument(
+        "--source-config",
+        type=Path,
+        metavar="FILE",
+        help="detectron2's configuration of SOURCE (YAML): how its pictures are prepared",
+    )
+    parser.add_argument(
         "--depth-from-semantic",
         action="store_true",
         help="start the depth pixel decoder as a copy of the semantic one",
@@ -86,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     if args.to == "transformers" and args.depth_from_semantic:
         raise ValueError("--depth-from-semantic has no use with --to transformers, which has no depth")
     given = load_config(resources.find(args.config)) if args.config else None
-    checkpoint = open_checkpoint(args.source, (given or Config()).network)
+    checkpoint = open_checkpoint(args.source, (given or Config()).network, args.source_config)
     config = _sized(_configuration(checkpoint, given, args.config), args)
     size = _program_size(config, args)
     if size is not None:
@@ -140,16 +146,21 @@ def _appearing(out: Path) -> Iterator[Path]:
 def _configuration(checkpoint: Checkpoint, given: Config | None, file: str | None) -> Config:
     """The configuration to write: ``given``, or the checkpoint's; ``ValueError`` where both do not go together."""
     from dvps_ros.checkpoints.sizes import difference
-    from dvps_ros.config import Config
+    from dvps_ros.config import Config, InputConfig
     from dvps_ros.labels import LABEL_SETS
 
+    prepared = checkpoint.preprocessing
     if given is None:
         config = replace(checkpoint.config or Config(), network=checkpoint.network)
+        if prepared is not None:
+            config = replace(config, input=InputConfig(prepared.pixels))
     elif found := difference(checkpoint.network, given.network):
         key, theirs, wanted = found
         raise ValueError(f"{checkpoint.source} does not fit {file}: {key} is {_plain(theirs)}, not {_plain(wanted)}")
     else:
-        config = given
+        theirs = checkpoint.network.backbone
+        backbone = replace(given.network.backbone, mean=theirs.mean, deviation=theirs.deviation)
+        config = replace(given, network=replace(given.network, backbone=backbone))
     labels = LABEL_SETS[config.labels]
     if config.network.classes != len(labels):
         raise ValueError(
@@ -208,7 +219,21 @@ def _summary(net: DvpsNet, checkpoint: Checkpoint, fit: Fit, parts: tuple[str, .
             note = ", copied from the semantic decoder"
         lines.append(f"  {part:<17}{loaded:4} of {loaded + missing:4} loaded{note}")
     lines.append(f"  {len(fit.left_over)} left over" + (f": {_some(fit.left_over)}" if fit.left_over else ""))
-    return lines
+    return [*lines, *_preparation(checkpoint)]
+
+
+def _preparation(checkpoint: Checkpoint) -> list[str]:
+    """One line on how pictures are prepared; none for a model of dvps, whose configuration says it."""
+    if checkpoint.naming == "dvps":
+        return []
+    given = checkpoint.preprocessing
+    if given is None:
+        hint = " (--source-config reads detectron2's configuration)" if checkpoint.naming == "detectron2" else ""
+        return [f"  pictures: the source does not tell; taken as RGB with ImageNet's mean and deviation{hint}"]
+    values = [" ".join(f"{value:g}" for value in three) for three in (given.mean, given.deviation)]
+    order = "BGR, folded into the first weight" if given.bgr else "RGB"
+    size = f"as large as {given.pixels} pixels (input.pixels)" if given.pixels else "of their own size"
+    return [f"  pictures: {order}, mean {values[0]}, deviation {values[1]}, {size}"]
 
 
 def _some(names: tuple[str, ...], most: int = 3) -> str:

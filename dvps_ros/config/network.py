@@ -24,6 +24,11 @@ class BackboneConfig:
     freeze_norms: bool = option(
         False, "Batch norms keep the statistics that they start with: for pretrained weights and small batches."
     )
+    mean: tuple[float, ...] = option(
+        (),
+        "RGB mean of the pixels that the weights expect, on the 0..255 scale; empty: that of the kind's own weights.",
+    )
+    deviation: tuple[float, ...] = option((), "Deviation of these pixels, as mean.", low=0.001)
     pretrained: str = option(
         "",
         "Weights that training starts from: a model folder, a folder or hub name of transformers, a file or the name "

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,11 @@ from transformers import (
     AutoConfig,
     PretrainedConfig,
 )
-from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from dvps_ros import resources
+from dvps_ros.checkpoints import preprocessing
 from dvps_ros.checkpoints.transformers_folder import from_hub, is_hub_name
-
-_PREPROCESSOR = "preprocessor_config.json"
 
 IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 
@@ -50,13 +47,9 @@ def checkpoint_folder(role: str, name: str, home: Path | None) -> Path:
         if not is_hub_name(name):
             raise FileNotFoundError(f"{role}: no such folder: {name}") from None
     try:
-        folder = from_hub(name)
+        return from_hub(name)
     except ValueError as error:
         raise ValueError(f"{role}: {error}") from error
-    if not (folder / _PREPROCESSOR).is_file():
-        with suppress(OSError):  # not every checkpoint has one
-            cached_file(name, _PREPROCESSOR)
-    return folder
 
 
 def settings_of(role: str, source: Path) -> PretrainedConfig:
@@ -110,16 +103,16 @@ def check_kinds(where: Mapping[str, Path], kinds: Mapping[str, PretrainedConfig]
 
 
 def pixels_of(source: Path, default: Mapping[str, Sequence[float]]) -> Mapping[str, Sequence[float]]:
-    """``image_mean`` and ``image_std`` of a checkpoint's preprocessor; ``ValueError`` where they are no numbers."""
-    file = source / _PREPROCESSOR
-    if not file.is_file():
+    """``image_mean`` and ``image_std``, on the 0..1 scale, that a checkpoint's preprocessor asks for.
+
+    ``default`` where it does not say. Raises ``ValueError`` as ``preprocessing.pixels_of_transformers``.
+    """
+    given = preprocessing.pixels_of_transformers(
+        source, preprocessing.on_255(default["image_mean"], default["image_std"])
+    )
+    if given is None:
         return default
-    given = _load_or_raise("preprocessor", file, lambda: dict(json.loads(file.read_text())))
-    result = {key: given.get(key, default[key]) for key in default}
-    for key, values in result.items():
-        if not (isinstance(values, list | tuple) and len(values) == 3 and all(type(v) in (int, float) for v in values)):
-            raise ValueError(f"{file}: {key} must be three numbers, got {values!r}")
-    return result
+    return {"image_mean": [v / 255 for v in given.mean], "image_std": [v / 255 for v in given.deviation]}
 
 
 def digest_of(network: nn.Module) -> str:

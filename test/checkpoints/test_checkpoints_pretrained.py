@@ -1,7 +1,9 @@
 """Weights that training starts from: of transformers, of our own models, of EfficientNet-Lite0's publishers."""
 
 import importlib.util
+import json
 import pickle
+import re
 from collections import OrderedDict
 from dataclasses import replace
 
@@ -60,6 +62,20 @@ def test_training_can_start_from_a_classifier_in_a_folder(tmp_path, kind, classi
     assert copied > 40
     with pytest.raises(ValueError, match=r"lacks .*weights in all"):
         started(replace(chosen, depths=(2, 1, 1, 2)))
+
+
+def test_weights_that_expect_other_pixels_must_be_named_in_the_configuration(tmp_path):
+    config = ResNetConfig(depths=[1, 1, 1, 1], embedding_size=8, hidden_sizes=[16, 32, 32, 64])
+    ResNetForImageClassification(config).save_pretrained(tmp_path)
+    pixels = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "do_center_crop": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(pixels))
+    chosen = replace(SMALL["resnet"], pretrained=str(tmp_path))
+    with pytest.raises(ValueError, match=re.escape("set network.backbone.mean=[127.5,127.5,127.5]")):
+        started(chosen)
+    net = started(replace(chosen, mean=(127.5,) * 3, deviation=(63.75,) * 3))
+    assert net.backbone.pixels == ((127500,) * 3, (63750,) * 3)
+    with pytest.raises(ValueError, match=r"network.backbone.mean must be three numbers"):
+        build(replace(NETWORK, backbone=replace(SMALL["resnet"], mean=(127.5,))))
 
 
 def test_missing_pretrained_weights_are_one_clear_line(tmp_path):

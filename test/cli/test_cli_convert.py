@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def mask2former(backbone, classes=19) -> Mask2FormerForUniversalSegmentation:
+def mask2former(backbone, classes=19, heads=4) -> Mask2FormerForUniversalSegmentation:
     names = dict(enumerate(CITYSCAPES.names)) if classes == 19 else {i: f"LABEL_{i}" for i in range(classes)}
     config = Mask2FormerConfig(
         backbone_config=backbone,
@@ -53,7 +54,7 @@ def mask2former(backbone, classes=19) -> Mask2FormerForUniversalSegmentation:
         encoder_layers=2,
         encoder_feedforward_dim=48,
         dim_feedforward=40,
-        num_attention_heads=4,
+        num_attention_heads=heads,
         num_queries=7,
         decoder_layers=4,
         id2label=names,
@@ -99,6 +100,100 @@ def refused(capsys, folder: Path, *arguments) -> str:
     assert captured.err.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
     return captured.err
+
+
+# --- how pictures are prepared ------------------------------------------------------------------------------------
+
+
+def prepared(folder, **changes):
+    """A transformers folder with a preprocessor of its own."""
+    (folder / "preprocessor_config.json").write_text(json.dumps({"do_normalize": True, "size": 64, **changes}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "mean", "deviation"),
+    [
+        ({"image_mean": [0.5, 0.4, 0.3], "image_std": [0.25, 0.5, 0.2]}, [127.5, 102, 76.5], [63.75, 127.5, 51]),
+        ({"do_normalize": False}, [0, 0, 0], [255, 255, 255]),
+        (
+            {"do_rescale": False, "image_mean": [100, 110, 120], "image_std": [50, 60, 70]},
+            [100, 110, 120],
+            [50, 60, 70],
+        ),
+    ],
+)
+def test_pixels_that_transformers_prepares_in_another_way(changes, mean, deviation, tmp_path, capsys):
+    reference = mask2former(BACKBONES["resnet_50"])
+    reference.save_pretrained(tmp_path / "theirs")
+    prepared(tmp_path / "theirs", **changes)
+    assert main(["convert", str(tmp_path / "theirs"), "--out", str(tmp_path / "ours")]) == 0
+    assert "pictures: RGB, mean" in capsys.readouterr().out
+    assert_same(reference, IMAGE, mean, deviation, tmp_path / "ours")
+    assert main(["convert", str(tmp_path / "ours"), "--out", str(tmp_path / "back"), "--to", "transformers"]) == 0
+    back = json.loads((tmp_path / "back" / "preprocessor_config.json").read_text())
+    assert [255 * value for value in back["image_mean"]] == pytest.approx(mean, abs=1e-3)
+    assert [255 * value for value in back["image_std"]] == pytest.approx(deviation, abs=1e-3)
+
+
+def assert_same(reference, pixels, mean, deviation, folder):
+    """The model in ``folder`` on RGB is the ``reference`` on its own pixels, normalised as it wants them."""
+    normalised = (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(deviation).view(3, 1, 1)
+    with torch.no_grad():
+        expected, prediction = reference(normalised), load(folder)(IMAGE)
+    torch.testing.assert_close(prediction.class_logits, expected.class_queries_logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(prediction.mask_logits, expected.masks_queries_logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels"),
+    [
+        ({"height": 384, "width": 640}, 384 * 640),
+        ({"shortest_edge": 600, "longest_edge": 2000}, 600 * 800),
+        ({"shortest_edge": 600, "longest_edge": 720}, 720 * 540),
+        (480, 480 * 640),
+    ],
+)
+def test_the_size_of_their_pictures_is_stored_as_an_area(size, pixels, swin, tmp_path):
+    folder = prepared(shutil.copytree(swin, tmp_path / "theirs"), size=size)
+    assert main(["convert", str(folder), "--out", str(tmp_path / "ours")]) == 0
+    assert load_model_config(tmp_path / "ours").input.pixels == pixels
+    assert main(["convert", str(folder), "--pixels", "99", "--out", str(tmp_path / "mine")]) == 0
+    assert load_model_config(tmp_path / "mine").input.pixels == 99
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"do_center_crop": True}, "do_center_crop is not supported"),
+        ({"do_flip_channel_order": True}, "do_flip_channel_order is not supported"),
+        ({"image_mean": [0.5]}, "image_mean must be three numbers"),
+        ({"image_std": [0.5, 0, 0.5]}, "must be above 0"),
+        ({"size": {"longest_edge": 800}}, "neither height and width nor shortest_edge"),
+    ],
+)
+def test_a_preparation_that_is_not_known_is_refused(changes, named, swin, tmp_path, capsys):
+    folder = prepared(shutil.copytree(swin, tmp_path / "theirs"), **changes)
+    assert named in refused(capsys, tmp_path, folder)
+
+
+def test_detectron2_tells_the_order_of_channels_in_its_configuration(tmp_path, capsys):
+    """Weights for BGR: the converted network, given RGB, computes the same."""
+    reference = mask2former(BACKBONES["swin_t"], heads=8)
+    reference.save_pretrained(tmp_path)
+    (tmp_path / "base.yaml").write_text("MODEL: {PIXEL_MEAN: [10, 20, 30], PIXEL_STD: [30, 40, 50]}\n")
+    (tmp_path / "theirs.yaml").write_text("_BASE_: base.yaml\nINPUT: {FORMAT: BGR, MIN_SIZE_TEST: 600}\n")
+    given = ["--source-config", str(tmp_path / "theirs.yaml")]
+    assert main(["convert", str(tmp_path / "model.safetensors"), *given, "--out", str(tmp_path / "ours")]) == 0
+    assert "BGR, folded into the first weight, mean 30 20 10, deviation 50 40 30" in capsys.readouterr().out
+    assert load_model_config(tmp_path / "ours").input.pixels == 600 * 800
+    assert_same(reference, IMAGE.flip(1), [10, 20, 30], [30, 40, 50], tmp_path / "ours")
+
+
+def test_a_source_that_does_not_tell_is_said(swin, tmp_path, capsys):
+    assert main(["convert", str(swin / "model.safetensors"), "--out", str(tmp_path / "ours")]) == 0
+    assert "the source does not tell; taken as RGB with ImageNet's mean and deviation" in capsys.readouterr().out
+    assert "is a folder" in refused(capsys, tmp_path, swin, "--source-config", "some.yaml")
 
 
 # --- there and back -----------------------------------------------------------------------------------------------

@@ -20,7 +20,17 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     Raises ``ValueError`` when sizes do not fit together.
     """
     backbone: Any = _BUILD[config.kind](config)
+    backbone.pixels = tuple(
+        _thousandths(name, given) if (given := getattr(config, name)) else own
+        for name, own in zip(("mean", "deviation"), backbone.pixels, strict=True)
+    )
     return backbone.to(memory_format=torch.channels_last)  # which torch's types of Module.to do not know
+
+
+def _thousandths(name: str, values: tuple[float, ...]) -> tuple[int, ...]:
+    if len(values) != 3:
+        raise ValueError(f"network.backbone.{name} must be three numbers (R, G, B), got {len(values)}")
+    return tuple(round(1000 * value) for value in values)
 
 
 def _build_efficientnet(config: BackboneConfig) -> Backbone:

@@ -1,0 +1,183 @@
+"""What a foreign checkpoint expects of its pixels, and of the size of its pictures.
+
+A model folder keeps the mean and the deviation in its configuration (``network.backbone.mean`` and ``deviation``), the
+order of the channels in its first weight, and the size as ``input.pixels``. What none of these can express is refused
+by name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+PREPROCESSOR_FILE = "preprocessor_config.json"
+#: RGB on the 0..255 scale; transformers' and Mask2Former's default.
+IMAGENET_MEAN, IMAGENET_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+#: Width by height of the picture for which a rule on the shorter side is turned into an area.
+_ASPECT = 4 / 3
+_BACKBONE = "backbone.model."
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pixels become a network's input.
+
+    Attributes
+    ----------
+    mean, deviation : of R, G and B on the 0..255 scale: the input is (pixel - mean) / deviation.
+    bgr : whether the channels come as blue, green, red.
+    pixels : area to which a picture is resized, 0 for its own.
+    """
+
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    deviation: tuple[float, float, float] = IMAGENET_DEVIATION
+    bgr: bool = False
+    pixels: int = 0
+
+    @property
+    def is_imagenet(self) -> bool:
+        """Whether mean and deviation are ImageNet's, to the thousandth that a network keeps."""
+        pairs = zip((*self.mean, *self.deviation), (*IMAGENET_MEAN, *IMAGENET_DEVIATION), strict=True)
+        return all(abs(one - other) < 1e-3 for one, other in pairs)
+
+
+def on_255(mean: Sequence[float], deviation: Sequence[float]) -> Preprocessing:
+    """RGB pixels whose mean and deviation are given on the 0..1 scale."""
+    first, second = ((255 * r, 255 * g, 255 * b) for r, g, b in (mean, deviation))
+    return Preprocessing(first, second)
+
+
+def of_transformers(folder: Path) -> Preprocessing | None:
+    """What ``preprocessor_config.json`` of a folder says; None where there is no such file.
+
+    Raises ``ValueError`` naming what the file asks for and this project does not do, or an entry that makes no sense.
+    """
+    prepared = pixels_of_transformers(folder)
+    if prepared is None:
+        return None
+    file, given = _preprocessor(folder)
+    if given.get("do_center_crop"):
+        raise ValueError(f"{file}: do_center_crop is not supported")
+    return replace(prepared, pixels=_area(file, given.get("size")) if given.get("do_resize", True) else 0)
+
+
+def pixels_of_transformers(folder: Path, default: Preprocessing | None = None) -> Preprocessing | None:
+    """Of ``of_transformers`` what concerns the values of the pixels, whatever the file says of the picture's size.
+
+    ``default`` has the mean and the deviation that the file leaves out; ImageNet's where it is not given.
+    """
+    file, given = _preprocessor(folder)
+    if not file.is_file():
+        return None
+    for key in ("do_flip_channel_order", "do_grayscale"):
+        if given.get(key):
+            raise ValueError(f"{file}: {key} is not supported")
+    default = default or Preprocessing()
+    rescales = given.get("do_rescale", True)
+    scale = _number(file, "rescale_factor", given.get("rescale_factor", 1 / 255)) if rescales else 1.0
+    mean, deviation = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if given.get("do_normalize", True):
+        mean = _three(file, "image_mean", given.get("image_mean", [v / 255 for v in default.mean]))
+        deviation = _three(file, "image_std", given.get("image_std", [v / 255 for v in default.deviation]))
+    if scale <= 0 or min(deviation) <= 0:
+        raise ValueError(f"{file}: rescale_factor and image_std must be above 0")
+    return Preprocessing(_divided(mean, scale), _divided(deviation, scale))
+
+
+def of_detectron2(file: Path) -> Preprocessing:
+    """What a configuration of detectron2 (YAML, with the files that it names as ``_BASE_``) says.
+
+    Raises ``FileNotFoundError`` naming a file that is missing, ``ValueError`` naming an entry that makes no sense.
+    """
+    model, given = _sections(file)
+    order = str(given.get("FORMAT", "BGR")).upper()
+    if order not in ("RGB", "BGR"):
+        raise ValueError(f"{file}: INPUT.FORMAT is {order}, must be RGB or BGR")
+    # detectron2's own defaults, in its default order
+    mean = _three(file, "MODEL.PIXEL_MEAN", model.get("PIXEL_MEAN", [103.53, 116.28, 123.675]))
+    deviation = _three(file, "MODEL.PIXEL_STD", model.get("PIXEL_STD", [1.0, 1.0, 1.0]))
+    if min(deviation) <= 0:
+        raise ValueError(f"{file}: MODEL.PIXEL_STD must be above 0")
+    size = {"shortest_edge": given.get("MIN_SIZE_TEST", 800), "longest_edge": given.get("MAX_SIZE_TEST", 1333)}
+    pixels = _area(file, size) if size["shortest_edge"] else 0
+    bgr = order == "BGR"
+    return Preprocessing(_rgb(mean, bgr), _rgb(deviation, bgr), bgr, pixels)
+
+
+def in_rgb(weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """``weights``, in this project's names, of a backbone for BGR as those of one for RGB: exactly the same network.
+
+    Raises ``ValueError`` where the backbone has not exactly one weight of three input channels.
+    """
+    first = [name for name, w in weights.items() if name.startswith(_BACKBONE) and w.ndim == 4 and w.shape[1] == 3]
+    if len(first) != 1:
+        raise ValueError(f"{source}: its pictures are BGR, and {len(first)} weights take three channels, not one")
+    return {**weights, first[0]: weights[first[0]].flip(1)}
+
+
+def _preprocessor(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The file of a folder, and what it holds; nothing where it is not there."""
+    file = folder / PREPROCESSOR_FILE
+    try:
+        return file, dict(json.loads(file.read_text())) if file.is_file() else {}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} is no JSON object ({error})") from error
+
+
+def _sections(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """MODEL and INPUT of a configuration, over those of its base."""
+    if not file.is_file():
+        raise FileNotFoundError(f"no file {file}")
+    try:
+        tree = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is no valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(tree, dict):
+        raise ValueError(f"{file} is no configuration of detectron2")
+    model, given = _sections(file.parent / str(tree["_BASE_"])) if "_BASE_" in tree else ({}, {})
+    return {**model, **(tree.get("MODEL") or {})}, {**given, **(tree.get("INPUT") or {})}
+
+
+def _area(file: Path, size: Any) -> int:
+    """Pixels of a 4:3 picture that is resized by a rule of transformers; 0 for none."""
+    if not size:
+        return 0
+    size = {"shortest_edge": size} if isinstance(size, int) else size
+    if not isinstance(size, dict):
+        raise ValueError(f"{file}: size is {size!r}, which is no rule that is known")
+    if {"height", "width"} <= size.keys():
+        return round(_number(file, "size", size["height"]) * _number(file, "size", size["width"]))
+    if "shortest_edge" not in size:
+        raise ValueError(f"{file}: size has neither height and width nor shortest_edge")
+    short = _number(file, "size", size["shortest_edge"])
+    long = min(short * _ASPECT, _number(file, "size", size.get("longest_edge") or short * _ASPECT))
+    return round(long * long / _ASPECT)
+
+
+def _rgb(values: tuple[float, float, float], bgr: bool) -> tuple[float, float, float]:
+    first, second, third = values
+    return (third, second, first) if bgr else values
+
+
+def _divided(values: tuple[float, float, float], scale: float) -> tuple[float, float, float]:
+    first, second, third = (value / scale for value in values)
+    return first, second, third
+
+
+def _number(file: Path, key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{file}: {key} must be a number, got {value!r}")
+    return float(value)
+
+
+def _three(file: Path, key: str, values: Any) -> tuple[float, float, float]:
+    if not isinstance(values, list | tuple) or len(values) != 3:
+        raise ValueError(f"{file}: {key} must be three numbers, got {values!r}")
+    first, second, third = (_number(file, key, value) for value in values)
+    return first, second, third
