@@ -41,6 +41,8 @@ FORBIDDEN_CALLS = {
 #: What may, and why: the restricted unpickler of ``dvps convert``, reached by no node (the second test watches);
 #: exported programs.
 EXEMPT = {"dvps_ros.checkpoints.pickles", "dvps_ros.runtime.exported"}
+#: What else one module may do: cv_bridge is tried in a child process, by a command that holds nothing that was read.
+ALLOWED = {"dvps_ros.nodes.image_conversion": ["imports subprocess"]}
 
 
 def run_time_modules():
@@ -89,7 +91,7 @@ def test_the_nodes_import_what_runs_a_model():
 
 @pytest.mark.parametrize("module", sorted(set(run_time_modules()) - EXEMPT))
 def test_no_module_of_the_run_time_runs_what_it_reads(module):
-    assert dangers(modules()[module].read_text(), module.rpartition(".")[0]) == []
+    assert dangers(modules()[module].read_text(), module.rpartition(".")[0]) == ALLOWED.get(module, [])
 
 
 @pytest.mark.parametrize(
