@@ -27,8 +27,8 @@ ADVICE = {
     "panoptic": "labels and objects in one image; `semantic` and `instance` hold the same in fewer bytes",
     "semantic": "what each pixel is: the cheapest labels",
     "instance": "which object each pixel belongs to",
-    "confidence": "weighing labels, picking pictures to label",
-    "depth": "metres for whoever unprojects by himself",
+    "confidence": "weighting labels, choosing pictures to label",
+    "depth": "metres, for readers that compute points themselves",
     "depth/camera_info": "always beside `depth`",
     "points": "mapping; the most expensive, see the two rows below",
     "obstacles": "a costmap: this instead of `points`",
@@ -41,7 +41,7 @@ ADVICE = {
 }
 #: Settings that make a topic smaller, as rows of their own: topic, parameters, advice.
 VARIANTS = (
-    ("points", {"points_stride": 2}, "a quarter of the points does for most maps"),
+    ("points", {"points_stride": 2}, "most maps need no more than a quarter of the points"),
     ("points", {"points_stride": 4}, "previews over wireless links"),
     ("depth", {"depth_encoding": "16UC1"}, "half the bytes, in millimetres, up to 65 m"),
 )
