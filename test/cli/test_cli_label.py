@@ -34,22 +34,29 @@ def scene(number=0, confidence=1.0, metric=True):
 
 
 class Teacher:
-    """Knows a picture's number by its first pixel; counts its calls, and stops where told to."""
+    """Knows a picture's number by its first pixel; its car has the number of frames since the last reset where told to.
+
+    It stops where told to.
+    """
 
     labels = CITYSCAPES
 
     def __init__(self):
-        self.seen, self.resets, self.stop_at, self.confidence = [], 0, None, 1.0
+        self.seen, self.age, self.ages, self.stop_at, self.confidence = [], 0, False, None, 1.0
 
     def reset_tracks(self):
-        self.resets += 1
+        self.age = 0
 
     def step(self, image, intrinsics, stamp=None):
         number = int(image[0, 0, 0])
         if number == self.stop_at:
             raise KeyboardInterrupt
         self.seen.append(number)
-        return scene(number, self.confidence, intrinsics is not None)
+        self.age += 1
+        answer = scene(number, self.confidence, intrinsics is not None)
+        if self.ages:
+            answer.panoptic[answer.panoptic == 13_001] = 13_000 + self.age
+        return answer
 
 
 @pytest.fixture
@@ -126,7 +133,6 @@ def test_a_folder_of_pictures_becomes_a_data_set(teacher, pictures, tmp_path, ca
     out = tmp_path / "mine"
     assert run(pictures, "--out", out, *SETTINGS) == 0
     assert teacher.seen == list(range(20))
-    assert teacher.resets == 6  # five sequences of four or two for training, one for validation
     train, val = (Folder(out, split, 1.0) for split in ("train", "val"))
     assert (len(train), len(val)) == (18, 2)
     assert [len(positions) for positions in train.sequences().values()] == [4, 4, 4, 4, 2]
@@ -257,7 +263,14 @@ def test_a_gap_is_told_and_splits_the_sequence(teacher, tmp_path, capsys):
     assert lines == [f"{bag}: no picture for 5.1 s, 0.9 s after the start; a new sequence begins"]
     train = Folder(tmp_path / "mine", "train", 1.0)
     assert [len(positions) for positions in train.sequences().values()] == [8, 8]
-    assert teacher.resets == 4
+
+
+def test_each_sequence_numbers_its_things_from_one(teacher, pictures, tmp_path):
+    teacher.ages = True
+    assert run(pictures, "--out", tmp_path / "mine", *SETTINGS) == 0
+    train = Folder(tmp_path / "mine", "train", 1.0)
+    numbers = [[train[i].panoptic.max() - 13_000 for i in places] for places in train.sequences().values()]
+    assert numbers == [[1, 2, 3, 4]] * 4 + [[1, 2]]
 
 
 def test_the_model_s_failure_names_the_frame_and_keeps_whole_sequences(teacher, pictures, tmp_path, capsys):

@@ -39,7 +39,7 @@ class QuickPerceiver:
     def __init__(self, delay=0.0):
         self.labels, self.config, self.device = CITYSCAPES, Config(), torch.device("cpu")
         self.merge_config, self.timings, self.digest = self.config.merge, {}, "0" * 64
-        self.delay, self.fail_next, self.resets, self.steps = delay, [], 0, 0
+        self.delay, self.fail_next, self.steps = delay, [], 0
         self.tracker, self.numbers = Tracker(CITYSCAPES), []  # what a tracker calls the car in each frame
 
     @classmethod
@@ -50,7 +50,7 @@ class QuickPerceiver:
         pass
 
     def reset_tracks(self):
-        self.resets += 1
+        self.tracker.reset()
 
     def step(self, image, intrinsics=None, stamp=None):
         self.steps += 1

@@ -295,7 +295,7 @@ def test_autostart_walks_to_active(bench):
         wait_for(lambda: b.state() == "active")
 
 
-def test_enable_and_reset_tracks(bench):
+def test_frames_are_ignored_while_the_node_is_disabled(bench):
     with bench("semantic") as b:
         assert b.call(SetBool, "enable", data=False).success
         for _ in range(3):
@@ -303,9 +303,17 @@ def test_enable_and_reset_tracks(bench):
         wait_for(lambda: b.counted("frames in") >= 1)
         assert b.perceiver.steps == 0
         assert b.call(SetBool, "enable", data=True).success
-        assert b.call(Trigger, "reset_tracks").success
         b.send_until(lambda: b.got("semantic"))
-        assert b.perceiver.resets == 1
+
+
+def test_reset_tracks_numbers_things_from_one_again(bench):
+    with bench("semantic") as b:
+        b.send_until(lambda: b.perceiver.numbers)
+        now = b.camera.node.get_clock().now()
+        later = (now + Duration(seconds=100)).to_msg()  # a gap: numbers that were not used yet
+        wait_for(lambda: b.camera.send(stamp=later) and b.perceiver.numbers[-1] == 2)
+        assert b.call(Trigger, "reset_tracks").success
+        wait_for(lambda: b.camera.send(stamp=later) and b.perceiver.numbers[-1] == 1)
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
