@@ -1,8 +1,13 @@
-"""What the launch files share: arguments come to them as text."""
+"""What the launch files share: how their arguments are read, and names and places of frames."""
 
 from __future__ import annotations
 
 import yaml
+
+#: The demo's frame on the ground under the camera: x ahead, y left, z up (REP 103, REP 105).
+BASE_FRAME = "base_link"
+#: Metres of the camera above it; the camera of each simulated street is a little higher or lower, and looks up or down.
+CAMERA_HEIGHT = 1.5
 
 
 def flag(name: str, text: str) -> bool:
@@ -20,3 +25,8 @@ def camera_info_beside(image: str) -> str:
     """The topic on which image_transport has the calibration of the images of a topic, compressed or not."""
     base = image.removesuffix("/compressed")
     return f"{base.rpartition('/')[0]}/camera_info" if "/" in base else "camera_info"
+
+
+def view_frame(namespace: str) -> str:
+    """Name of the frame that the node of a namespace publishes for RViz, its own for each camera."""
+    return "_".join(filter(None, (*namespace.split("/"), "perception_view")))

@@ -3,13 +3,15 @@
 ros2 launch dvps_ros demo.launch.py
 """
 
+import importlib.util
+
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from dvps_ros import resources
-from dvps_ros.launch_arguments import flag
+from dvps_ros.launch_arguments import BASE_FRAME, CAMERA_HEIGHT
 from launch import LaunchDescription
 
 FRAME = "sim_camera_optical_frame"
@@ -24,9 +26,11 @@ ARGUMENTS = {
 
 def start(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    if importlib.util.find_spec("mujoco") is None:
+        raise RuntimeError("the simulated street needs MuJoCo: pip install mujoco matplotlib")
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(resources.find("launch/perception.launch.py"))),
-        launch_arguments={name: given[name] for name in ("model", "device", "rviz")}.items(),
+        launch_arguments={**{name: given[name] for name in ("model", "device", "rviz")}, "frame": BASE_FRAME}.items(),
     )
     camera = Node(
         package="dvps_ros",
@@ -34,14 +38,14 @@ def start(context):
         parameters=[{"seed": int(given["seed"]), "rate": float(given["rate"]), "frame_id": FRAME}],
         output="screen",
     )
-    return [perception, camera, *([upright()] if flag("rviz", given["rviz"]) else [])]
+    return [perception, camera, mount()]
 
 
-def upright():
-    """RViz shows z upwards; the optical frame has y downwards and z ahead (REP 103)."""
-    turn = ("--roll", "-1.5708", "--yaw", "-1.5708")
-    frames = ("--frame-id", "camera", "--child-frame-id", FRAME)
-    return Node(package="tf2_ros", executable="static_transform_publisher", arguments=["--z", "1.5", *turn, *frames])
+def mount():
+    """The camera above the ground, looking ahead: its optical frame has x right, y down and z ahead (REP 103)."""
+    turn = ("--qx", "-0.5", "--qy", "0.5", "--qz", "-0.5", "--qw", "0.5")
+    place = ("--z", str(CAMERA_HEIGHT), "--frame-id", BASE_FRAME, "--child-frame-id", FRAME)
+    return Node(package="tf2_ros", executable="static_transform_publisher", arguments=[*place, *turn])
 
 
 def generate_launch_description():

@@ -13,7 +13,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
 
 from dvps_ros import resources
-from dvps_ros.launch_arguments import camera_info_beside, flag
+from dvps_ros.launch_arguments import camera_info_beside, flag, view_frame
 from launch import LaunchDescription
 
 ARGUMENTS = {
@@ -28,7 +28,7 @@ ARGUMENTS = {
     "params_file": ("", "YAML file of parameters; empty: the package's config/perception.yaml."),
     "namespace": ("", "Namespace of the node."),
     "rviz": ("false", "Whether to start RViz: true or false (or another word that YAML takes for one)."),
-    "frame": ("", "Fixed frame of RViz; empty: the one in config/perception.rviz."),
+    "frame": ("", "Fixed frame of RViz, z up; empty: one at the camera, from the frame of the first image."),
     "autostart": ("true", "Walk to active at once; false leaves that to a lifecycle manager."),
     "use_sim_time": ("false", "Take time from /clock."),
     "enclave": ("", "SROS 2 enclave of the node, such as /perception (see config/sros2); empty: none is named."),
@@ -57,6 +57,8 @@ def start(context):
         **({"allow_programs": flag("allow_programs", given["allow_programs"])} if given["allow_programs"] else {}),
     }
     camera_info = given["camera_info"] or camera_info_beside(given["image"])
+    if with_rviz and not given["frame"]:
+        overrides["view_frame"] = given["frame"] = view_frame(given["namespace"])
     parameters = given["params_file"] or str(resources.find("config/perception.yaml"))
     perception = Node(
         package="dvps_ros",
@@ -95,11 +97,11 @@ def environment(profile):
 
 def rviz(namespace, frame):
     prefix = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
-    topics = ("points", "instances", "markers", "overlay", "depth")
+    topics = ("points", "obstacles", "ground", "instances", "markers", "overlay", "depth", "camera_info", "confidence")
     return Node(
         package="rviz2",
         executable="rviz2",
-        arguments=["-d", str(resources.find("config/perception.rviz")), *(["-f", frame] if frame else [])],
+        arguments=["-d", str(resources.find("config/perception.rviz")), "-f", frame],
         remappings=[(f"/perception/{topic}", f"{prefix}/perception/{topic}") for topic in topics] if prefix else [],
     )
 

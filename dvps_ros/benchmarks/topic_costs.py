@@ -30,6 +30,7 @@ ADVICE = {
     "confidence": "weighting labels, choosing pictures to label",
     "depth": "metres, for readers that compute points themselves",
     "depth/camera_info": "always beside `depth`",
+    "camera_info": "the same, where RViz looks for it",
     "points": "mapping; the most expensive, see the two rows below",
     "obstacles": "a costmap: this instead of `points`",
     "ground": "a costmap beside `obstacles`: what clears it",

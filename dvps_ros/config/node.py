@@ -63,6 +63,11 @@ class PerceptionConfig:
         "Frame on the ground, z up, e.g. base_footprint: the camera's height (where camera_height is 0) and where up "
         "is come from the transform of the image's frame. Needs tf2_ros.",
     )
+    view_frame: str = option(
+        "",
+        "Name of a frame for viewers, published on /tf_static: at the camera, x ahead, z up. Empty: none. Needs "
+        "tf2_msgs.",
+    )
     reliability: Literal["auto", "reliable", "best_effort"] = option(
         "auto", "Of the input subscriptions; auto: what the publishers offer."
     )

@@ -25,6 +25,7 @@ from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
 from dvps_ros.config import ObserverConfig
+from dvps_ros.demo.frames import record_camera_frame
 from dvps_ros.demo.moments import Moment, choose, cloud_of, montage, values_of
 from dvps_ros.demo.recording import Recording
 from dvps_ros.demo.tally import Tally, thing_ids
@@ -90,6 +91,7 @@ class Observer(Node):
         self._moments: list[Moment] = []
         self._frames: dict[int, dict[str, Part]] = {}
         self._recorded = -math.inf
+        self._frame_id = ""  # of the images, once its place is recorded
         self._diagnostics: dict[str, str] = {}
         self._begun = time.monotonic()
         self._first_answer: float | None = None
@@ -137,7 +139,7 @@ class Observer(Node):
             if self._tally is not None and self._labels is not None:
                 self._on_part(name, part, self._tally, self._labels)
             return
-        self._recording.write(name, kind, data, part.received)
+        self._recording.write(name, kind, data, part.received, latched=kind is String)
         if kind is String:
             self._on_labels(part.message)
         else:
@@ -191,6 +193,9 @@ class Observer(Node):
 
     def _record(self, parts: Mapping[str, Part]) -> None:
         """Whole frames only, so that every picture in the recording has its answer."""
+        if not self._frame_id:  # before what is seen in it
+            self._frame_id = parts["/camera/image"].message.header.frame_id
+            record_camera_frame(self._recording, self._frame_id, min(part.received for part in parts.values()))
         for name in sorted(parts.keys() - UNRECORDED, key=lambda name: parts[name].received):
             self._recording.write(name, FRAME_TOPICS[name], parts[name].data, parts[name].received)
 

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mcap.well_known import MessageEncoding, Profile, SchemaEncoding
 from mcap.writer import Writer
 
+#: What rosbag2 plays a channel with: its publisher's QoS, in the numbers of rmw that every version of rosbag2 reads.
+_QOS = """- history: 1
+  depth: {depth}
+  reliability: 1
+  durability: {durability}
+  deadline: {{sec: 9223372036, nsec: 854775807}}
+  lifespan: {{sec: 9223372036, nsec: 854775807}}
+  liveliness: 1
+  liveliness_lease_duration: {{sec: 9223372036, nsec: 854775807}}
+  avoid_ros_namespace_conventions: false
+"""
 _IDL_TO_MSG = {"boolean": "bool", "octet": "byte", "float": "float32", "double": "float64"}
 _SEQUENCE = re.compile(r"sequence<(?P<item>.+?)(?:, (?P<bound>\d+))?>")
 _ARRAY = re.compile(r"(?P<item>.+)\[(?P<size>\d+)\]")
@@ -38,11 +50,21 @@ class Recording:
         self._channels: dict[str, int] = {}
         self.messages = 0
 
-    def write(self, topic: str, message_class: type, data: bytes, time: int) -> None:
-        """Append a message at ``time`` in ns: its CDR bytes, as received or as ``serialize_message`` gives them."""
+    def write(self, topic: str, message_class: type, data: bytes, time: int, latched: bool = False) -> None:
+        """Append a message at ``time`` in ns: its CDR bytes, as received or as ``serialize_message`` gives them.
+
+        ``latched``, of the topic's first message, has the topic played with durability transient local.
+        """
+        self.write_as(topic, type_name(message_class), lambda: definition(message_class), data, time, latched)
+
+    def write_as(
+        self, topic: str, name: str, text: Callable[[], str], data: bytes, time: int, latched: bool = False
+    ) -> None:
+        """``write`` for a type that is known by its full ``name`` and its .msg ``text`` alone."""
         if topic not in self._channels:
+            qos = _QOS.format(depth=1 if latched else 10, durability=1 if latched else 2)
             self._channels[topic] = self._writer.register_channel(
-                topic, MessageEncoding.CDR, self._schema(message_class)
+                topic, MessageEncoding.CDR, self._schema(name, text), {"offered_qos_profiles": qos}
             )
         self._writer.add_message(self._channels[topic], log_time=time, publish_time=time, data=data)
         self.messages += 1
@@ -59,11 +81,9 @@ class Recording:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _schema(self, message_class: type) -> int:
-        name = type_name(message_class)
+    def _schema(self, name: str, text: Callable[[], str]) -> int:
         if name not in self._schemas:
-            text = definition(message_class).encode()
-            self._schemas[name] = self._writer.register_schema(name, SchemaEncoding.ROS2, text)
+            self._schemas[name] = self._writer.register_schema(name, SchemaEncoding.ROS2, text().encode())
         return self._schemas[name]
 
 

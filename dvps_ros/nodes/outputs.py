@@ -22,12 +22,14 @@ from dvps_ros.labels import LabelSet
 from dvps_ros.nodes import detections, objects, packing
 from dvps_ros.nodes.frame import Frame
 from dvps_ros.nodes.messages import info_of
+from dvps_ros.nodes.view_frame import ViewFrame
 from dvps_ros.structures import Scene
 
 #: Per-frame topics that need depth in metres: they are made where the camera is calibrated.
 METRIC = (
     "depth",
     "depth/camera_info",
+    "camera_info",
     "depth/uncertainty",
     "points",
     "obstacles",
@@ -50,10 +52,12 @@ class Outputs:
     ----------
     node : has the publishers; they send only while it is active.
     uncertainty : whether scenes tell how far their depth may be off, so that there is a topic of it.
+    view_frame : name of a frame for viewers (``ViewFrame``); empty: none.
     """
 
-    def __init__(self, node: LifecycleNode, uncertainty: bool = False) -> None:
+    def __init__(self, node: LifecycleNode, uncertainty: bool = False, view_frame: str = "") -> None:
         self._node = node
+        self._view = ViewFrame(node, view_frame)
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         kinds = topics(True, uncertainty) | topics(False, uncertainty)
         self._buffers = {name: packing.Buffer() for name in kinds}
@@ -74,8 +78,9 @@ class Outputs:
         """What ``pack`` makes of the ``wanted`` topics, in memory that the next call reuses: publish it before."""
         return pack(frame, wanted, self._buffers)
 
-    def publish(self, messages: dict[str, Any]) -> None:
-        """Send what ``pack`` made."""
+    def publish(self, messages: dict[str, Any], header: Header) -> None:
+        """Send what ``pack`` made of a frame whose image has this header."""
+        self._view.show(header)
         for name, message in messages.items():
             self._publishers[name].publish(message)
 
@@ -92,6 +97,7 @@ class Outputs:
         for publisher in (*self._publishers.values(), *others):
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers, self._buffers = {}, {}
+        self._view.destroy()
 
     def _publisher(self, kind: type, name: str, qos: QoSProfile) -> Any:
         overrides = QoSOverridingOptions.with_default_policies()
@@ -199,6 +205,7 @@ _PACKERS: dict[str, tuple[type, _Packer]] = {
     "confidence": (Image, _image(packing.confidence, "mono8")),
     "depth": (Image, _depth),
     "depth/camera_info": (CameraInfo, _camera_info),
+    "camera_info": (CameraInfo, _camera_info),  # beside depth, where RViz and image_transport look for it
     "depth/relative": (Image, _relative_depth),
     "depth/uncertainty": (Image, _uncertainty),
     "points": (PointCloud2, _points),

@@ -140,7 +140,7 @@ class FramePipeline:
             if not self._is_current(job):
                 self._health.statistics.dropped("deactivated")
                 return
-            self._outputs.publish(messages)
+            self._outputs.publish(messages, job.image.header)
         stopwatch.lap("publish")
         self._health.answered(self._stages(job, stopwatch.laps))
 

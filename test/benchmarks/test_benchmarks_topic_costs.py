@@ -51,6 +51,7 @@ NEEDS = {
     "confidence": {"confidence", "image_message", "fill"},
     "depth": {"depth", "image_message", "fill"},
     "depth/camera_info": set(),
+    "camera_info": set(),
     "points": CLOUD | MESSAGE,
     "obstacles": PLACES | MESSAGE | {"obstacle_cloud", "merged"},
     "ground": PLACES | MESSAGE | {"ground_cloud", "merged"},

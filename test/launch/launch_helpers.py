@@ -91,16 +91,19 @@ class Launched:
     name : of the launch file, without ``.launch.py``.
     arguments : ``name:=value``.
     programs : a folder that comes first in PATH.
+    paths : a folder that comes first in PYTHONPATH.
     """
 
-    def __init__(self, prefix, name, *arguments, programs=None):
-        paths = filter(None, (str(prefix), os.environ.get("AMENT_PREFIX_PATH")))
+    def __init__(self, prefix, name, *arguments, programs=None, paths=None):
+        prefixes = filter(None, (str(prefix), os.environ.get("AMENT_PREFIX_PATH")))
         environment = {
             **os.environ,
-            "AMENT_PREFIX_PATH": os.pathsep.join(paths),
+            "AMENT_PREFIX_PATH": os.pathsep.join(prefixes),
             "OMP_NUM_THREADS": "1",
             "LAUNCH_OF_TEST": str(prefix),
         }
+        if paths is not None:
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(paths), os.environ.get("PYTHONPATH"))))
         if programs is not None:
             environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
         self._mark = f"LAUNCH_OF_TEST={prefix}\0".encode()

@@ -141,8 +141,8 @@ def test_the_demo_drives_and_ctrl_c_in_a_terminal_ends_all_of_it(prefix, model):
         output = launched.end(lambda: os.killpg(launched.process.pid, signal.SIGINT))
     called = [line for line in output.splitlines() if "called:" in line]
     assert len(called) == 2
-    assert any("--child-frame-id sim_camera_optical_frame" in line for line in called)
-    assert any("perception.rviz" in line for line in called)
+    assert any("--frame-id base_link --child-frame-id sim_camera_optical_frame" in line for line in called)
+    assert any("perception.rviz -f base_link" in line for line in called)
 
 
 def test_without_rviz_only_the_nodes_are_started(prefix, model):
@@ -150,7 +150,35 @@ def test_without_rviz_only_the_nodes_are_started(prefix, model):
         launched.wait_for("[sim_camera]: street 1, ")
         launched.wait_for("active: ")
         output = launched.end(lambda: launched.process.send_signal(signal.SIGINT))
-    assert output.count("process started with pid") == 2
+    assert output.count("process started with pid") == 3  # the place of the camera among them
+
+
+#: Runs at the start of a Python that finds no MuJoCo.
+NO_MUJOCO = """
+import importlib.util as util
+find = util.find_spec
+util.find_spec = lambda name, *rest: None if name == "mujoco" else find(name, *rest)
+"""
+
+
+def test_the_demo_without_mujoco_is_one_line_and_starts_nothing(prefix, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(NO_MUJOCO)
+    with Launched(prefix, "demo", "rviz:=false", paths=tmp_path) as launched:
+        assert launched.process.wait(STARTING) == 1
+    assert "the simulated street needs MuJoCo: pip install mujoco" in launched.process.output
+    assert "process started" not in launched.process.output
+
+
+@pytest.mark.usefixtures("ros")
+def test_rviz_gets_a_frame_of_the_camera_whatever_the_images_frame_is(prefix, model):
+    camera = Camera("watcher")
+    arguments = (f"model:={model}", "device:=cpu", "rviz:=on", "namespace:=left/front")
+    with spinning(camera.node), Launched(prefix, "perception", *arguments) as launched:
+        launched.wait_for("active: ")
+        [view] = parameters(camera.node, ["view_frame"], of="/left/front/perception")
+        assert view.string_value == "left_front_perception_view"
+        output = launched.end(lambda: launched.process.send_signal(signal.SIGINT))
+    assert "perception.rviz -f left_front_perception_view " in output
 
 
 #: Plays a recording's images and camera_info as ``ros2 bag play`` with these options does.

@@ -25,6 +25,7 @@ TOPICS = {
     "confidence": Image,
     "depth": Image,
     "depth/camera_info": CameraInfo,
+    "camera_info": CameraInfo,
     "points": PointCloud2,
     "obstacles": PointCloud2,
     "ground": PointCloud2,
