@@ -106,6 +106,16 @@ def test_padding_has_no_labels(flip):
     assert (seen.image[inside] == 200).all()
 
 
+def test_labels_end_where_the_picture_ends_to_the_pixel():
+    """At twice the size the border lies between two pixels of the window, on all four sides."""
+    seen = apply_window(plane_frame(), Window(2.0, 2.0, -3, -2, 2 * HEIGHT + 4, 2 * WIDTH + 6))
+    inside = np.zeros((2 * HEIGHT + 4, 2 * WIDTH + 6), bool)
+    inside[2:-2, 3:-3] = True
+    assert np.array_equal(seen.panoptic != VOID, inside)
+    assert np.array_equal(seen.depth > 0, inside)
+    assert np.array_equal((seen.image == PADDING).all(-1), ~inside)
+
+
 def test_random_windows_stay_in_range_and_repeat_with_their_seed():
     config, whole = DataConfig(), to_budget((100, 200))
     windows = [random_window(whole, (32, 32), config, np.random.default_rng(seed)) for seed in range(200)]
@@ -132,6 +142,40 @@ def test_color_jitter_varies_within_bounds():
     assert max(means) > 150
     assert any(np.abs(s.astype(int) - image).max() <= 1 for s in seen)  # sometimes nothing is drawn
     assert (image == (90, 120, 150)).all()
+
+
+@pytest.mark.parametrize(
+    ("drawn", "expected"),
+    [
+        (
+            {"hue": 18.0},
+            (200, 130, 100),
+        ),  # 18 degrees from red (0) towards yellow (60): green rises by 0.3 of the range
+        ({"hue": -18.0}, (200, 100, 130)),
+        ({"saturation": 0.5}, (200, 150, 150)),
+        ({"contrast": 0.5}, (100, 50, 50)),
+        ({"brightness": 20.0}, (220, 120, 120)),
+    ],
+)
+def test_each_change_of_color_alone(drawn, expected):
+    image = np.full((1, 1, 3), (200, 100, 100), np.uint8)
+    seen = jitter_color(image, Drawn(drawn))[0, 0]
+    assert np.abs(seen.astype(int) - expected).max() <= 3  # OpenCV keeps hue in steps of two degrees
+
+
+class Drawn:
+    """A random generator that draws what it is told: a coin that is heads where a value follows."""
+
+    def __init__(self, values):
+        self.coins = [name in values for name in ("brightness", "contrast", "saturation", "hue")]
+        self.values = [values[name] for name in ("brightness", "contrast", "saturation", "hue") if name in values]
+
+    def random(self):
+        return 0.0 if not self.coins or self.coins.pop(0) else 1.0
+
+    def uniform(self, low, high):
+        assert low <= self.values[0] <= high
+        return self.values.pop(0)
 
 
 def test_target_has_one_mask_per_segment():

@@ -102,6 +102,24 @@ def test_agrees_with_a_literal_reading(seed, overlap_threshold):
     assert found >= 2
 
 
+def test_the_score_of_a_segment_is_the_mean_over_its_pixels():
+    """Two parts of the road, the left one twice as large and surer, become one segment; the car stays apart."""
+    h, w = 6, 12
+    masks = [box(h, w, 0, 0, 4, 8), box(h, w, 0, 8, 4, 12), box(h, w, 4, 0, 6, 12)]
+    prediction = hand_made([ROAD, ROAD, CAR], masks, [10.0, 10.0, 20.0])
+    logits = prediction.class_logits.clone()
+    logits[0, :, :][logits[0] > 0] = torch.tensor([6.0, 4.0, 5.0])
+    prediction = replace(prediction, class_logits=logits)
+    left, right, car = logits[0].softmax(-1).amax(-1).tolist()
+    scene = merge(prediction, 0, (4 * h, 4 * w), None, CITYSCAPES, MergeConfig(score_threshold=0.5))
+    road, car_segment = scene.segments
+    assert road.class_id == ROAD
+    assert road.area == pytest.approx(16 * 48, abs=8)  # borders fall on either side
+    assert road.score == pytest.approx((2 * left + right) / 3, abs=2e-3)
+    assert car_segment.score == pytest.approx(car, abs=1e-6)
+    assert max(left, right) - min(left, right) > 0.05
+
+
 def test_uncertainty_is_that_of_each_pixels_own_query():
     h, w = 8, 12
     prediction = hand_made([ROAD, CAR], [box(h, w, 4, 0, 8, 12), box(h, w, 0, 0, 4, 4)], [10.0, 20.0], backup=40.0)
