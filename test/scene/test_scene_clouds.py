@@ -336,7 +336,7 @@ def test_voxels_hold_the_mean_of_their_points():
 def test_instances_are_grouped_with_ranges_and_boxes():
     scene, image = small_scene()
     things, boxes = instances(scene_cloud(scene, image, SMALL, CITYSCAPES))
-    assert [b.id for b in boxes] == [CAR * 1000 + 3, CAR * 1000 + 7]
+    assert [(b.id, b.class_id, b.instance) for b in boxes] == [(CAR * 1000 + n, CAR, n) for n in (3, 7)]
     assert [(b.start, b.stop) for b in boxes] == [(0, 18), (18, 30)]
     for b in boxes:
         points = things.xyz[b.start : b.stop]
