@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dvps_ros.config import TrackConfig
+from dvps_ros.scene.kalman import squared_distance
 from dvps_ros.scene.things import Thing
 
 #: How much less a candidate of another class is worth: the network may change its mind about a thing's class.
@@ -27,16 +28,17 @@ _UNLIKE = 0.5
 
 @dataclass(frozen=True)
 class Forecast:
-    """Where T tracks should be.
+    """Where T tracks may be, by F ideas of each: rows are all tracks by the first idea, then by the next.
 
     Attributes
     ----------
-    pixels : (M, 2) int64 row, column on the grid, of points of all of them.
-    owner : (M,) which of the tracks each is of.
+    pixels : (M, 2) int64 row, column on the grid, of points of all F * T.
+    owner : (M,) which of the F * T each is of.
     cells : (M,) how many grid cells it should fill.
-    position : (T, 3) in the camera's frame.
-    spread : (T, 3, 3) covariance of the position, along the camera's axes.
-    extent : (T,) side of a square of as many grid cells.
+    position : (F * T, 3) in the camera's frame.
+    spread : (F * T, 3, 3) covariance of the position, along the camera's axes.
+    extent : (F * T,) side of a square of as many grid cells.
+    trust : (F * T,) how far the idea is trusted, 0..1; the best counts.
     """
 
     pixels: np.ndarray
@@ -45,10 +47,11 @@ class Forecast:
     position: np.ndarray
     spread: np.ndarray
     extent: np.ndarray
+    trust: np.ndarray
 
 
 def affinity(
-    forecasts: list[tuple[Forecast, float]],
+    forecast: Forecast,
     remembered: list[Thing],
     things: list[Thing],
     position: np.ndarray,
@@ -59,18 +62,17 @@ def affinity(
 
     Parameters
     ----------
-    forecasts : of the T tracks, each with how far it is trusted, 0..1; the best counts.
+    forecast : of the T tracks.
     remembered : the last full view of each track.
     things : what is seen.
     position : (N, 3) of the things, in the camera's frame.
     width : (N,) of the things, in metres.
     """
-    overlap = proximity = np.zeros((len(remembered), len(things)))
-    where = _map_of(things)
-    for forecast, trust in forecasts:
-        closeness = _depth_closeness(forecast.position[:, 2], position[:, 2])
-        overlap = np.maximum(overlap, trust * _overlap(forecast, things, where, closeness))
-        proximity = np.maximum(proximity, trust * _proximity(forecast, things, position, width))
+    closeness = _depth_closeness(forecast.position[:, 2], position[:, 2])
+    by_idea = _overlap(forecast, things, closeness), _proximity(forecast, things, position, width)
+    overlap, proximity = (
+        (forecast.trust[:, None] * worth).reshape(-1, len(remembered), len(things)).max(0) for worth in by_idea
+    )
     same = np.array([t.class_id for t in remembered])[:, None] == np.array([n.class_id for n in things])[None]
     alike = np.where(same, 1, _OTHER_CLASS)
     proximity = proximity * alike
@@ -98,11 +100,9 @@ def _map_of(things: list[Thing]) -> tuple[np.ndarray, int, int]:
     return found, top, left  # things do not overlap: one map holds them all
 
 
-def _overlap(
-    forecast: Forecast, things: list[Thing], where: tuple[np.ndarray, int, int], closeness: np.ndarray
-) -> np.ndarray:
-    """(T, N) intersection over union of expected and seen pixels; a part inside the whole counts ``_INSIDE``."""
-    found, top, left = where
+def _overlap(forecast: Forecast, things: list[Thing], closeness: np.ndarray) -> np.ndarray:
+    """(F * T, N) intersection over union of expected and seen pixels; a part inside the whole counts ``_INSIDE``."""
+    found, top, left = _map_of(things)
     rows = np.clip(forecast.pixels[:, 0] - top, 0, found.shape[0] - 1)
     thing_at = found[rows, np.clip(forecast.pixels[:, 1] - left, 0, found.shape[1] - 1)]
     tracks, columns = len(forecast.position), len(things) + 1
@@ -113,10 +113,10 @@ def _overlap(
 
 
 def _proximity(forecast: Forecast, things: list[Thing], position: np.ndarray, width: np.ndarray) -> np.ndarray:
-    """(T, N) closeness 0..1 in space and size."""
+    """(F * T, N) closeness 0..1 in space and size."""
     extent = np.array([n.extent for n in things])
     # a part that is seen, of what is remembered or the other way round, has its middle elsewhere
-    part = _PART * abs(forecast.extent[:, None] / extent - 1) * width  # (T, N)
+    part = _PART * abs(forecast.extent[:, None] / extent - 1) * width  # (F * T, N)
     across, along = _ACROSS * width + part, np.broadcast_to(_ALONG * position[:, 2], part.shape)
     off = position[None] - forecast.position[:, None]
     widest = np.trace(forecast.spread, axis1=1, axis2=2)[:, None] + np.maximum(across, along) ** 2
@@ -125,7 +125,7 @@ def _proximity(forecast: Forecast, things: list[Thing], position: np.ndarray, wi
     outer = (ray[:, :, None] * ray[:, None])[n]
     noise = (across[t, n] ** 2)[:, None, None] * (np.eye(3) - outer) + (along[t, n] ** 2)[:, None, None] * outer
     spread = forecast.spread[t] + noise + 1e-6 * np.eye(3)
-    distance = np.einsum("pi,pij,pj->p", off[t, n], np.linalg.inv(spread), off[t, n])
+    distance = squared_distance(off[t, n], spread)
     growth = 2 * np.log(forecast.extent[t] / extent[n])  # ln of areas
     closeness = np.zeros(part.shape)
     closeness[t, n] = np.exp(-0.5 * (distance + 0.25 * growth**2))
@@ -133,6 +133,6 @@ def _proximity(forecast: Forecast, things: list[Thing], position: np.ndarray, wi
 
 
 def _depth_closeness(expected: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """(T, N) closeness 0..1 in depth."""
+    """(F * T, N) closeness 0..1 in depth."""
     ratio = np.log(np.maximum(expected, 0.1)[:, None] / np.maximum(seen, 0.1)[None])
     return np.exp(-0.5 * (ratio / _DEPTH_SPREAD) ** 2)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from dvps_ros.config import TrackConfig
-from dvps_ros.labels import DIVISOR, LabelSet
+from dvps_ros.labels import DIVISOR, VOID, LabelSet
 from dvps_ros.scene.cuts import is_cut
 from dvps_ros.scene.rays import project
 from dvps_ros.scene.view import View, normalized
@@ -60,9 +60,9 @@ class EgoMotion:
 
     def __init__(self, labels: LabelSet, config: TrackConfig | None = None) -> None:
         self.config = config or TrackConfig()
-        static = np.zeros(256, bool)
-        static[[i for i in range(len(labels)) if not labels.is_thing[i] and i not in labels.sky]] = True
-        self._static = static
+        self._static = np.zeros(VOID + 1, bool)  # by panoptic value: a lookup is faster than a division
+        for i in range(len(labels)):
+            self._static[i * DIVISOR : (i + 1) * DIVISOR] = not labels.is_thing[i] and i not in labels.sky
         self._fast = cv2.FastFeatureDetector.create(_CONTRAST)
         self.reset()
 
@@ -132,11 +132,12 @@ class EgoMotion:
 
     def _corners(self, view: View) -> np.ndarray:
         """(N, 2) float32 x, y of the strongest corner in each cell, on what stands still."""
-        classes = np.minimum(view.panoptic // DIVISOR, 255)
-        usable = self._static[classes] & (view.depth > _NEAR) & (view.depth < _FAR)
+        usable = self._static[view.panoptic]
+        usable &= view.depth > _NEAR
+        usable &= view.depth < _FAR
         usable[:_BORDER], usable[-_BORDER:], usable[:, :_BORDER], usable[:, -_BORDER:] = False, False, False, False
         # not next to a thing's edge, where the corner is half the thing's
-        mask = cv2.erode(usable.astype(np.uint8), np.ones((5, 5), np.uint8))
+        mask = cv2.erode(usable.view(np.uint8), np.ones((5, 5), np.uint8))
         self._fast.setThreshold(self._contrast)
         found = self._fast.detect(view.grey, mask)
         low, high = _ENOUGH

@@ -36,11 +36,11 @@ def measurement_noise(
 
 
 def begun(position: np.ndarray, noise: np.ndarray, rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (6,) and covariance (6, 6) of a thing seen once, at ``position`` (3,) with ``noise`` (3, 3)."""
-    covariance = np.zeros((6, 6))
-    covariance[:3, :3] = noise
-    covariance[3:, 3:] = rotation @ np.diag([_SPEED**2, _CLIMB**2, _SPEED**2]) @ rotation.T
-    return np.concatenate([position, np.zeros(3)]), covariance
+    """Means (N, 6) and covariances (N, 6, 6) of things seen once, at ``position`` (N, 3) with ``noise`` (N, 3, 3)."""
+    covariance = np.zeros((len(position), 6, 6))
+    covariance[:, :3, :3] = noise
+    covariance[:, 3:, 3:] = rotation @ np.diag([_SPEED**2, _CLIMB**2, _SPEED**2]) @ rotation.T
+    return np.concatenate([position, np.zeros_like(position)], 1), covariance
 
 
 def predicted(
@@ -53,6 +53,23 @@ def predicted(
     return mean @ step.T, step @ covariance @ step.T + np.kron(drift, np.eye(3))
 
 
+def squared_distance(off: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """(N,) Mahalanobis distances, squared, of ``off`` (N, 3) under covariances ``spread`` (N, 3, 3).
+
+    By Cholesky's decomposition without square roots, of all at once: inverses take ten times as long.
+    """
+    x, y, z = off.T
+    xx, yx, zx = spread[:, :, 0].T
+    yy, zy = spread[:, 1:, 1].T
+    down, far = yx / xx, zx / xx
+    y, z = y - down * x, z - far * x
+    yy = yy - down * yx
+    farther = (zy - far * yx) / yy
+    z = z - farther * y
+    zz = spread[:, 2, 2] - far * zx - farther**2 * yy
+    return x**2 / xx + y**2 / yy + z**2 / zz
+
+
 def updated(
     mean: np.ndarray, covariance: np.ndarray, position: np.ndarray, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +79,7 @@ def updated(
     """
     off = position - mean[:, :3]
     spread = covariance[:, :3, :3] + noise
-    distance = np.sqrt(np.einsum("ni,nij,nj->n", off, np.linalg.inv(spread), off))
+    distance = np.sqrt(squared_distance(off, spread))
     noise = noise * np.maximum(1.0, distance / _GATE)[:, None, None] ** 2
     gain = covariance[:, :, :3] @ np.linalg.inv(covariance[:, :3, :3] + noise)
     left = np.eye(6) - np.concatenate([gain, np.zeros_like(gain)], 2)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from dvps_ros.labels import VOID
 from dvps_ros.scene.view import normalized
 from dvps_ros.structures import Intrinsics, Scene, Segment
 
@@ -92,56 +93,62 @@ def things_of(scene: Scene, segments: list[Segment], camera: Intrinsics) -> list
     grid, depth = (
         values[stride // 2 :: stride, stride // 2 :: stride].cpu().numpy() for values in (scene.panoptic, scene.depth)
     )
-    ids = np.array([s.id for s in segments])
-    order = np.argsort(ids)
-    place = np.minimum(np.searchsorted(ids, grid, sorter=order), len(ids) - 1)
-    index = np.where(ids[order[place]] == grid, order[place], -1)
-    pixels = np.argwhere(index >= 0)
-    owner = index[index >= 0]
-    grouped = pixels[np.argsort(owner, kind="stable")]
-    starts = np.cumsum(np.bincount(owner, minlength=len(ids)))[:-1]
-    parts = np.split(grouped, starts)
-    embeddings = _embeddings(scene, segments)
-    return [
-        _thing(s, part, scene.panoptic, depth, camera, row)
-        for s, part, row in zip(segments, parts, embeddings, strict=True)
-    ]
-
-
-def _thing(
-    segment: Segment,
-    pixels: np.ndarray,
-    panoptic: Tensor,
-    depth: np.ndarray,
-    camera: Intrinsics,
-    embedding: np.ndarray | None,
-) -> Thing:
-    if len(pixels) == 0:  # so small that it slipped through the grid
-        center = (panoptic == segment.id).nonzero().float().mean(0).cpu().numpy()
-        stride = grid_stride((panoptic.shape[0], panoptic.shape[1]))
-        pixels = np.minimum((center[None] / stride).astype(np.int64), np.array(depth.shape) - 1)
-    metres = segment.median_depth
-    if not math.isfinite(metres):  # relative
-        values = depth[pixels[:, 0], pixels[:, 1]]
+    owner, pixels = _pixels_of(scene.panoptic, grid, segments, stride)
+    counts = np.bincount(owner)
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    metres = np.array([s.median_depth for s in segments])
+    for k in np.flatnonzero(~np.isfinite(metres)):  # relative
+        values = depth[tuple(pixels[starts[k] : ends[k]].T)]
         values = values[np.isfinite(values) & (values > 0)]
-        metres = float(np.median(values)) if len(values) else _NO_DEPTH
-    at_border = bool((pixels == 0).any() or (pixels == np.array(depth.shape) - 1).any())
-    metres = max(metres, _NEAREST)
-    chosen = pixels[:: max(1, -(-len(pixels) // MOST_POINTS))]
-    z = depth[chosen[:, 0], chosen[:, 1]].astype(np.float64)
+        metres[k] = np.median(values) if len(values) else _NO_DEPTH
+    metres = np.maximum(metres, _NEAREST)
+    steps = -(-counts // MOST_POINTS)
+    chosen = np.flatnonzero((np.arange(len(owner)) - starts[owner]) % steps[owner] == 0)
+    points = _points(pixels[chosen], depth, metres[owner[chosen]], camera)
+    each = np.bincount(owner[chosen])
+    at_border = ((pixels == 0) | (pixels == np.array(depth.shape) - 1)).any(1)
+    at_border = np.maximum.reduceat(at_border, starts)
+    centers = np.add.reduceat(pixels, starts) / counts[:, None]
+    parts, point_parts = split(pixels, counts), split(points, each)
+    cells, embeddings = counts / each, _embeddings(scene, segments)
+    rows = zip(segments, parts, centers, metres.tolist(), point_parts, cells.tolist(), at_border.tolist(), embeddings,
+               strict=True)  # fmt: skip
+    return [Thing(segment.class_id, *rest) for segment, *rest in rows]
+
+
+def split(rows: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
+    """Consecutive parts of ``counts`` rows each; NumPy's own takes twenty times as long for many small ones."""
+    ends = np.cumsum(counts).tolist()
+    return [rows[end - count : end] for end, count in zip(ends, counts.tolist(), strict=True)]
+
+
+def _pixels_of(
+    panoptic: Tensor, grid: np.ndarray, segments: list[Segment], stride: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(P,) which of the segments, ascending, and (P, 2) int64 row, column of all their samples; each has one at least.
+
+    ``grid`` is every ``stride``-th of the map.
+    """
+    index_of = np.full(VOID + 1, -1, np.int16)
+    index_of[[s.id for s in segments]] = np.arange(len(segments))
+    owners = index_of[grid].ravel()
+    at = np.flatnonzero(owners >= 0)
+    owner = owners[at]
+    for k in np.flatnonzero(np.bincount(owner, minlength=len(segments)) == 0):  # so small that it slipped through
+        row, column = (panoptic == segments[k].id).nonzero().float().mean(0).tolist()
+        inside = min(int(row / stride), grid.shape[0] - 1), min(int(column / stride), grid.shape[1] - 1)
+        at, owner = np.append(at, inside[0] * grid.shape[1] + inside[1]), np.append(owner, np.int16(k))
+    order = np.argsort(owner, kind="stable")
+    return owner[order], np.stack(np.divmod(at[order], grid.shape[1]), 1)
+
+
+def _points(pixels: np.ndarray, depth: np.ndarray, metres: np.ndarray, camera: Intrinsics) -> np.ndarray:
+    """(M, 3) what is seen at ``pixels`` (M, 2) of things that are ``metres`` (M,) away, in the camera's frame."""
+    z = depth[pixels[:, 0], pixels[:, 1]].astype(np.float64)
     z = np.where(np.isfinite(z) & (abs(z - metres) < _DEEP * metres), z, metres)
-    rays = normalized(chosen[:, ::-1].astype(np.float64), camera)
-    points = np.concatenate([np.where(np.isfinite(rays), rays, 0.0), np.ones((len(z), 1))], 1) * z[:, None]
-    return Thing(
-        segment.class_id,
-        pixels,
-        pixels.mean(0),
-        metres,
-        points,
-        len(pixels) / len(points),
-        at_border,
-        embedding,
-    )
+    rays = normalized(pixels[:, ::-1].astype(np.float64), camera)
+    return np.column_stack([np.where(np.isfinite(rays), rays, 0.0), np.ones(len(z))]) * z[:, None]
 
 
 def _embeddings(scene: Scene, segments: list[Segment]) -> list[np.ndarray | None]:

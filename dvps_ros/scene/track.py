@@ -13,12 +13,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from dvps_ros.config import TrackConfig
-from dvps_ros.labels import DIVISOR, LabelSet
+from dvps_ros.labels import DIVISOR, VOID, LabelSet
 from dvps_ros.scene import kalman
 from dvps_ros.scene.association import affinity
 from dvps_ros.scene.camera_pose import CameraPose
-from dvps_ros.scene.things import Thing, grid_camera, things_of
-from dvps_ros.scene.tracks import Track, forecasts, share_of
+from dvps_ros.scene.things import Thing, grid_camera, split, things_of
+from dvps_ros.scene.tracks import Track, forecast, seen_shares
 from dvps_ros.scene.view import View, normalized
 from dvps_ros.structures import Intrinsics, Scene, TrackedThing
 
@@ -30,6 +30,8 @@ _CUT_OFF = 0.3
 _UNSEEN, _LOST = 0.5, 0.5
 #: So many things are remembered, those seen last first: the cost of a frame is bounded, and numbers do not run out.
 _MOST = 400
+#: Every panoptic value.
+_IDS = torch.arange(VOID + 1, dtype=torch.int32)
 #: So many things tell how the camera moved where the picture does not, from so many metres on.
 _FEW, _MOVED = 3, 0.3
 
@@ -100,7 +102,7 @@ class Tracker:
         self._remember(things, numbers, places, widths, grid)
         scene = replace(scene, motion=self._camera.motion)
         scene = _renumbered(scene, {s.id: n for s, n in zip(segments, numbers, strict=True)})
-        return replace(scene, things=self._known_things(scene, numbers)) if scene.metric else scene
+        return replace(scene, things=self._known_things(scene)) if scene.metric else scene
 
     def _advance(self, stamp: float | None) -> float:
         """Go on to the time of a frame; seconds since the one before, 0 for the first after a start."""
@@ -125,7 +127,8 @@ class Tracker:
         ratio, self._scale = factor / self._scale, factor
         if ratio != 1:
             self._camera.rescale(ratio)
-            self._tracks = [t.rescaled(ratio) for t in self._tracks]
+            for track in self._tracks:
+                track.rescale(ratio)
 
     def _predict(self, seconds: float) -> None:
         """Forget what is gone for long, and move the rest on."""
@@ -144,7 +147,8 @@ class Tracker:
                 seconds,
                 self.config.acceleration,
             )
-            self._tracks = [replace(t, mean=m, covariance=c) for t, m, c in zip(kept, mean, covariance, strict=True)]
+            for track, m, c in zip(kept, mean, covariance, strict=True):
+                track.mean, track.covariance = m, c
 
     def _numbers(
         self, things: list[Thing], places: np.ndarray, widths: np.ndarray, grid: Intrinsics, seconds: float
@@ -156,7 +160,8 @@ class Tracker:
             closer = [((self._tracks[t].mean[:3] - place) @ rotation)[2] - places[n, 2] for t, n in matches]
             advance = float(np.median(closer))
             if abs(advance) > _MOVED:
-                self._tracks = [replace(t, mean=_shifted(t.mean, -advance * rotation[:, 2])) for t in self._tracks]
+                for track in self._tracks:
+                    track.mean = _shifted(track.mean, -advance * rotation[:, 2])
                 self._standing = self._standing - advance * rotation[:, 2]
                 matches = self._matches(things, places, widths, grid, seconds)
         number_of = {n: self._tracks[t].number for t, n in matches}
@@ -171,7 +176,7 @@ class Tracker:
             return []
         remembered = [t.thing for t in self._tracks]
         worth = affinity(
-            forecasts(self._tracks, self._standing, self._camera.pose, grid),
+            forecast(self._tracks, self._standing, self._camera.pose, grid),
             remembered,
             things,
             places,
@@ -200,61 +205,67 @@ class Tracker:
         self, things: list[Thing], numbers: list[int], places: np.ndarray, widths: np.ndarray, grid: Intrinsics
     ) -> None:
         """Take in what was seen."""
-        before = {track.number: track for track in self._tracks}
-        now = set(numbers)
-        missing = [t for t in self._tracks if t.number not in now]
+        by_number = {track.number: track for track in self._tracks}
+        missing = [t for t in self._tracks if t.number not in set(numbers)]
         if not things:
             self._tracks = missing
             return
         rotation, place = self._camera.pose[:3, :3], self._camera.pose[:3, 3]
         seen = places @ rotation.T + place
-        shares = np.array([share_of(before.get(n), thing) for n, thing in zip(numbers, things, strict=True)])
+        before = [by_number.get(n) for n in numbers]
+        shares = seen_shares(before, things)
         hidden = np.clip(1 - np.minimum(shares, 1 / np.maximum(shares, 1e-6)), 0, 0.8)
         hidden[hidden < 1 - _PART] = 0
         hidden = np.maximum(hidden, _CUT_OFF * np.array([t.at_border for t in things]))
         noise = kalman.measurement_noise(places, widths, hidden, rotation, self.config.depth_noise)
-        old = [k for k, n in enumerate(numbers) if n in before]
-        states = {}
+        mean, covariance = kalman.begun(seen, noise, rotation)
+        old = [(k, t) for k, t in enumerate(before) if t is not None]
         if old:
-            mean = np.stack([before[numbers[k]].mean for k in old])
-            covariance = np.stack([before[numbers[k]].covariance for k in old])
-            updates = zip(*kalman.updated(mean, covariance, seen[old], noise[old]), strict=True)
-            states = dict(zip(old, updates, strict=True))
-        fresh = [self._seen(before.get(n), n, t, shares[k], states.get(k) or kalman.begun(seen[k], noise[k], rotation))
-                 for k, (n, t) in enumerate(zip(numbers, things, strict=True))]  # fmt: skip
-        self._tracks = fresh + missing
+            at = [k for k, _ in old]
+            known = np.stack([t.mean for _, t in old]), np.stack([t.covariance for _, t in old])
+            mean[at], covariance[at] = kalman.updated(*known, seen[at], noise[at])
+        points = np.concatenate([t.points for t in things]) @ rotation.T + place
+        shapes = split(points, np.array([len(t.points) for t in things]))
+        rows = zip(before, numbers, things, shapes, mean, covariance, shares.tolist(), strict=True)
+        self._tracks = [self._seen(*row) for row in rows] + missing
 
     def _seen(
-        self, before: Track | None, number: int, thing: Thing, share: float, state: tuple[np.ndarray, np.ndarray]
+        self,
+        track: Track | None,
+        number: int,
+        thing: Thing,
+        points: np.ndarray,
+        mean: np.ndarray,
+        covariance: np.ndarray,
+        share: float,
     ) -> Track:
-        mean, covariance = state
-        if before is None:
-            return Track(
-                number, thing, self._camera.pose, mean[:3], mean, covariance, self._time, self._time, self._time
-            )
-        seen = replace(before, mean=mean, covariance=covariance, seen=self._time, hits=before.hits + 1)
-        if share < _PART and self._time - before.whole < self.config.keep:  # half hidden: its shape says little
-            return replace(seen, thing=replace(before.thing, class_id=thing.class_id))
-        return replace(seen, thing=thing, view=self._camera.pose, anchor=mean[:3], whole=self._time)
+        """The track, or a new one, after its ``thing`` was seen; ``points`` are the thing's in the fixed frame."""
+        now = self._time
+        if track is None:
+            return Track(number, thing, points - mean[:3], mean, covariance, now, now, now)
+        track.mean, track.covariance, track.seen, track.hits = mean, covariance, now, track.hits + 1
+        if share < _PART and now - track.whole < self.config.keep:  # half hidden: its shape says little
+            track.thing = replace(track.thing, class_id=thing.class_id)
+        else:
+            track.thing, track.shape, track.whole = thing, points - mean[:3], now
+        return track
 
-    def _known_things(self, scene: Scene, numbers: list[int]) -> tuple[TrackedThing, ...]:
+    def _known_things(self, scene: Scene) -> tuple[TrackedThing, ...]:
         """What is known of the things of a renumbered scene, in order of id."""
         tracks = {t.number: t for t in self._tracks}
         turn = self._camera.pose[:3, :3].T
         both = np.kron(np.eye(2), turn)
+        things = [(s.id, tracks[s.instance]) for s in scene.segments if self.labels.is_thing[s.class_id]]
+        if not things:
+            return ()
+        means = np.stack([t.mean for _, t in things])
+        positions, velocities = (means[:, :3] - self._camera.pose[:3, 3]) @ turn.T, means[:, 3:] @ turn.T
+        covariances = both @ np.stack([t.covariance for _, t in things]) @ both.T
+        confirmed, relative = self.config.min_hits, self._camera.relative
+        rows = zip(things, positions, velocities, covariances, strict=True)
         return tuple(
-            TrackedThing(
-                s.id,
-                turn @ (t.mean[:3] - self._camera.pose[:3, 3]),
-                turn @ t.mean[3:],
-                both @ t.covariance @ both.T,
-                t.seen - t.born,
-                t.hits,
-                t.hits >= self.config.min_hits,
-                self._camera.relative,
-            )
-            for s in scene.segments
-            if self.labels.is_thing[s.class_id] and (t := tracks.get(s.instance)) is not None
+            TrackedThing(id_, position, velocity, covariance, t.seen - t.born, t.hits, t.hits >= confirmed, relative)
+            for (id_, t), position, velocity, covariance in rows
         )
 
 
@@ -280,10 +291,10 @@ def _renumbered(scene: Scene, numbers: dict[int, int]) -> Scene:
         replace(s, id=s.class_id * DIVISOR + numbers[s.id], instance=numbers[s.id]) if s.id in numbers else s
         for s in scene.segments
     )
-    old = torch.tensor([s.id for s in scene.segments], dtype=torch.int32, device=scene.panoptic.device)
-    new = torch.tensor([s.id for s in segments], dtype=torch.int32, device=scene.panoptic.device)
-    at = torch.searchsorted(old, scene.panoptic).clamp(max=len(old) - 1)
-    panoptic = new[at].where(old[at] == scene.panoptic, scene.panoptic)
+    new_id = _IDS.clone()
+    new_id[[s.id for s in scene.segments]] = torch.tensor([s.id for s in segments], dtype=torch.int32)
+    flat = new_id.to(scene.panoptic.device).index_select(0, scene.panoptic.flatten())
+    panoptic = flat.view(scene.panoptic.shape)
     order = sorted(range(len(segments)), key=lambda k: segments[k].id)
     embeddings = None if scene.embeddings is None else scene.embeddings[order]
     return replace(scene, panoptic=panoptic, segments=tuple(segments[k] for k in order), embeddings=embeddings)

@@ -12,25 +12,24 @@ from dvps_ros.scene.rays import project
 from dvps_ros.scene.things import Thing
 from dvps_ros.structures import Intrinsics
 
-#: How far forecasts are trusted: it stands still; it is seen where it was in the picture.
-_STANDING, _SAME_PLACE = 0.95, 0.8
+#: How far forecasts are trusted: it moves as it did, it stands still, it is seen where it was in the picture.
+_TRUST = (1.0, 0.95, 0.8)
 #: Zoom of a remembered view stays within these bounds.
 _ZOOM = (0.3, 3.0)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Track:
     """What is remembered of a thing.
 
-    ``thing`` is its last full view, taken from ``view`` (4, 4) in the fixed frame when it was at ``anchor`` (3,);
-    ``mean`` (6,) and ``covariance`` (6, 6) are its place and velocity in the fixed
-    frame; ``born``, ``seen`` and ``whole`` are when it was seen first, last, and not hidden last.
+    ``thing`` is its last full view, ``shape`` (M, 3) its points from its middle, along the axes of the fixed frame;
+    ``mean`` (6,) and ``covariance`` (6, 6) are its place and velocity in the fixed frame; ``born``, ``seen`` and
+    ``whole`` are when it was seen first, last, and not hidden last.
     """
 
     number: int
     thing: Thing
-    view: np.ndarray
-    anchor: np.ndarray
+    shape: np.ndarray
     mean: np.ndarray
     covariance: np.ndarray
     born: float
@@ -38,19 +37,15 @@ class Track:
     whole: float
     hits: int = 1
 
-    def rescaled(self, factor: float) -> Track:
-        """The same track with all distances ``factor`` times as long, from the fixed frame's origin."""
-        view = self.view.copy()
-        view[:3, 3] *= factor
-        thing = replace(self.thing, depth=self.thing.depth * factor, points=self.thing.points * factor)
-        mean, covariance = self.mean * factor, self.covariance * factor**2
-        return replace(self, thing=thing, view=view, anchor=self.anchor * factor, mean=mean, covariance=covariance)
+    def rescale(self, factor: float) -> None:
+        """All distances are ``factor`` times as long from now on, from the fixed frame's origin."""
+        self.thing = replace(self.thing, depth=self.thing.depth * factor, points=self.thing.points * factor)
+        self.shape = self.shape * factor
+        self.mean, self.covariance = self.mean * factor, self.covariance * factor**2
 
 
-def forecasts(
-    tracks: list[Track], standing: np.ndarray, pose: np.ndarray, grid: Intrinsics
-) -> list[tuple[Forecast, float]]:
-    """Where tracks should be: as they move, as if they stood, and where they were in the picture; each with its worth.
+def forecast(tracks: list[Track], standing: np.ndarray, pose: np.ndarray, grid: Intrinsics) -> Forecast:
+    """Where T tracks should be: as they move, as if they stood, and where they were in the picture.
 
     Parameters
     ----------
@@ -60,52 +55,51 @@ def forecasts(
     grid : the camera of the sampling grid.
     """
     rotation, place = pose[:3, :3], pose[:3, 3]
-    spread = np.stack([rotation.T @ t.covariance[:3, :3] @ rotation for t in tracks])
-    moved = (np.stack([t.mean[:3] for t in tracks]) - place) @ rotation
-    standing = (standing - place) @ rotation
-    return [
-        (_forecast(tracks, pose, moved, spread, grid), 1.0),
-        (_forecast(tracks, pose, standing, spread, grid), _STANDING),
-        (_unmoved(tracks, moved, spread), _SAME_PLACE),
-    ]
-
-
-def _forecast(
-    tracks: list[Track], pose: np.ndarray, places: np.ndarray, spread: np.ndarray, grid: Intrinsics
-) -> Forecast:
-    """The remembered views as seen from ``places`` (T, 3) in the camera's frame."""
-    rotation = pose[:3, :3]
-    point_lists, before_lists, cell_lists = [], [], []
-    for track, at in zip(tracks, places, strict=True):
-        turn, origin = track.view[:3, :3], track.view[:3, 3] - track.anchor
-        point_lists.append((track.thing.points @ turn.T + origin) @ rotation + at)
-        before_lists.append(track.thing.points[:, 2])
-        cell_lists.append(np.full(len(point_lists[-1]), track.thing.cells))
-    counts = [len(p) for p in point_lists]
-    points, before, cells = (np.concatenate(parts) for parts in (point_lists, before_lists, cell_lists))
-    pixels = project(torch.from_numpy(points), grid).numpy()[:, ::-1]  # row, column; NaN behind the camera
-    zoom = np.clip(before / np.maximum(points[:, 2], 1e-3), *_ZOOM)
-    inside = (
-        np.isfinite(pixels).all(1) & (pixels > -0.5).all(1) & (pixels < [grid.height - 0.5, grid.width - 0.5]).all(1)
-    )
-    owner = np.repeat(np.arange(len(places)), counts)
-    extents = np.array([t.thing.extent for t in tracks]) * np.bincount(owner, zoom) / counts
-    at = np.rint(np.where(inside[:, None], pixels, 0)).astype(np.int64)
-    return Forecast(at, owner, cells * zoom**2 * inside, places, spread, extents)
-
-
-def _unmoved(tracks: list[Track], places: np.ndarray, spread: np.ndarray) -> Forecast:
-    """The remembered views where they were in the picture."""
     views = [t.thing for t in tracks]
-    pixels, counts = [v.pixels for v in views], [len(v.pixels) for v in views]
-    owner = np.repeat(np.arange(len(views)), counts)
-    extents = np.array([v.extent for v in views])
-    return Forecast(np.concatenate(pixels), owner, np.ones(len(owner)), places, spread, extents)
+    covariance = np.stack([t.covariance for t in tracks])[:, :3, :3]
+    moved = (np.stack([t.mean for t in tracks])[:, :3] - place) @ rotation
+    standing = (standing - place) @ rotation
+    pixels, owner, cells, zoom = _seen_from(tracks, np.stack([moved, standing]), rotation, grid)
+    counts = [len(v.pixels) for v in views]
+    extents = np.sqrt(counts)
+    return Forecast(
+        np.concatenate([pixels, *(v.pixels for v in views)]),
+        np.concatenate([owner, np.repeat(np.arange(len(tracks)) + 2 * len(tracks), counts)]),
+        np.concatenate([cells, np.ones(sum(counts))]),
+        np.concatenate([moved, standing, moved]),
+        np.concatenate([rotation.T @ covariance @ rotation] * 3),
+        np.concatenate([(zoom * extents).ravel(), extents]),
+        np.repeat(_TRUST, len(tracks)),
+    )
 
 
-def share_of(before: Track | None, thing: Thing) -> float:
-    """Seen pixels as a share of those that the remembered view would have at this distance."""
-    if before is None:
-        return 1.0
-    zoom = float(np.clip(before.thing.depth / thing.depth, *_ZOOM))
-    return len(thing.pixels) / (len(before.thing.pixels) * zoom**2)
+def _seen_from(
+    tracks: list[Track], places: np.ndarray, rotation: np.ndarray, grid: Intrinsics
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The remembered views as seen from F ``places`` (F, T, 3) each, in the frame of a camera turned by ``rotation``.
+
+    Returns
+    -------
+    (P, 2) int64 row and column of points, (P,) of which place in row-major order they are, (P,) how many grid cells
+    they fill, 0 out of sight; (F, T) by how much the views are zoomed.
+    """
+    counts = [len(t.shape) for t in tracks]
+    of = np.repeat(np.arange(len(tracks)), counts)
+    points = np.concatenate([t.shape for t in tracks]) @ rotation + places[:, of]  # (F, M, 3)
+    at = project(torch.from_numpy(points), grid).numpy()[..., ::-1]  # row, column; NaN behind the camera
+    before = np.concatenate([t.thing.points[:, 2] for t in tracks])
+    zoom = np.clip(before / np.maximum(points[..., 2], 1e-3), *_ZOOM)  # (F, M)
+    row, column = at[..., 0], at[..., 1]
+    inside = (row > -0.5) & (row < grid.height - 0.5) & (column > -0.5) & (column < grid.width - 0.5)  # NaN is not
+    pixels = np.rint(np.where(np.stack([inside, inside], -1), at, 0)).astype(np.int64).reshape(-1, 2)
+    cells = np.array([t.thing.cells for t in tracks])[of] * zoom**2 * inside
+    owner = (of + len(tracks) * np.arange(len(places))[:, None]).ravel()
+    zooms = np.bincount(owner, zoom.ravel()).reshape(len(places), -1) / counts
+    return pixels, owner, cells.ravel(), zooms
+
+
+def seen_shares(before: list[Track | None], things: list[Thing]) -> np.ndarray:
+    """(N,) seen pixels of each thing as a share of those that its remembered view would have at this distance; or 1."""
+    views = [thing if track is None else track.thing for track, thing in zip(before, things, strict=True)]
+    zoom = np.clip([v.depth / t.depth for v, t in zip(views, things, strict=True)], *_ZOOM)
+    return np.array([len(t.pixels) / len(v.pixels) for v, t in zip(views, things, strict=True)]) / zoom**2

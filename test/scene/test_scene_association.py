@@ -26,10 +26,10 @@ def worth(before, seen, spread=0.05):
     away = np.full((1, 2), -1, np.int64)  # expected out of the picture: masks say nothing
     expected = Forecast(
         away, np.zeros(1, np.int64), np.zeros(1), place(before)[None], spread**2 * np.eye(3)[None],
-        np.array([before.extent]),
+        np.array([before.extent]), np.ones(1),
     )  # fmt: skip
     found = affinity(
-        [(expected, 1.0)], [before], [seen], place(seen)[None], np.array([seen.extent * DEPTH / FOCAL]), TrackConfig()
+        expected, [before], [seen], place(seen)[None], np.array([seen.extent * DEPTH / FOCAL]), TrackConfig()
     )
     return float(found[0, 0])
 

@@ -1,0 +1,42 @@
+"""The Kalman filter of many things: distances against the inverse, a known way, measurements that are far off."""
+
+import numpy as np
+import pytest
+
+from dvps_ros.scene import kalman
+
+
+def test_distances_are_those_of_the_inverse():
+    random = np.random.default_rng(0)
+    root, off = random.normal(size=(50, 3, 3)), random.normal(size=(50, 3))
+    spread = root @ root.transpose(0, 2, 1) + 0.01 * np.eye(3)
+    expected = [o @ np.linalg.inv(s) @ o for o, s in zip(off, spread, strict=True)]
+    assert kalman.squared_distance(off, spread) == pytest.approx(np.array(expected), rel=1e-9)
+
+
+def followed(velocity, frames=20, seconds=0.1):
+    """Mean and covariance after exact measurements of things that start at their velocities, (N, 3) each."""
+    velocity = np.array(velocity, float)
+    noise = np.broadcast_to(0.01 * np.eye(3), (len(velocity), 3, 3))
+    mean, covariance = kalman.begun(velocity, noise, np.eye(3))
+    for k in range(1, frames):
+        mean, covariance = kalman.predicted(mean, covariance, seconds, 0.5)
+        mean, covariance = kalman.updated(mean, covariance, velocity * (1 + k * seconds), noise)
+    return mean, covariance
+
+
+def test_the_velocity_of_each_thing_is_found():
+    velocity = [[3.0, 0.0, 8.0], [0.0, 0.1, -4.0], [0.0, 0.0, 0.0]]
+    mean, covariance = followed(velocity)
+    assert mean[:, 3:] == pytest.approx(np.array(velocity), abs=0.2)
+    assert np.allclose(covariance, covariance.transpose(0, 2, 1))
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+    alone, _ = followed(velocity[:1])
+    assert mean[:1] == pytest.approx(alone)  # things are independent
+
+
+def test_what_is_far_off_moves_a_thing_less_than_its_distance_says():
+    mean, covariance = followed([[0.0, 0.0, 0.0]])
+    noise = 0.01 * np.eye(3)[None]
+    near, far = (kalman.updated(mean, covariance, np.array([[x, 0, 0.0]]), noise)[0][0, 0] for x in (0.2, 4.0))
+    assert 0 < far < 5 * near  # twenty times as far
