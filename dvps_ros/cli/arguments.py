@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dvps_ros.config import Config
 
-#: Modules that not every installation has, and the extra that brings each.
-EXTRAS = {"rclpy": "ros", "mujoco": "sim", "matplotlib": "sim"}
+#: Modules that not every installation has, and what brings each.
+REMEDIES = {
+    "rclpy": "source ROS 2's setup file, or make setup in a checkout",
+    "mujoco": "pip install mujoco",
+    "matplotlib": "pip install matplotlib",
+}
 
 
 def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -146,10 +150,10 @@ def composed_name(files: Sequence[str]) -> str:
 
 
 def require_modules(*names: str) -> None:
-    """Raise ``ValueError`` with the remedy where one of the modules, which are those of ``EXTRAS``, is missing."""
+    """Raise ``ValueError`` with the remedy where one of the modules, which are those of ``REMEDIES``, is missing."""
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise ValueError(f"{name} is not installed; pip install 'dvps_ros[{EXTRAS[name]}]'")
+            raise ValueError(f"{name} is not installed: {REMEDIES[name]}")
 
 
 def _float(text: str) -> float:

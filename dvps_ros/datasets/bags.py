@@ -81,7 +81,7 @@ def open_bag(path: Path) -> Iterator[Bag]:
         from rosbags.highlevel import AnyReader
         from rosbags.typesys import Stores, get_typestore
     except ImportError:
-        raise ValueError("rosbags, which reads recordings, is not installed; pip install 'dvps_ros[train]'") from None
+        raise ValueError("rosbags, which reads recordings, is not installed: pip install rosbags") from None
     logging.getLogger("rosbags").setLevel(logging.ERROR)
     with _faults(path):
         # bags from before Iron carry no message definitions

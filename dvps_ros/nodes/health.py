@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from typing import Protocol
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from dvps_ros.nodes.diagnostics import Statistics
 
@@ -23,6 +23,18 @@ WANTED = {
     "disabled": "active, ignoring frames (service enable)",
     "max_rate": "active",
 }
+
+
+class Logger(Protocol):
+    """The part of a node's logger that is used."""
+
+    def warning(self, message: str) -> object:
+        """Log what a user should look at."""
+        ...
+
+    def error(self, message: str) -> object:
+        """Log what the node cannot do."""
+        ...
 
 
 class Health:
@@ -41,7 +53,7 @@ class Health:
     failed_in_a_row : frames that failed since the last one that was answered.
     """
 
-    def __init__(self, logger: RcutilsLogger) -> None:
+    def __init__(self, logger: Logger) -> None:
         self.statistics = Statistics(time.monotonic())
         self.camera = ""
         self.anchor: dict[str, str] = {}

@@ -15,6 +15,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from dvps_ros.config import describe, from_dict
+from dvps_ros.nodes import rclpy_private
 
 Settings = TypeVar("Settings", bound=Any)  # a dataclass
 _LARGEST_INTEGER = 2**63 - 1
@@ -51,8 +52,7 @@ class NodeParameters(Generic[Settings]):
         self._runtime = {row["path"] for row in describe(cls) if row["runtime"]}
         accepted = {row["path"]: self._declare(node, row) for row in describe(cls)}
         self.config: Settings = from_dict(cls, accepted, "parameter")
-        node.add_on_set_parameters_callback(self._validate)
-        node.add_post_set_parameters_callback(self._apply)
+        rclpy_private.on_parameters(node, self._validate, self._apply)
 
     @property
     def problems(self) -> list[str]:

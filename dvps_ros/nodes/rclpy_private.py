@@ -1,18 +1,43 @@
-"""All that leans on parts of rclpy which are not its public interface.
+"""What differs between the distributions' rclpy, and all that leans on parts of it which are not its public interface.
 
-Tried with rclpy 7.1.6 (Jazzy); docs/ros.md says what was read in the sources of other distributions.
+docs/ros.md says with which distributions it was run, and of which the sources were read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 #: What ROS raises where DDS or its security refuses; rclpy has no public name for it.
 RosError = rclpy_implementation.RCLError
+
+
+def on_parameters(
+    node: Node,
+    validate: Callable[[list[Parameter]], SetParametersResult],
+    apply: Callable[[list[Parameter]], None],
+) -> None:
+    """Have ``validate`` judge parameters that are to be set, and ``apply`` called with those that it lets pass.
+
+    Humble has no callback for after they are set: there ``apply`` is called a moment before.
+    """
+    if hasattr(node, "add_post_set_parameters_callback"):
+        node.add_on_set_parameters_callback(validate)
+        node.add_post_set_parameters_callback(apply)
+        return
+
+    def both(parameters: list[Parameter]) -> SetParametersResult:
+        result = validate(parameters)
+        if result.successful:
+            apply(parameters)
+        return result
+
+    node.add_on_set_parameters_callback(both)
 
 
 def lifecycle_state(node: LifecycleNode) -> str:

@@ -28,7 +28,7 @@ def check_possible(form: str) -> None:
         check_compiler("AOTInductor")
     needed = ("onnx", "onnxscript") if form == "onnx" else ()
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
-        raise ValueError(f"ONNX export needs {' and '.join(missing)}: pip install dvps_ros[export]")
+        raise ValueError(f"ONNX export needs {' and '.join(missing)}: pip install {' '.join(missing)}")
 
 
 def write(net: DvpsNet, folder: str | Path, config: Config, form: str, size: tuple[int, int]) -> Agreement | None:

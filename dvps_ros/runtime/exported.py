@@ -120,7 +120,7 @@ def _open_aotinductor(path: Path, device: torch.device, names: Sequence[str]) ->
 
 def _open_onnx(path: Path, device: torch.device, names: Sequence[str]) -> Callable[[Tensor], Any]:
     if importlib.util.find_spec("onnxruntime") is None:
-        raise ValueError(f"{path} needs onnxruntime: pip install dvps_ros[export]")
+        raise ValueError(f"{path} needs onnxruntime: pip install onnxruntime")
     return run_times.open_onnxruntime(path, device, "32", names)
 
 

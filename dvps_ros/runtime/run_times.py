@@ -14,11 +14,11 @@ from torch import Tensor
 
 RunTime = Literal["auto", "torch", "compile", "openvino", "onnxruntime", "tensorrt"]
 RUN_TIMES = ("auto", "torch", "compile", "openvino", "onnxruntime", "tensorrt")
-#: Run times of ONNX programs -> the modules that they need, and the extra that brings these.
+#: Run times of ONNX programs -> the modules that they need, which are packages of the same names.
 _NEEDS = {
-    "openvino": (("openvino", "onnx", "onnxscript"), "openvino"),
-    "onnxruntime": (("onnxruntime", "onnx", "onnxscript"), "export"),
-    "tensorrt": (("onnxruntime", "onnx", "onnxscript"), "export"),
+    "openvino": ("openvino", "onnx", "onnxscript"),
+    "onnxruntime": ("onnxruntime", "onnx", "onnxscript"),
+    "tensorrt": ("onnxruntime", "onnx", "onnxscript"),
 }
 
 #: Maps images (1, 3, H, W) float32, contiguous, to the tensors of ``tracing.outputs``.
@@ -39,7 +39,7 @@ def choose_run_time(name: str, device: torch.device, precision: str) -> str:
         check_compiler("runtime compile")
     if name in _NEEDS:
         if missing := _missing(name):
-            raise ValueError(f"runtime {name} needs {' and '.join(missing)}: pip install dvps_ros[{_NEEDS[name][1]}]")
+            raise ValueError(f"runtime {name} needs {' and '.join(missing)}: pip install {' '.join(missing)}")
         _CHECKS[name](device, precision)
     return name
 
@@ -56,7 +56,7 @@ def version(name: str) -> str:
 
 
 def _missing(name: str) -> list[str]:
-    return [module for module in _NEEDS[name][0] if importlib.util.find_spec(module) is None]
+    return [module for module in _NEEDS[name] if importlib.util.find_spec(module) is None]
 
 
 def _check_openvino(device: torch.device, precision: str) -> None:

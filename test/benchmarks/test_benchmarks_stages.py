@@ -81,5 +81,5 @@ def test_bench_with_a_run_time_that_is_missing_says_so(model, monkeypatch, capsy
     monkeypatch.setattr(run_times, "_missing", lambda name: ["openvino"])
     assert main(["bench", "--model", str(model), "--device", "cpu", "--runtime", "torch", "openvino"]) == 2
     error = capsys.readouterr().err
-    assert "runtime openvino needs openvino: pip install dvps_ros[openvino]" in error
+    assert "runtime openvino needs openvino: pip install openvino" in error
     assert error.count("\n") == 1

@@ -75,5 +75,5 @@ def test_a_configuration_is_composed_of_shipped_files_and_settings():
 def test_a_missing_module_is_one_line_with_the_remedy(monkeypatch):
     arguments.require_modules("rclpy", "mujoco")
     monkeypatch.setattr(arguments.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"mujoco is not installed; pip install 'dvps_ros\[sim\]'"):
+    with pytest.raises(ValueError, match=r"mujoco is not installed: pip install mujoco"):
         arguments.require_modules("mujoco")

@@ -12,8 +12,11 @@ from dvps_ros.config import PerceptionConfig, SimCameraConfig
 from dvps_ros.nodes.parameters import NodeParameters, parameters_file
 
 
-@pytest.fixture
-def make():
+@pytest.fixture(params=["Humble", "later"])
+def make(request, monkeypatch):
+    """Makes a node and its parameters; Humble's rclpy tells nothing after parameters were set."""
+    if request.param == "Humble":
+        monkeypatch.delattr(Node, "add_post_set_parameters_callback")
     nodes = []
 
     def parameters(cls=PerceptionConfig, on_change=None, **given):

@@ -122,7 +122,7 @@ def test_size_is_needed_and_nothing_is_left(tmp_path, capsys):
 
 def test_missing_tools_are_named(monkeypatch):
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"onnx and onnxscript: pip install dvps_ros\[export\]"):
+    with pytest.raises(ValueError, match=r"onnx and onnxscript: pip install onnx onnxscript"):
         export.check_possible("onnx")
     monkeypatch.setattr(run_times.shutil, "which", lambda name: None)
     with pytest.raises(ValueError, match="needs a C\\+\\+ compiler"):

@@ -185,7 +185,7 @@ def test_what_a_run_time_cannot_do_is_said(name, device, precision, message, mon
 
 def test_a_run_time_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(run_times.importlib.util, "find_spec", lambda name: None if name == "openvino" else "there")
-    with pytest.raises(ValueError, match=r"runtime openvino needs openvino: pip install dvps_ros\[openvino\]"):
+    with pytest.raises(ValueError, match=r"runtime openvino needs openvino: pip install openvino"):
         Perceiver(network(), CONFIG, "cpu", runtime="openvino")
     assert Perceiver(network(), CONFIG, "cpu", runtime="auto").runtime == "torch"
     monkeypatch.setattr(run_times.shutil, "which", lambda name: None)
