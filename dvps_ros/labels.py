@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from dvps_ros.errors import joined
+
 #: One class holds at most this many instances: panoptic value = class * DIVISOR + instance.
 DIVISOR = 1000
 #: Class value of pixels without a label.
@@ -246,7 +248,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{path}: not valid YAML ({joined(error)})") from error
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: expected a mapping, got {type(tree).__name__}")
     if unknown := [key for key in tree if key not in ("name", *_GROUPS)]:

@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 
 from dvps_ros import resources
 from dvps_ros.config import PerceptionConfig, StreetConfig
+from dvps_ros.errors import joined
 from dvps_ros.nodes.frame import Frame
 from dvps_ros.nodes.messages import info_of
 from dvps_ros.nodes.outputs import pack, topics
@@ -159,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for width, height in sizes
         }
     except (ValueError, OSError) as error:
-        print(f"dvps topics: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"dvps topics: {joined(error)}", file=sys.stderr)
         return 2
     print(markdown(columns, args.rate))
     return 0

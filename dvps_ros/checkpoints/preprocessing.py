@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from dvps_ros.errors import joined
+
 PREPROCESSOR_FILE = "preprocessor_config.json"
 #: RGB on the 0..255 scale; transformers' and Mask2Former's default.
 IMAGENET_MEAN, IMAGENET_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -137,7 +139,7 @@ def _sections(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         tree = yaml.safe_load(file.read_text())
     except yaml.YAMLError as error:
-        raise ValueError(f"{file} is no valid YAML ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{file} is no valid YAML ({joined(error)})") from error
     if not isinstance(tree, dict):
         raise ValueError(f"{file} is no configuration of detectron2")
     model, given = _sections(file.parent / str(tree["_BASE_"])) if "_BASE_" in tree else ({}, {})

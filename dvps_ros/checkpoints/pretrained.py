@@ -17,6 +17,7 @@ from dvps_ros import resources
 from dvps_ros.checkpoints import pickles
 from dvps_ros.checkpoints.folder import CONFIG_FILE, read_weights
 from dvps_ros.checkpoints.preprocessing import pixels_of_transformers
+from dvps_ros.errors import first_line
 from dvps_ros.network.backbones import is_derived
 from dvps_ros.network.dvps import DvpsNet
 
@@ -109,7 +110,7 @@ def _transformers(name: str, folder: Path | None, model: PreTrainedModel) -> dic
             name if folder is None else folder, config=model.config, output_loading_info=True
         )
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ValueError(f"{_KEY}: no usable weights at {name!r} ({reason})") from error
     # What the file lacks is random in the loaded model; what our model lacks (a last norm) it does not use.
     own, lacking = model.state_dict(), set(info["missing_keys"])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from dvps_ros import __version__
+from dvps_ros.errors import joined
 
 SUBCOMMANDS = (
     "train",
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return args.run(args)
     except (ValueError, OSError) as error:
-        return _failed(args.command, " ".join(str(error).split()) or type(error).__name__, 2)
+        return _failed(args.command, joined(error), 2)
     except KeyboardInterrupt:
         return _failed(args.command, "interrupted", 130)
     except RuntimeError as error:
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if not isinstance(error, DeviceMemoryError | NonFiniteOutputError):
             raise
-        return _failed(args.command, " ".join(str(error).split()), 1)
+        return _failed(args.command, joined(error), 1)
 
 
 def _failed(command: str, message: str, code: int) -> int:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import yaml
 
 from dvps_ros.config.renamed import renewed
+from dvps_ros.errors import joined
 
 
 def option(
@@ -126,7 +127,7 @@ def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text()) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{path}: not valid YAML ({joined(error)})") from error
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: expected a mapping, got {type(tree).__name__}")
     bases = tree.pop("base", None) or []

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from dvps_ros.errors import joined
+
 #: How the names of recordings' files end.
 SUFFIXES = (".mcap", ".db3", ".bag")
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -139,7 +141,7 @@ def _faults(path: Path) -> Iterator[None]:
     except PermissionError:
         raise
     except Exception as error:  # rosbags lets the errors of struct, zstd, lz4, apsw and of its own parsing through
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = joined(error)
         if "files are missing" in reason:
             raise ValueError(f"recording {path} lacks files that its metadata.yaml lists: {reason[:300]}") from error
         repairs = {".mcap": f"mcap recover {path}", ".bag": f"rosbag reindex {path}"}

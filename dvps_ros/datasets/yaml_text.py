@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from dvps_ros.errors import joined
+
 
 def read(path: Path) -> dict[str, Any]:
     """The mapping of a YAML file, empty for an empty file, with every scalar as written (a value None if it is empty).
@@ -20,7 +22,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         node = yaml.compose(Path(path).read_text(), yaml.SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{path}: not readable as YAML ({joined(error)})") from error
     if node is None:
         return {}
     if not isinstance(node, yaml.MappingNode):

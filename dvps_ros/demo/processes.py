@@ -118,7 +118,7 @@ class Processes:
 
     def _last_line(self, node: str) -> str:
         lines = self._log(node).read_text(errors="replace").split("\n")
-        last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        last = next((line for line in reversed(lines) if line.strip()), "no output")
         return f"{last.strip()} ({self._log(node)})"
 
 

@@ -1,4 +1,4 @@
-"""A subscription that fits the publishers of its topic, whatever they offer and whenever they come."""
+"""A subscription whose QoS follows what the publishers of its topic offer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-#: By policy, the values besides auto, the stricter one first. auto asks for the stricter one where every publisher
-#: offers it; else, and while no publisher is known, for the other, which fits all of them.
+#: Values of each policy, the stricter one first. "auto" requests the stricter one if every publisher offers it.
+#: Otherwise, and while there is no publisher, it requests the other one, which is compatible with all.
 _POLICIES = {
     "reliability": (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT),
     "durability": (DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE),
@@ -18,14 +18,14 @@ _POLICIES = {
 
 
 class AutoSubscription:
-    """A subscription that asks for the reliability and durability which the topic's publishers offer.
+    """A subscription that requests the reliability and durability that the topic's publishers offer.
 
-    A latched message (durability transient local) thus arrives although it was published before.
+    With it a latched message (durability transient local) arrives even if it was published earlier.
 
     Parameters
     ----------
     reliability : ``"auto"``, or ``"reliable"`` or ``"best_effort"`` to force one. The standard parameters
-        ``qos_overrides.<topic>.subscription.reliability`` and ``.durability`` go before it.
+        ``qos_overrides.<topic>.subscription.reliability`` and ``.durability`` take precedence.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class AutoSubscription:
         self._node, self.kind, self._name, self._callback, self._depth = node, kind, topic, callback, depth
         self.topic = node.resolve_topic_name(topic)
         defaults = {"reliability": reliability, "durability": "auto"}
-        self._given = {policy: self._override(policy, default) for policy, default in defaults.items()}
-        self._asked = self._fitting()
+        self._configured = {policy: self._override(policy, default) for policy, default in defaults.items()}
+        self._requested = self._matching()
         self._subscription = self._subscribe()
 
     def follow_publishers(self) -> None:
-        """Subscribe anew when the publishers offer something else than what is asked for."""
-        fitting = self._fitting()
-        if fitting != self._asked:
-            self._asked = fitting
+        """Subscribe again if the publishers now offer other policies than the requested ones."""
+        matching = self._matching()
+        if matching != self._requested:
+            self._requested = matching
             self.destroy()
             self._subscription = self._subscribe()
 
@@ -52,7 +52,7 @@ class AutoSubscription:
 
     def _override(self, policy: str, default: str) -> str:
         name = f"qos_overrides.{self.topic}.subscription.{policy}"
-        if self._node.has_parameter(name):  # of an earlier subscription; what it fell back on may have changed
+        if self._node.has_parameter(name):  # of an earlier subscription, perhaps with another default
             self._node.undeclare_parameter(name)
         value = self._node.declare_parameter(name, default).value
         allowed = ("auto", *(choice.name.lower() for choice in _POLICIES[policy]))
@@ -60,21 +60,22 @@ class AutoSubscription:
             raise ValueError(f"parameter {name} is {value!r}, must be {', '.join(allowed[:-1])} or {allowed[-1]}")
         return value
 
-    def _fitting(self) -> dict[str, Any]:
+    def _matching(self) -> dict[str, Any]:
+        """The policies to request from the present publishers."""
         offered = [info.qos_profile for info in self._node.get_publishers_info_by_topic(self.topic)]
-        asked = {}
+        policies = {}
         for policy, (strict, lenient) in _POLICIES.items():
-            if self._given[policy] != "auto":
-                asked[policy] = type(strict)[self._given[policy].upper()]
+            if self._configured[policy] != "auto":
+                policies[policy] = type(strict)[self._configured[policy].upper()]
             else:
-                everyone = offered and all(getattr(profile, policy) == strict for profile in offered)
-                asked[policy] = strict if everyone else lenient
-        return asked
+                all_strict = offered and all(getattr(profile, policy) == strict for profile in offered)
+                policies[policy] = strict if all_strict else lenient
+        return policies
 
     def _subscribe(self) -> Any:
-        # reliability and durability are left out: declared once, they would pin what was offered first
+        # reliability and durability are left out: as declared parameters they would keep the first offer for good
         overrides = QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH))
-        qos = QoSProfile(depth=self._depth, **self._asked)
+        qos = QoSProfile(depth=self._depth, **self._requested)
         return self._node.create_subscription(
             self.kind, self._name, self._callback, qos, qos_overriding_options=overrides
         )

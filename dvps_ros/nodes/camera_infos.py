@@ -1,4 +1,4 @@
-"""What the camera_info messages of a topic say over time: the last one, and whether it can stand in for another."""
+"""The camera_info messages of a topic over time: the last one, and whether it can replace one that is late."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ class CameraInfos:
         self.latest: CameraInfo | None = None
         self.received: float | None = None
         self._turns = Turns()
-        self._alike = 0  # of the last messages, so many say the same
+        self._repeats = 0  # how many of the last messages in a row are equal
         self._changed = False
 
     def add(self, message: CameraInfo, moment: float) -> None:
         """Take a message that came in at ``moment``."""
-        said, before = content(message), None if self.latest is None else content(self.latest)
-        self._changed |= self.latest is not None and said != before
-        self._alike = self._alike + 1 if said == before else 1
+        current, before = content(message), None if self.latest is None else content(self.latest)
+        self._changed |= self.latest is not None and current != before
+        self._repeats = self._repeats + 1 if current == before else 1
         self.latest, self.received = message, moment
-        self._turns.add(said, moment)
+        self._turns.add(current, moment)
 
     def taking_turns(self, moment: float) -> bool:
         """Whether two different messages alternate at ``moment``, as those of two publishers do."""
         return self._turns.taken(moment)
 
     def stand_in(self, image: Image | CompressedImage) -> CameraInfo | None:
-        """The last message, where it can serve for an image whose own has not come; else None.
+        """The last message if it can replace the one that an image still lacks; else None.
 
-        It is of the image's frame and size (a compressed image does not tell its size), and the calibration does not
-        change at the moment: it never did, or two messages in a row say the same since.
+        It must have the image's frame and size (the size of a compressed image is not known here). The calibration must
+        be stable: it never changed, or the last two messages are equal.
         """
         info = self.latest
-        if info is None or (self._changed and self._alike < 2) or info.header.frame_id != image.header.frame_id:
+        if info is None or (self._changed and self._repeats < 2) or info.header.frame_id != image.header.frame_id:
             return None
         return info if isinstance(image, CompressedImage) or _is_for(info, image) else None
 
@@ -61,7 +61,7 @@ def _is_for(info: CameraInfo, image: Image) -> bool:
 
 
 class Turns:
-    """Notices when two things take turns: A, B, A. One that replaces another for good is no turn."""
+    """Detects that two values alternate: A, B, A. A lasting change from A to B does not count."""
 
     def __init__(self) -> None:
         self._now: Hashable = None
@@ -77,5 +77,5 @@ class Turns:
         self._before, self._now, self._changed = self._now, content, moment
 
     def taken(self, moment: float) -> bool:
-        """Whether turns were taken within ``TAKING_TURNS`` seconds before ``moment``."""
+        """Whether the values alternated within ``TAKING_TURNS`` seconds before ``moment``."""
         return moment - self._turned < TAKING_TURNS

@@ -19,20 +19,20 @@ from dvps_ros.nodes.diagnostics import STEADY
 from dvps_ros.nodes.messages import nanoseconds
 from dvps_ros.nodes.synchronizer import ApproximateTimeSynchronizer, SimpleFilter, TimeSynchronizer
 
-#: Messages of each topic that wait for their partner: two seconds at 30 Hz, for images that come late.
+#: Messages of each topic that wait for their counterpart: two seconds at 30 Hz, for images that come late.
 QUEUE = 64
-#: Of the images that wait, the newest so many keep their pixels.
+#: Only so many of the waiting images, the newest ones, keep their pixels.
 IMAGES = 5
-#: Messages of camera_info that may wait to be taken.
+#: Depth of the subscription to camera_info.
 DEPTH = 5
-#: Seconds between looks at what publishers there are.
-LOOK_EVERY = 0.5
-#: A stamp further ahead of the clock than this many seconds is said to lie in the future.
+#: Seconds between two checks of the topics' publishers.
+FOLLOW_EVERY = 0.5
+#: Stamps further ahead of the clock than this many seconds are reported.
 FUTURE = 1.0
-#: A camera is called silent after this many seconds without an image.
+#: A camera is reported as silent after this many seconds without an image.
 SILENT = 2.0
-#: Seconds that an image waits for its own camera_info where the last one can stand in for it, and between two looks.
-LATE, LOOK_FOR_LATE = 0.1, 0.05
+#: Seconds that an image waits for its own camera_info before the last one replaces it, and between two checks of this.
+LATE, CHECK_LATE_EVERY = 0.1, 0.05
 
 ImageMessage: TypeAlias = Image | CompressedImage
 #: Called with an image, its camera_info (or None), and why there is none.
@@ -41,9 +41,9 @@ OnFrame = Callable[[ImageMessage, CameraInfo | None, str], None]
 
 @dataclass
 class Arrival:
-    """An image on its way through the synchronizer, with its place in the order of arrival and when it came.
+    """An image that waits in the synchronizer, with its number in the order of arrival and its time of arrival.
 
-    ``image`` becomes None when it has waited behind ``IMAGES`` newer ones: it is lost, but its stamp goes on waiting.
+    ``image`` becomes None when ``IMAGES`` newer ones wait too: the picture is lost, but its stamp can still be paired.
     """
 
     header: Header
@@ -79,16 +79,16 @@ class CameraInput:
         self._last_stamp: int | None = None
         self._last_image: float | None = None
         self._arrived = self._handed_over = 0  # numbers of the newest image, and of the newest that was handed over
-        self._unpaired_since: float | None = None  # when the first image came that still waits, or waited in vain
-        self._without_info = False  # images go on without waiting
+        self._unpaired_since: float | None = None  # arrival of the first image since the last pair
+        self._without_info = False  # images do not wait for camera_info
         self._infos_seen = CameraInfos()
         self._connect()
-        # camera_info first: what is ready at the same time is taken in this order
+        # camera_info first: the executor takes messages that are ready at the same time in this order
         kinds = {"camera_info": CameraInfo, "image": _image_type(settings())}
         callbacks = {"camera_info": self._info, "image": self._image}
         self._inputs: dict[str, AutoSubscription] = {}
-        self._timers = [node.create_timer(LOOK_EVERY, self._look, clock=STEADY)]
-        self._late_timer = node.create_timer(LOOK_FOR_LATE, self._serve_the_late, clock=STEADY)
+        self._timers = [node.create_timer(FOLLOW_EVERY, self._follow_publishers, clock=STEADY)]
+        self._late_timer = node.create_timer(CHECK_LATE_EVERY, self._replace_late_infos, clock=STEADY)
         self._late_timer.cancel()
         self._timers.append(self._late_timer)
         try:
@@ -103,7 +103,7 @@ class CameraInput:
 
     @property
     def silence(self) -> str:
-        """Why no image comes in, as far as one can tell; empty while images come in."""
+        """The likely reason why no image comes in; empty while images come in."""
         if self._last_image is not None and time.monotonic() - self._last_image < SILENT:
             return ""
         topic, kind = self._inputs["image"].topic, self._inputs["image"].kind
@@ -122,7 +122,7 @@ class CameraInput:
 
     @property
     def waiting(self) -> int:
-        """Number of images that came in and were neither handed over nor reported: they wait for their camera_info."""
+        """Number of images that wait for their camera_info."""
         return self._arrived - self._handed_over
 
     def destroy(self) -> None:
@@ -133,7 +133,7 @@ class CameraInput:
             subscription.destroy()
 
     def _connect(self) -> None:
-        """Fresh queues: message_filters would keep those of a time that stamps have jumped back from."""
+        """Make new queues: after a jump back, message_filters would keep messages with later stamps."""
         self._images, self._infos = SimpleFilter(), SimpleFilter()
         self._waiting: deque[Arrival] = deque()
         sources, slop = [self._images, self._infos], self._settings().sync_slop
@@ -145,7 +145,7 @@ class CameraInput:
         self._synchronizer = synchronizer
 
     def _connect_anew(self, stamp: int) -> None:
-        """Fresh queues, with the last camera_info where it is of the time of ``stamp``: it came before its image."""
+        """Make new queues, and keep the last camera_info if it is within a second of ``stamp``."""
         self._connect()
         info = self._infos_seen.latest
         if info is not None and abs(nanoseconds(info.header.stamp) - stamp) < 1_000_000_000:
@@ -173,14 +173,14 @@ class CameraInput:
             self._hand_over_without_info(arrival)
 
     def _wait(self, arrival: Arrival) -> None:
-        """Let an image meet its camera_info, now or later."""
+        """Give an image to the synchronizer, which pairs it now or later."""
         self._waiting.append(arrival)
         if len(self._waiting) > IMAGES:
             self._waiting.popleft().image = None
         self._images.signalMessage(arrival)
 
-    def _serve_the_late(self) -> None:
-        """Hand over the images whose camera_info is late with the last one; those that none can serve wait on."""
+    def _replace_late_infos(self) -> None:
+        """Hand over images whose camera_info is late with the last one, in order, up to one that it does not fit."""
         now = time.monotonic()
         for arrival in tuple(self._waiting):
             if arrival.number <= self._handed_over or arrival.image is None:
@@ -189,14 +189,15 @@ class CameraInput:
             if info is None or now - arrival.received < LATE:
                 return
             topic = self._inputs["camera_info"].topic
-            self._on_fault("camera_info late", f"{topic} comes late or not at all: its last message serves", False)
+            self._on_fault("camera_info late", f"{topic} comes late or not at all: its last message is used", False)
             self._hand_over(arrival, info, "")
         self._late_timer.cancel()
 
     def _patience_is_over(self) -> bool:
-        """Whether images have gone without camera_info for long: since the first one, not since the last pair.
+        """Whether images have been without camera_info for ``camera_info_timeout``.
 
-        A camera may pause, and after it the image may come a moment before its camera_info.
+        The time counts from the first unpaired image, not from the last pair: after a pause of the camera, an image may
+        come a moment before its camera_info.
         """
         now = time.monotonic()
         if self._unpaired_since is None:
@@ -204,10 +205,10 @@ class CameraInput:
         return now - self._unpaired_since >= self._settings().camera_info_timeout
 
     def _hand_over_without_info(self, arrival: Arrival) -> None:
-        """Hand over an image without camera_info; later ones go at once until camera_info comes again."""
+        """Hand over an image without camera_info; later ones do not wait until camera_info comes again."""
         if not self._without_info:
             self._without_info = True
-            # once, as stamps far ahead that came in by mistake would keep everything else out of the queues
+            # new queues once: messages with stamps far ahead may have filled the old ones
             self._connect_anew(nanoseconds(arrival.header.stamp))
             self._wait(arrival)
             if self._handed_over >= arrival.number:
@@ -223,22 +224,24 @@ class CameraInput:
             self._infos.signalMessage(message)
 
     def _pair(self, arrival: Arrival, info: CameraInfo) -> None:
-        if arrival.image is None:  # its camera_info comes too late for it, and so for those before it
+        if arrival.image is None:  # its camera_info came too late, also for those before it
             return
         self._unpaired_since, self._without_info = None, False
-        if arrival.number > self._handed_over:  # else it went on alone, or a newer one did
+        if arrival.number > self._handed_over:  # else it, or a newer one, was already handed over without camera_info
             self._hand_over(arrival, info, "")
 
     def _hand_over(self, arrival: Arrival, info: CameraInfo | None, reason: str) -> None:
         for _ in range(self._handed_over + 1, arrival.number):
-            self._on_fault("no camera_info", "image dropped: a newer one went on before its camera_info came", True)
+            self._on_fault(
+                "no camera_info", "image dropped: a newer one was handed over before its camera_info came", True
+            )
         self._handed_over = arrival.number
         if info is not None and (disagreement := self._disagreement()):
             info, reason = None, disagreement
         self._on_frame(arrival.image, info, reason)
 
     def _disagreement(self) -> str:
-        """Which publishers of camera_info contradict each other right now; empty when none do."""
+        """A sentence that names publishers of camera_info that contradict each other now; empty if none do."""
         if not self._infos_seen.taking_turns(time.monotonic()):
             return ""
         topic = self._inputs["camera_info"].topic
@@ -249,10 +252,10 @@ class CameraInput:
         return f"publishers of {topic} disagree: {', '.join(names)}"
 
     def _stamp_is_usable(self, message: ImageMessage) -> bool:
-        """Look at a stamp, report what is odd about it, and start anew where it jumped back."""
+        """Check a stamp, report its faults, and make new queues if it jumped back; False if the image is dropped."""
         stamp = nanoseconds(message.header.stamp)
         if stamp < 0 or message.header.stamp.nanosec >= 1_000_000_000:
-            self._on_fault("bad stamp", f"image dropped: its stamp {message.header.stamp} is no time", True)
+            self._on_fault("bad stamp", f"image dropped: its stamp {message.header.stamp} is not a valid time", True)
             return False
         if stamp == 0:
             self._on_fault("zero stamp", "image has a stamp of zero", False)
@@ -268,7 +271,7 @@ class CameraInput:
         self._last_stamp = stamp
         return True
 
-    def _look(self) -> None:
+    def _follow_publishers(self) -> None:
         for subscription in self._inputs.values():
             subscription.follow_publishers()
 

@@ -1,4 +1,4 @@
-"""What the node tells of itself once a second: rates, latencies, drops, device, model, camera."""
+"""The node's diagnostics: rates, latencies, drops, device, model, camera."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from std_msgs.msg import Header
 from dvps_ros.labels import LabelSet
 from dvps_ros.structures import Anchor, Scene
 
-#: For what goes on while simulated time stands still or jumps.
+#: The clock of timers that must run while simulated time stands still or jumps.
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
-#: Latencies of this many last frames are kept for the percentiles.
+#: The percentiles are those of this many last frames.
 WINDOW = 200
 #: Stages of one frame, in order; ``total`` runs from reception to the last publication, ``age`` from the stamp.
 STAGES = ("wait", "decode", "preprocess", "network", "merge", "anchor", "track", "pack", "publish", "total", "age")
@@ -75,8 +75,8 @@ class Statistics:
         with self._lock:
             self._warnings[cause] += 1
 
-    def took(self, **seconds: float) -> None:
-        """Note how long stages of one frame took."""
+    def add_latencies(self, **seconds: float) -> None:
+        """Add the seconds of each stage of one frame."""
         with self._lock:
             for stage, duration in seconds.items():
                 self._latencies.setdefault(stage, deque(maxlen=WINDOW)).append(duration)
@@ -104,8 +104,8 @@ class DiagnosticsPublisher:
     ----------
     node : publishes, under its own name.
     rate : hertz.
-    statistics : the figures.
-    status : gives level and message, and facts as text.
+    statistics : rates, latencies and counts.
+    status : gives level, message, and further key-value pairs.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class DiagnosticsPublisher:
         self._timer = self._create_timer(rate)
 
     def set_rate(self, rate: float) -> None:
-        """Go on at another rate, in hertz."""
+        """Change the rate, in hertz."""
         if 1e9 / self._timer.timer_period_ns != rate:
             self._node.destroy_timer(self._timer)
             self._timer = self._create_timer(rate)
@@ -156,9 +156,9 @@ def diagnostic_array(
 
 
 def anchor_facts(anchor: Anchor, problem: str) -> dict[str, str]:
-    """How the scale of the last frame was anchored to the ground, as text; none where no height of the camera is asked.
+    """How the scale of the last frame was anchored to the ground, as text; empty if no camera height is configured.
 
-    ``problem`` says what is not known of the camera's height; it counts before what is wrong with the ground.
+    ``problem`` says why the camera's height is not known. It is reported rather than a problem with the ground.
     """
     if anchor.state == "off":
         return {"scale": f"not anchored: {problem}"} if problem else {}

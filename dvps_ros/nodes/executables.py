@@ -1,6 +1,7 @@
-"""The executables' entry points: Ctrl-C ends them quietly from the start, also while what they need is being imported.
+"""Entry points of the executables: Ctrl-C ends them quietly from the start, even during imports.
 
-PyTorch alone takes seconds; a KeyboardInterrupt in there is a traceback, and for ``ros2 launch`` a process that died.
+Importing PyTorch takes seconds. A KeyboardInterrupt in that time would print a traceback, and ``ros2 launch`` would
+report that the process died.
 """
 
 import importlib
@@ -24,6 +25,6 @@ def observer_node() -> None:
 
 
 def _start(module: str) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # until main says what to do with them
+    for number in (signal.SIGINT, signal.SIGTERM):  # until main installs handlers of its own
         signal.signal(number, lambda *_: os._exit(0))
     importlib.import_module(module).main()

@@ -23,7 +23,7 @@ from dvps_ros.structures import Intrinsics, Scene, SegmentCloud
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame's result, to be published.
+    """The result of one frame, to be published.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Frame:
     intrinsics : the camera at the scene's size, None when unknown.
     info : the camera_info that came with the image, if any.
     labels, config : class table, and the node's parameters at this frame.
-    things_only : whether ``dense`` holds things alone, because nobody reads the rest.
+    things_only : whether ``dense`` holds things alone, because no topic needs the rest.
     """
 
     header: Header
@@ -48,7 +48,7 @@ class Frame:
     @property
     def camera(self) -> Intrinsics:
         """The calibrated camera, without which nothing in metres is published."""
-        assert self.intrinsics is not None, "who publishes metres asks for metric first"
+        assert self.intrinsics is not None, "callers check metric first"
         return self.intrinsics
 
     @property

@@ -1,4 +1,4 @@
-"""What a frame's two messages show: the picture, and the camera that took it."""
+"""From a frame's two messages to its picture and its camera."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dvps_ros.structures import Intrinsics
 
 
 class FrameReader:
-    """Reads the messages of one image topic; what is wrong or odd about them goes to ``health``.
+    """Reads the messages of one image topic and reports their faults to ``health``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How the node is: what went wrong with its frames, said once in a while, counted, and as the status of diagnostics."""
+"""The node's health: faults of frames are counted, logged at a limited rate, and summed up as the diagnostic status."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dvps_ros.nodes.diagnostics import Statistics
 
 #: The same kind of fault is logged at most once in this many seconds.
 LOG_EVERY = 5.0
-#: Faults that are usual with some cameras and cost nothing are logged once.
-SAID_ONCE = frozenset({"camera_info late"})
+#: Faults that are usual with some cameras and lose nothing are logged once.
+LOGGED_ONCE = frozenset({"camera_info late"})
 #: Diagnostics warn when images come in but none was answered for this many seconds.
 STALLED = 5.0
-#: Causes of unanswered frames that are as wanted, and how diagnostics say so.
-WANTED = {
+#: Causes of unanswered frames that are intended, and their status message.
+INTENDED = {
     "no subscribers": "active, nobody subscribes",
     "disabled": "active, ignoring frames (service enable)",
     "max_rate": "active",
@@ -38,7 +38,7 @@ class Logger(Protocol):
 
 
 class Health:
-    """Counts and logs what happens to frames, and sums it up in a sentence; called from several threads.
+    """Counts and logs what happens to frames, and sums it up as a status; called from several threads.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ class Health:
     ----------
     statistics : counts and latencies since the start.
     camera : ``"ok"``, or why there is no depth in metres.
-    anchor : facts of the scale's anchoring (``diagnostics.anchor_facts``).
-    tracking : facts of objects and the camera's motion (``diagnostics.tracking_facts``).
-    failed_in_a_row : frames that failed since the last one that was answered.
+    anchor : how the scale is anchored (``diagnostics.anchor_facts``).
+    tracking : objects and the camera's motion (``diagnostics.tracking_facts``).
+    failed_in_a_row : number of frames that failed since the last answered one.
     """
 
     def __init__(self, logger: Logger) -> None:
@@ -67,47 +67,47 @@ class Health:
         self.begin()
 
     def begin(self) -> None:
-        """Start anew, as the node does when it is activated; counts go on."""
+        """Reset the state when the node is activated; counts are kept."""
         self.camera, self.failed_in_a_row, self._failure = "no camera_info yet", 0, ""
         self.anchor, self.tracking = {}, {}
         self._answered, self._unanswered = time.monotonic(), ("", "")
 
     def node_failed(self, sentence: str) -> None:
-        """A transition failed, or the node gave up: diagnostics say so until ``forget_failure`` or ``begin``."""
+        """Report that a transition failed or the node gave up, until ``forget_failure`` or ``begin``."""
         self._failure = sentence
         self._logger.error(sentence)
 
     def forget_failure(self) -> None:
-        """The node is well again."""
+        """End the report of ``node_failed``."""
         self._failure = ""
 
     def fault(self, cause: str, sentence: str, lost: bool) -> None:
-        """Count a fault, and log it unless its like was logged just now; ``lost`` where it costs the frame."""
+        """Count a fault, and log it unless the same cause was logged recently; ``lost`` if the frame is lost."""
         if lost:
             self.unanswered(cause, sentence)
         else:
             self.statistics.warned(cause)
         now = time.monotonic()
-        every = math.inf if cause in SAID_ONCE else LOG_EVERY
+        every = math.inf if cause in LOGGED_ONCE else LOG_EVERY
         if cause not in self._logged or now - self._logged[cause] >= every:
             self._logged[cause] = now
             self._logger.warning(sentence)
 
     def frame_failed(self, cause: str, sentence: str) -> None:
-        """A frame was lost to an error of the network or of what follows it."""
+        """Count and log a frame that was lost to an error in the network or after it."""
         self.fault(cause, sentence, lost=True)
         self.failed_in_a_row += 1
 
     def unanswered(self, cause: str, sentence: str = "") -> None:
-        """Count a frame that is not answered, without a word in the log."""
+        """Count a frame that is not answered, without logging it."""
         self.statistics.dropped(cause)
         self._unanswered = (cause, sentence or cause)
 
     def answered(self, seconds: Mapping[str, float]) -> None:
-        """Count a frame whose results went out, with how long its stages took."""
+        """Count a frame whose results were published; ``seconds`` by stage."""
         self._answered, self.failed_in_a_row = time.monotonic(), 0
         self.statistics.published()
-        self.statistics.took(**seconds)
+        self.statistics.add_latencies(**seconds)
 
     def status(self, state: str, silence: str) -> tuple[bytes, str]:
         """Level and message of the node's status.
@@ -127,8 +127,8 @@ class Health:
             return DiagnosticStatus.WARN, silence
         cause, sentence = self._unanswered
         since = time.monotonic() - self._answered
-        if since > STALLED and cause in WANTED:
-            return DiagnosticStatus.OK, WANTED[cause]
+        if since > STALLED and cause in INTENDED:
+            return DiagnosticStatus.OK, INTENDED[cause]
         if since > STALLED:
             reason = f"; the last: {sentence}" if sentence else ""
             return DiagnosticStatus.WARN, f"no frame answered for {since:.0f} s{reason}"

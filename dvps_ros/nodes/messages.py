@@ -1,6 +1,6 @@
 """From messages to arrays: images in every common encoding, and cameras.
 
-Whatever is wrong with a message becomes a ``ValueError`` of one line, so that a node can log and count it and go on.
+Every fault of a message becomes a ``ValueError`` of one line, which a node can log and count.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from dvps_ros.camera.calibration import intrinsics_of
 from dvps_ros.camera.compressed import compressed_pixels
 from dvps_ros.camera.pixel_formats import Pixels, check_image, raw_pixels, to_rgb
+from dvps_ros.errors import joined
 from dvps_ros.nodes.image_conversion import ImageBridge
 from dvps_ros.structures import Intrinsics
 
@@ -33,9 +34,9 @@ def image_to_rgb(
 
     Parameters
     ----------
-    bridge : converts the raw images that it takes; all others go the way that recordings go.
+    bridge : converts the raw images that it takes; all others are converted as those of recordings.
     bits : how many bits of 16 carry the picture (see ``pixel_formats.to_rgb``).
-    look : called with the pixels as they came, and ``bits``.
+    look : called with the unconverted pixels, and ``bits``.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def image_to_rgb(
     try:
         rgb = bridge.to_rgb(message)
     except Exception as error:  # cv_bridge raises many kinds, each for a fault of the message
-        raise ValueError(f"{message.encoding} image cannot be decoded: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{message.encoding} image cannot be decoded: {joined(error)}") from error
     return np.ascontiguousarray(rgb)
 
 
@@ -71,5 +72,5 @@ def info_of(camera: Intrinsics) -> CameraInfo:
 
 
 def nanoseconds(stamp: Time) -> int:
-    """A stamp as nanoseconds; negative for one that lies before the epoch, which no clock of ROS has."""
+    """A stamp as nanoseconds; negative for one before the epoch, which no clock of ROS gives."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec

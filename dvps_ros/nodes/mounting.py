@@ -1,4 +1,4 @@
-"""How the camera is mounted: its height above the ground and where up is, from parameters and transforms."""
+"""The mounting of the camera: its height above the ground and its up direction, from parameters and transforms."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Mount:
     Attributes
     ----------
     height : metres above the ground; 0 where unknown.
-    up : in its optical frame; None where unknown.
-    problem : why less is known than was asked for; empty where nothing is missing.
+    up : the up direction in its optical frame; None where unknown.
+    problem : why height or up direction is unknown although parameters ask for it; else empty.
     """
 
     height: float = 0.0
@@ -30,7 +30,7 @@ class Mount:
 
 
 class Mounting:
-    """Mounts of cameras by the frame of their images, as ``camera_height`` and ``base_frame`` say.
+    """Gives the mount of a camera by its frame, from the parameters ``camera_height`` and ``base_frame``.
 
     Parameters
     ----------
@@ -50,17 +50,14 @@ class Mounting:
         pose = self._transforms.latest(given.base_frame, frame_id)
         if pose is None:
             return Mount(given.camera_height, problem=self._transforms.problem)
-        up = (
-            float(pose[2, 0]),
-            float(pose[2, 1]),
-            float(pose[2, 2]),
-        )  # base_frame's z axis (REP 103) in the optical frame
+        # the z axis of base_frame (REP 103) in the optical frame
+        up = (float(pose[2, 0]), float(pose[2, 1]), float(pose[2, 2]))
         height = given.camera_height or float(pose[2, 3])
         if not 0 < height < math.inf:
             return Mount(0.0, up, f"{frame_id} lies {-height:.2f} m below the ground plane of {given.base_frame}")
         return Mount(height, up)
 
     def destroy(self) -> None:
-        """Listen to transforms no more."""
+        """Stop listening to transforms."""
         if self._transforms is not None:
             self._transforms.destroy()

@@ -27,7 +27,7 @@ try:
 except ImportError:
     AVAILABLE = False
 
-#: Names of Autoware's classes, by the names of both class tables; all others are UNKNOWN.
+#: From class names of both class tables to names of Autoware's classes; all others are UNKNOWN.
 _CLASSES = {
     "person": "PEDESTRIAN",
     "rider": "BICYCLE",
@@ -43,9 +43,9 @@ _CLASSES = {
 _AXES = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 #: The same as a quaternion.
 _UPRIGHT = {"x": 0.5, "y": -0.5, "z": 0.5, "w": 0.5}
-#: Slower than this, in m/s, an object is said to stand.
+#: An object slower than this, in m/s, is reported as stationary.
 _STANDING = 0.5
-#: Variance of what nothing is known of: an angle, in any direction; a speed in (m/s)², of more than any vehicle.
+#: Variances of unknown quantities: an angle in any direction (rad²), and a speed beyond any vehicle's ((m/s)²).
 _ANY_ANGLE, _ANY_SPEED = math.pi**2 / 3, 1e4
 
 
@@ -54,10 +54,11 @@ def tracked_objects(
 ) -> TrackedObjects:
     """One TrackedObject for each confirmed thing that has a box, in order of id.
 
-    The pose is the filter's position in the frame of ``header``, an optical one, with x ahead, y left, z up; which way
-    an object faces is not known. Its covariance is along the axes of the frame. The twist is along the object's axes:
-    over the ground, or, where the camera's own motion is not known, empty with a variance of (100 m/s)². The shape is
-    the box of what is seen. The existence probability is the score of the class times 1 - 2^-n after n frames.
+    The pose is the filter's position in the frame of ``header``, an optical one, with x ahead, y left, z up; the
+    heading of an object is not known. The covariance of the pose is along the axes of the frame. The twist is the
+    velocity over the ground along the object's axes. If the camera's motion is not known, it is empty with a variance
+    of (100 m/s)². The shape is the box of the visible part. The existence probability is the class score times 1 - 2^-n
+    after n frames.
     """
     sizes = {box.id: box for box in boxes}
     objects = [_object(thing, sizes[thing.id], labels) for thing in things if thing.confirmed and thing.id in sizes]

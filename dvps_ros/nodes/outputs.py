@@ -1,4 +1,4 @@
-"""Publishers of the perception node; nothing is computed or copied for a topic that nobody reads."""
+"""Publishers of the perception node; a topic without subscribers costs nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dvps_ros.nodes.messages import info_of
 from dvps_ros.nodes.view_frame import ViewFrame
 from dvps_ros.structures import Scene
 
-#: Per-frame topics that need depth in metres: they are made where the camera is calibrated.
+#: Per-frame topics that need depth in metres: they are published if the camera is calibrated.
 METRIC = (
     "depth",
     "depth/camera_info",
@@ -39,9 +39,9 @@ METRIC = (
     "detections",
     "objects",
 )
-#: Per-frame topics that are made where it is not.
+#: Per-frame topics that are published if the camera is not calibrated.
 RELATIVE = ("depth/relative",)
-#: Per-frame topics that need a model that tells how far its depth may be off.
+#: Per-frame topics that need a model that estimates the uncertainty of its depth.
 UNCERTAIN = ("depth/uncertainty",)
 
 
@@ -51,7 +51,7 @@ class Outputs:
     Parameters
     ----------
     node : has the publishers; they send only while it is active.
-    uncertainty : whether scenes tell how far their depth may be off, so that there is a topic of it.
+    uncertainty : whether scenes have ``depth_std``, which then has a topic.
     view_frame : name of a frame for viewers (``ViewFrame``); empty: none.
     """
 
@@ -71,28 +71,28 @@ class Outputs:
             self._label_info = self._publisher(detections.LabelInfo, "label_info", latched)
 
     def wanted(self) -> frozenset[str]:
-        """Names of the per-frame topics that somebody reads."""
+        """Names of the per-frame topics that have subscribers."""
         return frozenset(name for name, publisher in self._publishers.items() if publisher.get_subscription_count())
 
     def pack(self, frame: Frame, wanted: frozenset[str]) -> dict[str, Any]:
-        """What ``pack`` makes of the ``wanted`` topics, in memory that the next call reuses: publish it before."""
+        """Messages of the ``wanted`` topics (see ``pack``), in memory that the next call reuses."""
         return pack(frame, wanted, self._buffers)
 
     def publish(self, messages: dict[str, Any], header: Header) -> None:
-        """Send what ``pack`` made of a frame whose image has this header."""
+        """Publish the messages of ``pack`` for a frame whose image has this header."""
         self._view.show(header)
         for name, message in messages.items():
             self._publishers[name].publish(message)
 
     def publish_labels(self, labels: LabelSet, score_threshold: float) -> None:
-        """Send the latched meaning of the numbers."""
+        """Publish the latched class table."""
         self._labels.publish(String(data=packing.labels_json(labels, score_threshold)))
         if self._label_info is not None:
             header = Header(stamp=self._node.get_clock().now().to_msg())
             self._label_info.publish(detections.label_info(header, labels, score_threshold))
 
     def destroy(self) -> None:
-        """Take back all publishers and their memory."""
+        """Destroy all publishers and free their memory."""
         others = [self._labels] if self._label_info is None else [self._labels, self._label_info]
         for publisher in (*self._publishers.values(), *others):
             self._node.destroy_lifecycle_publisher(publisher)
@@ -105,21 +105,22 @@ class Outputs:
 
 
 def topics(calibrated: bool = True, uncertainty: bool = False) -> dict[str, type]:
-    """Message type of each topic that a frame of a ``calibrated`` camera (or of another) is answered on.
+    """Message types of the topics on which a frame is published, by topic.
 
-    ``uncertainty``: whether the model tells that of its depth. ``detections`` is among the topics only where
-    vision_msgs is installed, ``objects`` where autoware_perception_msgs is.
+    ``calibrated``: whether the camera is. ``uncertainty``: whether the model estimates that of its depth.
+    ``detections`` needs vision_msgs, ``objects`` autoware_perception_msgs; without these packages the topics are left
+    out.
     """
     left_out = _left_out(calibrated, uncertainty)
     return {name: kind for name, (kind, _) in _packers().items() if name not in left_out}
 
 
 def pack(frame: Frame, wanted: Iterable[str], buffers: Mapping[str, packing.Buffer]) -> dict[str, Any]:
-    """Messages of the ``wanted`` topics, by name, as far as ``topics`` has them for the frame's camera.
+    """Messages of the ``wanted`` topics by name, without those that ``topics`` does not have for the frame's camera.
 
     Parameters
     ----------
-    frame : what is computed for a topic is kept in it for the others, and nothing is computed that none of them needs.
+    frame : computes on demand what the topics need, and keeps it for those that share it.
     wanted : names of topics.
     buffers : memory of each topic, which its message then holds.
     """
@@ -152,12 +153,12 @@ def _uncertainty(frame: Frame, buffer: packing.Buffer) -> Image:
 
 
 def _relative_depth(frame: Frame, buffer: packing.Buffer) -> Image:
-    values = packing.depth(frame.scene, frame.labels, math.inf)  # where its unit ends, nobody knows
+    values = packing.depth(frame.scene, frame.labels, math.inf)  # max_depth is in metres, relative depth is not
     return packing.image_message(frame.header, values, "32FC1", buffer)
 
 
 def _camera_info(frame: Frame, buffer: packing.Buffer) -> CameraInfo:
-    # a copy: the node's input may hold the message, and answer other frames with it
+    # a copy: the node's input may hold the message and use it for other frames
     info = info_of(frame.camera) if frame.info is None else copy.copy(frame.info)
     info.header = frame.header
     return info

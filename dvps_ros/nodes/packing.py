@@ -1,7 +1,7 @@
 """From arrays and tensors to messages.
 
-Big arrays are written once, into an ``array.array('B')`` that is kept from frame to frame: rclpy takes that type as it
-is and walks every element of others. On a CUDA device each output is copied once, through pinned memory.
+Large arrays are written once, into an ``array.array('B')`` that is reused for the next frame: rclpy takes this type
+unchanged, but checks every element of others. From a CUDA device each output is copied once, through pinned memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dvps_ros.structures import Scene, SegmentCloud, TrackedThing
 
 #: Value of unlabelled pixels in the instance image: the type's maximum, as vision_msgs has it.
 VOID_INSTANCE = 65535
-#: Things slower than this, in m/s, have no arrow.
+#: Things slower than this, in m/s, get no arrow.
 MOVING = 0.5
 
 _FIELDS = tuple(
@@ -54,9 +54,9 @@ POINT = np.dtype(
 
 
 class Buffer:
-    """Memory of one topic's data field, reused from frame to frame.
+    """Memory of one topic's data field, reused for each frame.
 
-    Clouds have another size in each frame: memory grows and shrinks in place, without being filled anew.
+    The size of a cloud changes with each frame. The memory grows and shrinks in place and is not cleared.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Buffer:
                 self._data.frombytes(bytes(missing))
             else:
                 del self._data[size:]
-        except BufferError:  # somebody still looks at what the previous call returned
+        except BufferError:  # a view of the previous result is still in use
             self._data = array("B", bytes(size))
 
     def _on_host(self, values: Tensor) -> np.ndarray:
@@ -122,7 +122,7 @@ def semantic(scene: Scene) -> Tensor:
 
 def instance(scene: Scene) -> Tensor:
     """(H, W) int16 whose bits are uint16: track id of the thing, 0 for stuff, 65535 where unlabelled."""
-    # torch computes little with uint16; -1 has the bits of 65535
+    # torch supports few operations on uint16; -1 has the bits of 65535
     return (scene.panoptic % DIVISOR).where(scene.panoptic != VOID, -1).to(torch.int16)
 
 
@@ -140,7 +140,7 @@ def depth(scene: Scene, labels: LabelSet, max_depth: float) -> Tensor:
 
 def uncertainty(scene: Scene, labels: LabelSet, max_depth: float) -> Tensor:
     """(H, W) float32 metres, one standard deviation of ``depth``; NaN where that is no finite number."""
-    assert scene.depth_std is not None, "who publishes it asks first"
+    assert scene.depth_std is not None, "callers check depth_std first"
     return scene.depth_std.where(depth(scene, labels, max_depth).isfinite(), math.nan).float()
 
 
@@ -185,8 +185,8 @@ def marker_array(
 ) -> MarkerArray:
     """A box and a name for each instance, after a marker that deletes the previous frame's.
 
-    Of a confirmed one of ``things`` that moves the name tells the speed, "relative" where it is against the camera, and
-    an arrow is as long as its way of one second.
+    The name of a moving, confirmed one of ``things`` has its speed, with "relative" if that is relative to the camera.
+    Such a thing also has an arrow to its position one second later.
     """
     known = {thing.id: thing for thing in things if thing.confirmed}
     markers = [Marker(header=header, action=Marker.DELETEALL)]
@@ -212,7 +212,7 @@ def marker_array(
 
 
 def _arrow(header: Header, start: Point, thing: TrackedThing) -> Marker:
-    """From ``start`` along a thing's way of one second: white, or grey where its velocity is against the camera."""
+    """An arrow from ``start`` to a thing's position a second later; grey for a velocity relative to the camera."""
     arrow = Marker(header=header, ns="velocity", id=thing.id, type=Marker.ARROW, action=Marker.ADD)
     x, y, z = map(float, thing.velocity)
     arrow.points = [start, Point(x=start.x + x, y=start.y + y, z=start.z + z)]
@@ -224,7 +224,7 @@ def _arrow(header: Header, start: Point, thing: TrackedThing) -> Marker:
 
 
 def labels_json(labels: LabelSet, score_threshold: float) -> str:
-    """What the numbers in the images mean, as JSON: classes, divisor, void values, score threshold."""
+    """The meaning of the numbers in the images, as JSON: classes, divisor, void values, score threshold."""
     classes = [
         {
             "id": index,

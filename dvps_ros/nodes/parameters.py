@@ -1,4 +1,4 @@
-"""ROS parameters made from a configuration dataclass: typed, described, ranged; validated before they are applied."""
+"""ROS parameters made from a configuration dataclass, with types, descriptions and ranges; validated before use."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ class NodeParameters(Generic[Settings]):
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with values given at start, one line each; the default stands in until a good one is set."""
+        """Faults of values given at start, one line each; the default is used until a valid value is set."""
         return list(self._problems.values())
 
     def _declare(self, node: Node, row: dict[str, Any]) -> Any:
-        """Declare one parameter and give its value; a wrong one is noted and replaced by the default."""
+        """Declare one parameter and return its value; a wrong one is noted and replaced by the default."""
         name = row["path"]
-        # rclpy raises at a wrong value without saying it: look at what was given first, then declare what is right
+        # rclpy's error does not name a wrong value: read the value first, check it, then declare the parameter
         given = node.declare_parameter(name, row["default"], ParameterDescriptor(dynamic_typing=True)).value
         node.undeclare_parameter(name)
         given = given.tolist() if isinstance(given, array) else given  # of several numbers
@@ -79,7 +79,7 @@ class NodeParameters(Generic[Settings]):
 
     def _validate(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
-            self._check_time(parameters)
+            self._check_settable(parameters)
             self._changed(parameters)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
@@ -93,7 +93,7 @@ class NodeParameters(Generic[Settings]):
             if self._on_change is not None:
                 self._on_change(self.config)
 
-    def _check_time(self, parameters: list[Parameter]) -> None:
+    def _check_settable(self, parameters: list[Parameter]) -> None:
         fixed = self._ours(parameters).keys() - self._runtime
         if fixed and self._is_unconfigured is not None and not self._is_unconfigured():
             raise ValueError(f"parameter: {', '.join(sorted(fixed))} can be set {WHEN}")

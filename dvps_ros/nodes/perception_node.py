@@ -32,14 +32,14 @@ PATIENCE = 5.0
 
 
 class PerceptionNode(LifecycleNode):
-    """Lifecycle node ``perception``; topics, parameters and services are described in the README.
+    """Lifecycle node ``perception``; docs/topics.md and docs/parameters.md describe topics, services and parameters.
 
-    The executor's thread receives and answers; frames are worked on in a thread of their own (``FramePipeline``).
+    The executor's thread handles messages, services and parameters. A thread of its own works on the frames
+    (``FramePipeline``).
 
     Parameters
     ----------
-    load : makes the perceiver of a model, a device, a precision, a pair's two networks, whether programs may run, and
-        a run time.
+    load : makes the perceiver; the arguments are those of ``load_perceiver``.
     """
 
     def __init__(self, load: Callable[..., Perceiver] = load_perceiver, **options) -> None:
@@ -55,7 +55,7 @@ class PerceptionNode(LifecycleNode):
         self._mounting: Mounting | None = None
         self._input: CameraInput | None = None
         self._enabled = True
-        self._beat = Beat()  # of the frames that are taken, for max_rate
+        self._beat = Beat()  # selects frames for max_rate
         self._model_facts: dict[str, str] = {}
         self._diagnostics = DiagnosticsPublisher(
             self, self.settings.diagnostics_rate, self._health.statistics, self._status
@@ -76,22 +76,22 @@ class PerceptionNode(LifecycleNode):
 
     @property
     def state(self) -> str:
-        """The lifecycle's: unconfigured, inactive, active, finalized, or a transition's."""
+        """The lifecycle state: unconfigured, inactive, active, finalized, or that of a transition."""
         return rclpy_private.lifecycle_state(self)
 
     @property
     def _frames(self) -> FramePipeline:
-        """The frames' way, which is there from configuring to cleaning up."""
+        """The pipeline, which exists from configuring to cleaning up."""
         assert self._pipeline is not None, "the node is configured"
         return self._pipeline
 
     # --- lifecycle ---------------------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Validate parameters, load the model and warm it up; FAILURE with one line when something is wrong."""
+        """Validate parameters, load the model and warm it up; FAILURE with one line in the log if this fails."""
         try:
             self._configure()
-        except Exception as error:  # whatever a broken model folder or driver raises, the node stays usable
+        except Exception as error:  # the node stays usable whatever a broken model folder or driver raises
             self._release()
             return self._failed("configuring", error)
         self._health.forget_failure()
@@ -120,7 +120,7 @@ class PerceptionNode(LifecycleNode):
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop taking frames; the one in work publishes nothing any more."""
+        """Stop taking frames; the frame in work is not published."""
         self._stop_input()
         if not self._frames.wait_idle(PATIENCE):
             self.get_logger().error(f"the frame in work did not end within {PATIENCE} s")
@@ -156,11 +156,11 @@ class PerceptionNode(LifecycleNode):
     def _configure(self) -> None:
         if self._declared.problems:
             raise ValueError(self._declared.problems[0])
-        given = self.settings
-        model = locate(given.model)
+        settings = self.settings
+        model = locate(settings.model)
         started = time.perf_counter()
-        pair, programs = (given.segmentation, given.depth), given.allow_programs
-        self._perceiver = self._load(model, given.device, given.precision, *pair, programs, given.runtime)
+        pair, programs = (settings.segmentation, settings.depth), settings.allow_programs
+        self._perceiver = self._load(model, settings.device, settings.precision, *pair, programs, settings.runtime)
         self._perceiver.warm_up()
         self._apply_thresholds()
         self._outputs = Outputs(self, self._perceiver.tells_uncertainty, given.view_frame)
@@ -175,11 +175,11 @@ class PerceptionNode(LifecycleNode):
             self._health,
             self._on_failing_frames,
         )
-        name = " + ".join(filter(None, (str(model), given.segmentation, given.depth)))
+        name = " + ".join(filter(None, (str(model), settings.segmentation, settings.depth)))
         self._model_facts = {"model": name, "model sha256": self._perceiver.digest}
-        took = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         where = f"{self._perceiver.device} ({self._perceiver.runtime})"
-        self.get_logger().info(f"model {name} on {where}, ready after {took:.1f} s")
+        self.get_logger().info(f"model {name} on {where}, ready after {seconds:.1f} s")
 
     def _stop_input(self) -> None:
         if self._pipeline is not None:
@@ -200,7 +200,7 @@ class PerceptionNode(LifecycleNode):
         self._pipeline = self._outputs = self._mounting = self._perceiver = None
         rclpy_private.forget_destroyed(self)
         self._model_facts = {}
-        rays.cache_clear()  # maps of the cameras seen, on the device
+        rays.cache_clear()  # ray maps of past cameras, on the device
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -212,21 +212,21 @@ class PerceptionNode(LifecycleNode):
         self.get_logger().error(f"transition refused: {one_line(error)}")
 
     def _on_failing_frames(self, sentence: str) -> None:
-        """Too many frames in a row have failed; on the pipeline's thread."""
+        """Called on the pipeline's thread when too many frames in a row have failed."""
         if self.executor is not None:
             self.executor.create_task(self._give_up, sentence)
 
     def _give_up(self, sentence: str) -> None:
-        # the node may have been deactivated, or activated anew, since
+        # in the meantime the node may have been deactivated or activated again
         if self.state == "active" and self._health.failed_in_a_row >= self.settings.max_consecutive_errors:
             self._health.node_failed(sentence)
             self.trigger_deactivate()
 
     def _prepare_autostart(self) -> None:
         if self.settings.autostart and self._autostart is None:
-            self._autostart = self.create_timer(0.0, self._start, clock=STEADY)
+            self._autostart = self.create_timer(0.0, self._configure_and_activate, clock=STEADY)
 
-    def _start(self) -> None:
+    def _configure_and_activate(self) -> None:
         if self._autostart is not None:
             self.destroy_timer(self._autostart)
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
@@ -249,9 +249,9 @@ class PerceptionNode(LifecycleNode):
 
     def _apply_thresholds(self) -> None:
         names = ("score_threshold", "mask_threshold", "overlap_threshold")
-        given = {name: value for name in names if (value := getattr(self.settings, name)) >= 0}
+        overrides = {name: value for name in names if (value := getattr(self.settings, name)) >= 0}
         if self._perceiver is not None:
-            self._perceiver.merge_config = replace(self._perceiver.config.merge, **given)
+            self._perceiver.merge_config = replace(self._perceiver.config.merge, **overrides)
 
     def _publish_labels(self) -> None:
         if self._outputs is not None and self._perceiver is not None:
@@ -269,7 +269,7 @@ class PerceptionNode(LifecycleNode):
         return response
 
     def _take(self, image: ImageMessage, info: CameraInfo | None, reason: str) -> None:
-        """Hand a frame to the pipeline, or leave it out."""
+        """Hand a frame to the pipeline, or count why it is left out."""
         rate = self.settings.max_rate
         if not self._enabled:
             self._health.unanswered("disabled")
@@ -279,7 +279,7 @@ class PerceptionNode(LifecycleNode):
             self._frames.submit(image, info, reason)
 
     def _status(self) -> tuple[bytes, str, dict[str, str]]:
-        """Level and message of the node's diagnostics, and facts for it."""
+        """Level and message of the node's diagnostics, and further key-value pairs."""
         level, message = self._health.status(self.state, self._input.silence if self._input is not None else "")
         facts = {
             "state": self.state,

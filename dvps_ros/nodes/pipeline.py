@@ -1,4 +1,4 @@
-"""A frame's way through the node: decoded, perceived, packed, published, on a thread of its own."""
+"""The steps of a frame through the node, on a thread of their own: decode, perceive, pack, publish."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from dvps_ros.structures import Intrinsics, Scene
 
 @dataclass(frozen=True)
 class Job:
-    """An image that came in, with its camera_info (or why there is none) and when (``time.monotonic``).
+    """A received image, with its camera_info (or why there is none) and its time of arrival (``time.monotonic``).
 
-    ``activation`` counts the activations: a frame of an earlier one is not published in the next.
+    ``activation`` counts the activations of the node: a frame of an earlier one is not published.
     """
 
     image: Image | CompressedImage
@@ -41,15 +41,15 @@ class Job:
 
 
 class FramePipeline:
-    """Works on one frame while at most one, the newest, waits. It answers frames between activate and deactivate.
+    """Works on one frame while at most one, the newest, waits. It publishes results between activate and deactivate.
 
     Parameters
     ----------
     node : gives the clock, and says whether ROS still runs.
-    reader, perceiver, outputs : what a frame passes through.
-    mounting : tells how the camera is mounted.
+    reader, perceiver, outputs : the steps of a frame.
+    mounting : gives the height and the up direction of the camera.
     settings : gives the current parameters.
-    health : gets every fault and every answer.
+    health : gets every fault and every result.
     on_failing : called on the pipeline's thread with a sentence when ``max_consecutive_errors`` frames have failed.
     """
 
@@ -74,19 +74,19 @@ class FramePipeline:
         self._worker: LatestWorker[Job] = LatestWorker(self._process, self._replaced, self._failed)
 
     def activate(self) -> None:
-        """Publish the answers to frames that are submitted from now on."""
+        """Publish the results of frames that are submitted from now on."""
         self._activation += 1
         self._active = True
 
     def deactivate(self) -> None:
-        """Publish nothing any more, and forget the frame that waits; the one in work may go on."""
+        """Stop publishing, and drop the frame that waits; the one in work may continue."""
         with self._publishing:
             self._active = False
         if self._worker.clear() is not None:
             self._health.statistics.dropped("deactivated")
 
     def wait_idle(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds for the frame in work; False when time ran out."""
+        """Wait at most ``timeout`` seconds for the frame in work; False on timeout."""
         return self._worker.wait_idle(timeout)
 
     def stop(self, timeout: float) -> bool:
@@ -98,7 +98,7 @@ class FramePipeline:
         self._worker.submit(Job(image, info, reason, time.monotonic(), self._activation))
 
     def reset_tracks(self) -> None:
-        """Number things anew from the next frame on."""
+        """Restart the track ids with the next frame."""
         self._reset_wanted.set()
 
     # --- on the pipeline's thread ------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class FramePipeline:
             return
         except torch.cuda.OutOfMemoryError as error:
             reason = one_line(error)
-        # Only now, with the error gone, are the frame's tensors unreferenced and their memory can be given back.
+        # The error held references to the frame's tensors; only here, outside the handler, can their memory be freed.
         torch.cuda.empty_cache()
         raise DeviceMemoryError(reason)
 
@@ -164,7 +164,7 @@ class FramePipeline:
         return {**stages, **self._perceiver.timings, "total": time.monotonic() - job.received}
 
     def _is_current(self, job: Job) -> bool:
-        """Whether the node is still as active as when the frame was taken."""
+        """Whether the activation in which the frame was submitted still lasts."""
         return self._active and job.activation == self._activation
 
     def _age(self, job: Job) -> float | None:
@@ -184,9 +184,9 @@ class FramePipeline:
 
     def _failed(self, job: Job, error: Exception) -> None:
         """A frame failed in the network or after it."""
-        if not self._node.context.ok():  # the process is ending, and the publishers with it
+        if not self._node.context.ok():  # the process is ending, and the publishers are gone
             return
-        if not self._is_current(job):  # what it works with may be gone
+        if not self._is_current(job):  # the node was deactivated, and its parts may be gone
             self._health.statistics.dropped("deactivated")
             return
         cause = "not finite" if isinstance(error, NonFiniteOutputError) else "error"

@@ -1,4 +1,4 @@
-"""The life of a node's process: from its start to a quick and quiet end."""
+"""Running a node as a process that starts with clear errors and ends quickly and quietly."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
+from dvps_ros.errors import joined
 from dvps_ros.nodes.rclpy_private import RosError
 
 #: Seconds after a signal until the process ends even if something is still computing.
@@ -34,25 +35,25 @@ def run(make_node: Callable[[], Node], arguments: list[str] | None = None) -> No
     The process ends within two seconds of the signal, whatever the node is doing. A ``ValueError``, an ``OSError``
     or what ROS refuses in ``make_node`` becomes one line on stderr and exit code 2.
     """
-    code = _live(make_node, arguments)
-    gc.collect()  # ROS lets go of the network, and of its shared memory, when the last object that used it is gone
+    code = _run(make_node, arguments)
+    gc.collect()  # ROS frees DDS and its shared memory when the last object that uses them is collected
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not through the interpreter's own end: a thread that is still computing would meet its freed memory there.
+    # Skip the interpreter's shutdown, which frees memory that a thread may still be computing with.
     os._exit(code)
 
 
-def _live(make_node: Callable[[], Node], arguments: list[str] | None) -> int:
-    """A node from start to end; the exit code."""
-    # Not Python's handler: it would throw a KeyboardInterrupt into whatever runs. And not yet ROS' own, which end the
-    # spinning: what is being made would meet a context that is gone.
+def _run(make_node: Callable[[], Node], arguments: list[str] | None) -> int:
+    """Make a node and spin it until the end; the exit code."""
+    # Python's handler would raise KeyboardInterrupt anywhere. The handlers of ROS would shut the context down while the
+    # node is being made, so they are installed afterwards.
     signaled = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: signaled.set())
     try:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # arguments that ROS does not understand
-        return _refuse(error)
+        return _fail(error)
     threading.Thread(target=_end_soon, args=(signaled,), daemon=True).start()
     node = None
     try:
@@ -63,7 +64,7 @@ def _live(make_node: Callable[[], Node], arguments: list[str] | None) -> int:
         if not signaled.is_set():
             _spin(executor, node)
     except (FatalError, ValueError, OSError, RosError) as error:
-        return _refuse(error)
+        return _fail(error)
     finally:
         if node is not None:
             node.destroy_node()
@@ -71,13 +72,14 @@ def _live(make_node: Callable[[], Node], arguments: list[str] | None) -> int:
     return 0
 
 
-def _refuse(error: Exception) -> int:
+def _fail(error: Exception) -> int:
+    """Print the error as one line; the exit code."""
     print(f"{Path(sys.argv[0]).name}: {one_line(error)}", file=sys.stderr)
     return 2
 
 
 def _spin(executor: SingleThreadedExecutor, node: Node) -> None:
-    """Spin until the end; what a callback lets out costs that callback alone."""
+    """Spin until the end; an exception in a callback is logged and ends that callback alone."""
     while rclpy.ok():
         try:
             executor.spin()
@@ -86,7 +88,7 @@ def _spin(executor: SingleThreadedExecutor, node: Node) -> None:
         except FatalError:
             raise
         except Exception as error:
-            if rclpy.ok():  # else the signal came while a callback was asking ROS something
+            if rclpy.ok():  # else a signal shut the context down during a callback
                 node.get_logger().error(f"unexpected error in {_place(error)}: {one_line(error)}")
 
 
@@ -97,17 +99,17 @@ def _place(error: Exception) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error as one line, with the name of its kind where that is not a user's mistake."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """An error as one line, with the name of its type if it is not a user's mistake."""
+    text = joined(error)
     return text if isinstance(error, FatalError | ValueError | OSError) else f"{type(error).__name__}: {text}"
 
 
 def _end_soon(signaled: threading.Event) -> None:
-    """End the process when it does not end by itself soon after a signal."""
+    """End the process if it does not end by itself within ``GRACE`` seconds of a signal."""
     signaled.wait()
     end = time.monotonic() + GRACE
     while rclpy.ok() and time.monotonic() < end:
-        os.kill(os.getpid(), signal.SIGINT)  # the signal came before ROS listened, or is on its way
+        os.kill(os.getpid(), signal.SIGINT)  # again, as the signal may have come before ROS installed its handlers
         time.sleep(0.1)
     time.sleep(max(0.0, end - time.monotonic()))
     os._exit(0)

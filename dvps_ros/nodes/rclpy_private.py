@@ -1,6 +1,6 @@
-"""What differs between the distributions' rclpy, and all that leans on parts of it which are not its public interface.
+"""Uses of private parts of rclpy, and its differences between distributions.
 
-docs/ros.md says with which distributions it was run, and of which the sources were read.
+docs/ros.md lists the distributions with which it was run, and those whose sources were read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-#: What ROS raises where DDS or its security refuses; rclpy has no public name for it.
+#: Raised when DDS or its security refuses something; rclpy has no public name for it.
 RosError = rclpy_implementation.RCLError
 
 
@@ -41,14 +41,14 @@ def on_parameters(
 
 
 def lifecycle_state(node: LifecycleNode) -> str:
-    """The state that a lifecycle node is in, such as ``"inactive"``; rclpy tells it by a service alone."""
+    """The state of a lifecycle node, such as ``"inactive"``; publicly only a service gives it."""
     return node._state_machine.current_state[1]
 
 
 def refuse_wrong_transitions(node: LifecycleNode, on_refused: Callable[[Exception], None]) -> None:
-    """Answer a request for a transition that the state does not have with failure.
+    """Make requests for a transition that the present state does not allow fail.
 
-    Without this the error leaves the service's callback and ends the executor's spinning.
+    Without this the service's callback raises, which ends the executor's spinning.
     """
     service = node._service_change_state
     answer = service.callback
@@ -65,6 +65,6 @@ def refuse_wrong_transitions(node: LifecycleNode, on_refused: Callable[[Exceptio
 
 
 def forget_destroyed(node: Node) -> None:
-    """Take out of a node's callback group the dead references that destroyed publishers and subscriptions leave."""
+    """Remove the dead references of destroyed publishers and subscriptions from a node's callback group."""
     entities = node.default_callback_group.entities
     entities -= {reference for reference in entities if reference() is None}

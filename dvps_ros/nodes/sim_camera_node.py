@@ -1,4 +1,4 @@
-"""A simulated camera that drives along procedural streets, and publishes what it truly sees beside its pictures."""
+"""A simulated camera that drives through procedural streets and publishes pictures with their true labels and depth."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SimCameraNode(Node):
         }
         self._buffers = {name: Buffer() for name in topics}
         self._ended = threading.Event()
-        # MuJoCo's OpenGL context belongs to one thread, and rendering must not hold up the executor
+        # MuJoCo's OpenGL context belongs to one thread, and rendering must not block the executor
         self._thread = threading.Thread(target=self._drive, name="sim_camera", daemon=True)
         self._start = self.create_timer(0.0, self._begin, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -75,7 +75,7 @@ class SimCameraNode(Node):
                 self.executor.create_task(_fail, error)
 
     def _frames(self) -> Iterator[tuple[Intrinsics, Frame]]:
-        """Street after street at the set rate, slower where rendering is; stands still while nobody watches."""
+        """Frames of one street after the other, at the set rate or slower; the drive pauses while nobody subscribes."""
         settings = self._settings.config
         rig = {field.name: getattr(settings, field.name) for field in fields(RigConfig)}
         street = StreetConfig(width=settings.width, height=settings.height, rate=settings.rate, **rig)

@@ -1,6 +1,6 @@
-"""Stand-in for message_filters, which is not among the ROS wheels: same classes, same calls, only what the node uses.
+"""message_filters, or a replacement where it is not installed; it is not among the ROS wheels.
 
-Where message_filters is installed it is used; ``DESCRIPTION`` says which of the two it is.
+The replacement has the same classes and calls, as far as the node uses them. ``DESCRIPTION`` says which one is used.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class SimpleFilterStandIn:
-    """Where messages pass through: callbacks registered here get what is signalled."""
+    """Passes messages that are signalled on to the registered callbacks."""
 
     def __init__(self) -> None:
         self.callbacks: dict[int, tuple[Callable, tuple]] = {}

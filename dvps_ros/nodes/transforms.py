@@ -1,10 +1,12 @@
-"""Transforms between frames, by tf2_ros where a ROS installation has it."""
+"""Transforms between frames, from tf2_ros if it is installed."""
 
 from __future__ import annotations
 
 import numpy as np
 from rclpy.node import Node
 from rclpy.time import Time
+
+from dvps_ros.errors import joined
 
 try:
     from tf2_ros import Buffer, TransformException, TransformListener
@@ -13,7 +15,7 @@ except ImportError:  # not on PyPI
 
 
 class Transforms:
-    """The newest transforms; a node without tf2_ros knows none, and says so in ``problem``.
+    """The newest transforms; without tf2_ros there are none, and ``problem`` says so.
 
     Parameters
     ----------
@@ -21,7 +23,7 @@ class Transforms:
 
     Attributes
     ----------
-    problem : why the last look-up gave nothing; empty where it gave something.
+    problem : why the last look-up failed; empty if it succeeded.
     """
 
     def __init__(self, node: Node) -> None:
@@ -38,7 +40,7 @@ class Transforms:
         try:
             found = self._buffer.lookup_transform(target, source, Time()).transform
         except TransformException as error:
-            self.problem = f"no transform from {source!r} to {target!r}: {' '.join(str(error).split())}"
+            self.problem = f"no transform from {source!r} to {target!r}: {joined(error)}"
             return None
         pose = np.eye(4)
         pose[:3, :3] = rotation(found.rotation.x, found.rotation.y, found.rotation.z, found.rotation.w)
@@ -46,7 +48,7 @@ class Transforms:
         return pose
 
     def destroy(self) -> None:
-        """Subscribe to no transforms any more; the node may live on."""
+        """End the subscriptions to transforms."""
         if self._listener is not None:
             self._listener.unregister()
 

@@ -16,7 +16,7 @@ class LatestWorker(Generic[Job]):
     ----------
     work : called on the thread, one job at a time.
     on_replaced : called on the submitting thread with a job that a newer one has replaced.
-    on_error : called on the thread with a job and the exception that ``work`` let out; the thread goes on.
+    on_error : called on the thread with a job and the exception that ``work`` raised; the thread continues.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class LatestWorker(Generic[Job]):
         self._waiting: Job | None = None
         self._busy = False
         self._stopped = False
-        # a daemon: a network step that hangs must not keep the process alive
+        # a daemon thread, so that a network step that hangs does not keep the process alive
         self._thread = threading.Thread(target=self._run, name="perception_worker", daemon=True)
         self._thread.start()
 
@@ -43,18 +43,18 @@ class LatestWorker(Generic[Job]):
             self._on_replaced(replaced)
 
     def clear(self) -> Job | None:
-        """Forget the job that waits, and give it back."""
+        """Remove the job that waits, and return it."""
         with self._condition:
-            forgotten, self._waiting = self._waiting, None
-        return forgotten
+            removed, self._waiting = self._waiting, None
+        return removed
 
     def wait_idle(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds until nothing is in work or waits; False when time ran out."""
+        """Wait at most ``timeout`` seconds until no job is in work or waits; False on timeout."""
         with self._condition:
             return self._condition.wait_for(lambda: not self._busy and self._waiting is None, timeout)
 
     def stop(self, timeout: float) -> bool:
-        """Forget the waiting job and end the thread after the one in work; False when that takes too long."""
+        """Remove the waiting job and end the thread after the one in work; False on timeout."""
         with self._condition:
             self._waiting, self._stopped = None, True
             self._condition.notify_all()
@@ -75,4 +75,4 @@ class LatestWorker(Generic[Job]):
                 self._work(job)
             except Exception as error:
                 self._on_error(job, error)
-            del job  # its image must not live on until the next one comes
+            del job  # or its image would be kept until the next job

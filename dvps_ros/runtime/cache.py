@@ -23,6 +23,7 @@ import torch
 
 import dvps_ros.network
 from dvps_ros.checkpoints import file_hash
+from dvps_ros.errors import first_line
 from dvps_ros.files import open_to_others, write_bytes
 from dvps_ros.network import DvpsNet
 from dvps_ros.runtime.agreement import Agreement
@@ -102,7 +103,7 @@ class ProgramCache:
                 except OSError:
                     raise
                 except Exception as error:  # the exporter has many ways to say that it cannot
-                    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                    reason = first_line(error)
                     raise ValueError(f"the network cannot be exported to ONNX: {reason}") from error
             open_to_others(new)
             digest = file_hash(new)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dvps_ros import checkpoints
 from dvps_ros.config import Config, load_config, option
+from dvps_ros.errors import first_line
 from dvps_ros.runtime import run_times
 from dvps_ros.runtime.arithmetic import Precision, choose_device
 from dvps_ros.runtime.perceive import Perceiver
@@ -80,7 +81,7 @@ def load(folder: str | Path, device: str = "auto", precision: Precision = "auto"
     except ValueError:
         raise
     except Exception as error:  # every runtime has its own ways to say: another version, another processor
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ValueError(f"{path}, made with torch {record.torch}, does not load here: {reason}") from error
     network = ExportedNetwork(program, config.network.max_depth)
     perceiver = Perceiver(network, config, str(where), "32", canvas=(record.height, record.width))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dvps_ros.errors import first_line
 from dvps_ros.labels import LabelSet
 from dvps_ros.network import DvpsNet
 from dvps_ros.runtime import agreement, run_times
@@ -111,7 +112,7 @@ class ProgramNetwork(nn.Module):
         except ValueError:
             raise
         except Exception as error:  # the compiler has many ways to say that it cannot
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise ValueError(f"runtime compile does not work here: {reason}") from error
         return program
 
@@ -121,7 +122,7 @@ class ProgramNetwork(nn.Module):
         try:
             program = run_times.OPEN[self.run_time](path, self._device, self._precision, names)
         except Exception as error:  # every run time has its own ways to say that it cannot
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise ValueError(f"runtime {self.run_time} cannot open {path}: {reason}") from error
         name = f"{self.run_time} {run_times.version(self.run_time)}, precision {self._precision}"
         if not cache.is_checked(size, name):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dvps_ros.config import Config, load_config, save_config
 from dvps_ros.config.crops import largest_crop
+from dvps_ros.errors import joined
 from dvps_ros.training import memory
 
 if TYPE_CHECKING:
@@ -242,4 +243,4 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except Exception as error:  # the parent shows its last line
         traceback.print_exc()
-        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        sys.exit(f"{type(error).__name__}: {joined(error)[:200]}")

@@ -42,7 +42,7 @@ BROKEN = {
     ),
     "swapped": (
         WORKING.replace("(0, 1, 2)", "(1, 2, 0)").replace("(2, 1, 0)", "(0, 2, 1)"),
-        ["converts nothing rightly, rgb8: it comes out wrong)"],
+        ["converts nothing correctly, rgb8: wrong values)"],
     ),
 }
 
