@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 
 from dvps_ros.config.data import DataConfig
+from dvps_ros.config.network import COARSEST_STRIDE
 
-#: The network pads to multiples of this; a crop whose sides are such wastes nothing.
-STRIDE = 32
-#: So many shapes between the extremes are looked at for the largest one.
+#: Number of shapes between the extremes that are tried to find the largest crop.
 _SHAPES = 64
 
 
 def sides(pixels: int, aspect: float) -> tuple[int, int]:
     """(h, w), multiples of 32 of about ``pixels`` in area, with w / h about ``aspect``."""
-    height = max(1, round(math.sqrt(pixels / aspect) / STRIDE)) * STRIDE
-    return height, max(1, round(pixels / height / STRIDE)) * STRIDE
+    height = _multiple(math.sqrt(pixels / aspect))
+    return height, _multiple(pixels / height)
+
+
+def _multiple(side: float) -> int:
+    """The nearest side that needs no padding."""
+    return max(1, round(side / COARSEST_STRIDE)) * COARSEST_STRIDE
 
 
 def aspects(config: DataConfig) -> tuple[float, float]:

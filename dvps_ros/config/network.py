@@ -7,6 +7,11 @@ from typing import Literal
 
 from dvps_ros.config.fields import option
 
+#: The network pads its input to multiples of this, the stride of the backbone's coarsest map.
+COARSEST_STRIDE = 32
+#: Stride of the network's mask and depth maps.
+MAP_STRIDE = 4
+
 
 @dataclass(frozen=True)
 class BackboneConfig:

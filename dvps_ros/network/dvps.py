@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dvps_ros.config import NetworkConfig
+from dvps_ros.config.network import COARSEST_STRIDE
 from dvps_ros.network.backbones import Backbone, build_backbone
 from dvps_ros.network.geometry import BackupQuery, DenseDepth, GeometricDepth, GeometryDecoder
 from dvps_ros.network.heads import DenseDepthHead, DepthHead, SegmentHead, SpreadHead
@@ -18,8 +19,6 @@ from dvps_ros.network.layers import sine_position
 from dvps_ros.network.pixel_decoder import PixelDecoder, SharedPixelDecoder
 from dvps_ros.network.query_decoder import QueryDecoder, SegmentQueries
 from dvps_ros.structures import Features, Prediction
-
-_STRIDE = 32
 
 
 class DvpsNet(nn.Module):
@@ -77,7 +76,7 @@ class DvpsNet(nn.Module):
         weights = next(self.backbone.parameters()).dtype
         working = torch.promote_types(weights, torch.float32)
         normalised = (images.to(working) * 1000 - self.mean) / self.deviation
-        padded = F.pad(normalised, (0, -width % _STRIDE, 0, -height % _STRIDE))
+        padded = F.pad(normalised, (0, -width % COARSEST_STRIDE, 0, -height % COARSEST_STRIDE))
         return self.backbone(padded.to(weights))
 
     def decode(self, features: Features, layers: bool = False) -> Prediction:

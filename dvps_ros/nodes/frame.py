@@ -9,7 +9,6 @@ from functools import cached_property
 
 import cv2
 import numpy as np
-import torch
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from torch import Tensor
@@ -18,6 +17,7 @@ from dvps_ros.config import PerceptionConfig
 from dvps_ros.labels import LabelSet
 from dvps_ros.scene.boxes import InstanceBox, instances
 from dvps_ros.scene.clouds import ground_cloud, obstacle_cloud, organized_cloud, scene_cloud, valid_pixels
+from dvps_ros.scene.resampling import Nearest
 from dvps_ros.structures import Intrinsics, Scene, SegmentCloud
 
 
@@ -64,11 +64,10 @@ class Frame:
 
     def scaled(self) -> Frame:
         """The frame with its scene at ``config.output_scale``: labels and depth by nearest neighbour."""
-        factor = self.config.output_scale
-        height, width = (max(1, round(side * factor)) for side in self.scene.panoptic.shape)
-        if (height, width) == tuple(self.scene.panoptic.shape):
+        height, width = (max(1, round(side * self.config.output_scale)) for side in self.size)
+        if (height, width) == self.size:
             return self
-        scene = self.scene.mapped(lambda values: _nearest(values, height, width))
+        scene = self.scene.mapped(Nearest.of(self.size, (height, width), self.size, self.scene.panoptic.device))
         camera = None if self.intrinsics is None else self.intrinsics.resized(width, height)
         return Frame(self.header, self.image, scene, camera, None, self.labels, self.config)
 
@@ -123,11 +122,3 @@ class Frame:
         """(H, W) bool: the pixels that are points."""
         limits = {"max_depth": self.config.max_depth, "edge_threshold": self.config.edge_threshold or math.inf}
         return valid_pixels(self.scene, self.camera, self.labels, **limits)
-
-
-def _nearest(values: Tensor, height: int, width: int) -> Tensor:
-    rows, columns = (
-        ((torch.arange(new, device=values.device) + 0.5) * (old / new)).long().clamp(max=old - 1)
-        for new, old in zip((height, width), values.shape, strict=True)
-    )
-    return values[rows[:, None], columns]

@@ -163,7 +163,7 @@ class PerceptionNode(LifecycleNode):
         self._perceiver = self._load(model, settings.device, settings.precision, *pair, programs, settings.runtime)
         self._perceiver.warm_up()
         self._apply_thresholds()
-        self._outputs = Outputs(self, self._perceiver.tells_uncertainty, given.view_frame)
+        self._outputs = Outputs(self, self._perceiver.tells_uncertainty, settings.view_frame)
         self._mounting = Mounting(self, lambda: self.settings)
         self._pipeline = FramePipeline(
             self,

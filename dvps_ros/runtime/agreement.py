@@ -1,4 +1,4 @@
-"""Whether a program sees the same scene as the network that it was made of."""
+"""Whether a program gives the same scene as the network that it was made from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dvps_ros.structures import Prediction
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a program must reach: ids and depth right on this ``share`` of pixels, depth to this relative ``depth``."""
+    """What is required: equal ids, and depth within the relative error ``depth``, each on a ``share`` of pixels."""
 
     share: float
     depth: float
@@ -29,10 +29,10 @@ HALF = Tolerance(0.99, 2e-2)
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far a program and its network give the same scene of one picture.
+    """How well the scenes of a program and its network agree on one picture.
 
     Attributes: ``ids``, share of pixels with the same panoptic id; ``depth``, share of pixels whose depth is within the
-    tolerance; ``segments``, how many the network's scene has; ``tolerance``, of its arithmetic.
+    tolerance; ``segments``, number of segments of the network's scene; ``tolerance``, the required agreement.
     """
 
     ids: float
@@ -42,7 +42,7 @@ class Agreement:
 
     @property
     def good(self) -> bool:
-        """Whether both are on as many pixels as the tolerance asks for."""
+        """Whether ids and depth agree on enough pixels."""
         return min(self.ids, self.depth) >= self.tolerance.share
 
     def __str__(self) -> str:
@@ -60,16 +60,16 @@ def compare(
     device: torch.device,
     tolerance: Tolerance = FULL,
 ) -> Agreement:
-    """Both networks' scenes of one made-up picture of ``size`` (H, W), every query that says a class being kept.
+    """Compare the scenes of a network and its program on one synthetic picture of ``size`` (H, W).
 
-    The live network computes in float32, whatever arithmetic is set.
+    Every query with a class is kept. The ``live`` network computes in float32, even under autocast.
     """
     images = torch.from_numpy(_picture(*size)).to(device).permute(2, 0, 1)[None]
     config = MergeConfig(score_threshold=0.0, overlap_threshold=0.0)
     with torch.no_grad():
         with torch.autocast(device.type, enabled=False):
             true = live(images)
-        ours, theirs = (merge(said, 0, size, None, labels, config).cpu() for said in (true, program(images)))
+        ours, theirs = (merge(one, 0, size, None, labels, config).cpu() for one in (true, program(images)))
     same = (ours.panoptic == theirs.panoptic).float().mean()
     close = ((theirs.depth - ours.depth).abs() <= tolerance.depth * ours.depth).float().mean()
     return Agreement(float(same), float(close), len(ours.segments), tolerance)

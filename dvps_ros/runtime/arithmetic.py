@@ -1,4 +1,4 @@
-"""Where a network runs, and how precisely it computes."""
+"""The device and the precision of a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DTYPES = {"32": torch.float32, "16": torch.float16, "bf16": torch.bfloat16}
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """The torch device of a name, ``"auto"`` being CUDA where there is one; ``ValueError`` where it is not there."""
+    """The torch device of a name; ``"auto"`` is CUDA if available. Raises ``ValueError`` for an unavailable device."""
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -19,7 +19,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     except RuntimeError:
         raise ValueError(f"unknown device {device!r}") from None
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {device!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+        raise ValueError(f"device {device!r} is not available: torch sees {torch.cuda.device_count()} CUDA devices")
     return chosen
 
 

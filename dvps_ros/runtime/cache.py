@@ -1,7 +1,8 @@
-"""The user's cache of ONNX programs: made once for each network and size, whole or not at all, checked before use.
+"""The user's cache of ONNX programs: each is made once for a network and a size, appears complete, and is checked.
 
-``$XDG_CACHE_HOME/dvps_ros/programs/NETWORK/HxW.onnx`` and ``HxW.json``, its SHA-256 and which run times were checked
-with it. NETWORK names weights, configuration, the code of the network and the versions of what made the program.
+A program is ``$XDG_CACHE_HOME/dvps_ros/programs/NETWORK/HxW.onnx``. ``HxW.json`` beside it holds its SHA-256 and the
+run times that were checked with it. NETWORK is a hash of weights, configuration, the network's code and package
+versions.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from dvps_ros.runtime.tracing import FlatNetwork, quiet, write_onnx
 
 
 def user_folder() -> Path:
-    """Where this user's programs lie (XDG Base Directory Specification: a relative XDG_CACHE_HOME is ignored)."""
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (given if given.is_absolute() else Path(os.path.expanduser("~"), ".cache")) / "dvps_ros" / "programs"
+    """The folder of this user's programs (XDG Base Directory Specification: a relative XDG_CACHE_HOME is ignored)."""
+    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    cache = configured if configured.is_absolute() else Path(os.path.expanduser("~"), ".cache")
+    return cache / "dvps_ros" / "programs"
 
 
 class ProgramCache:
@@ -42,7 +44,7 @@ class ProgramCache:
     Parameters
     ----------
     net : in float32.
-    folder : where programs lie; None: ``user_folder()``.
+    folder : the folder of programs; None: ``user_folder()``.
     """
 
     def __init__(self, net: DvpsNet, folder: Path | None = None) -> None:
@@ -56,10 +58,10 @@ class ProgramCache:
         return (int(height), int(width)) if height.isdecimal() and width.isdecimal() else None
 
     def program(self, size: tuple[int, int]) -> Path:
-        """The program of images of ``size`` (H, W), made where there is none that is whole.
+        """The program for images of ``size`` (H, W); it is made if it is missing or damaged.
 
-        Who makes it holds a lock, for which others wait: two nodes that start at once make one program. Raises
-        ``ValueError`` in one line where the folder cannot be written, or the network cannot be exported.
+        A lock is held meanwhile, so that two nodes that start together make one program. Raises ``ValueError`` in one
+        line if the folder cannot be written or the network cannot be exported.
         """
         path = self._path(size)
         try:
@@ -75,11 +77,11 @@ class ProgramCache:
         return path
 
     def is_checked(self, size: tuple[int, int], run_time: str) -> bool:
-        """Whether ``note`` has said that ``run_time`` (name, version, precision) gives the network's scene here."""
+        """Whether ``run_time`` (name, version, precision) passed the check on this machine (see ``note``)."""
         return _machine(run_time) in _read(self._path(size)).get("checked", {})
 
     def note(self, size: tuple[int, int], run_time: str, agreement: Agreement) -> None:
-        """Remember that ``run_time`` was checked on this machine, and how well it agrees."""
+        """Record that ``run_time`` was checked on this machine, with its agreement."""
         path = self._path(size)
         with _locked(path.with_suffix(".lock")):
             record = _read(path)
@@ -96,15 +98,14 @@ class ProgramCache:
         device = next(self._net.parameters()).device
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as draft:
             new = Path(draft, path.name)
-            # A frame's step is in inference mode, and perhaps in autocast: neither may be traced.
+            # The caller may be in inference mode and autocast; neither may be traced.
             with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False), quiet():
                 try:
                     write_onnx(self._net, torch.zeros(1, 3, *size, device=device), new, optimize=False)
                 except OSError:
                     raise
-                except Exception as error:  # the exporter has many ways to say that it cannot
-                    reason = first_line(error)
-                    raise ValueError(f"the network cannot be exported to ONNX: {reason}") from error
+                except Exception as error:  # the exporter raises many types
+                    raise ValueError(f"the network cannot be exported to ONNX: {first_line(error)}") from error
             open_to_others(new)
             digest = file_hash(new)
             os.replace(new, path)
@@ -112,7 +113,7 @@ class ProgramCache:
 
 
 def network_key(net: DvpsNet) -> str:
-    """32 hexadecimal digits of all that a program depends on besides its size."""
+    """A hash (32 hexadecimal digits) of everything that a program depends on besides its size."""
     digest = hashlib.sha256(json.dumps(asdict(net.config), sort_keys=True).encode())
     for package in ("torch", "onnx", "onnxscript"):
         version = importlib.metadata.version(package) if importlib.util.find_spec(package) else "none"
@@ -130,7 +131,7 @@ def _machine(run_time: str) -> str:
 
 
 def _read(path: Path) -> dict:
-    """The record of a program; empty where there is none that can be read."""
+    """The record of a program; empty if it is missing or unreadable."""
     try:
         record = json.loads(path.with_suffix(".json").read_text())
     except (OSError, ValueError):
@@ -144,7 +145,7 @@ def _write(path: Path, record: dict) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which the system frees when a process ends, however it ends."""
+    """Hold the lock of a file; the system releases it whenever the process ends."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

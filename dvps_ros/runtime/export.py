@@ -1,4 +1,4 @@
-"""Making exported programs of a network, and checking that they see the same scene."""
+"""Exporting a network as a program, and checking that the program gives the same scene."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dvps_ros.runtime.tracing import FlatNetwork, quiet, trace, write_onnx
 
 
 def check_possible(form: str) -> None:
-    """Raise ``ValueError`` where ``form`` cannot be made: no compiler, a package missing."""
+    """Raise ``ValueError`` if ``form`` cannot be made, for lack of a compiler or a package."""
     if form == "aotinductor":
         check_compiler("AOTInductor")
     needed = ("onnx", "onnxscript") if form == "onnx" else ()
@@ -41,8 +41,8 @@ def write(net: DvpsNet, folder: str | Path, config: Config, form: str, size: tup
     form : a key of ``exported.FORMS``.
     size : (H, W), the program's one size.
 
-    Returns the agreement, or None where ONNX cannot be run for lack of onnxruntime. Raises ``ValueError`` where
-    ``check_possible`` does, and when the program disagrees with the network.
+    Returns the agreement, or None for an ONNX program without onnxruntime to run it. Raises ``ValueError`` as
+    ``check_possible`` does, and if the program disagrees with the network.
     """
     check_possible(form)
     folder = Path(folder)

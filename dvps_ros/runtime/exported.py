@@ -1,7 +1,7 @@
-"""Exported programs: a network traced at one size, in a model folder with ``program.yaml``, run without its Python.
+"""Exported programs: a network traced at one size, in a model folder, that runs without the network's Python code.
 
-A folder holds ``config.yaml``, one program and ``program.yaml``, which names it, its SHA-256 and its size. A program is
-code: load only folders whose origin you trust.
+The folder holds ``config.yaml``, one program and ``program.yaml``, which records the form, SHA-256 and size of the
+program. A program is code: load only folders whose origin you trust.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FORMS = {"torch-export": "model.pt2", "aotinductor": "model.aoti.pt2", "onnx": "
 
 @dataclass(frozen=True)
 class ProgramRecord:
-    """What ``program.yaml`` says."""
+    """The content of ``program.yaml``."""
 
     form: str = option("", "torch-export, aotinductor or onnx.")
     sha256: str = option("", "Hash of the program's file.")
@@ -41,7 +41,7 @@ class ProgramRecord:
 
 
 class ExportedNetwork(nn.Module):
-    """A program in a network's place: images (1, 3, H, W), 0..255, of its one size -> ``Prediction``, in float32.
+    """A program as a network: images (1, 3, H, W), 0..255, of its one size -> ``Prediction``, in float32.
 
     Parameters: ``program`` maps float32 images to the tensors of ``outputs``; ``max_depth`` metres at sigmoid = 1.
     """
@@ -62,7 +62,7 @@ def load(folder: str | Path, device: str = "auto", precision: Precision = "auto"
 
     Parameters
     ----------
-    device : torch-export runs where it is told; AOTInductor and ONNX programs on the CPU (``"auto"`` or ``"cpu"``).
+    device : any for torch-export; ``"auto"`` or ``"cpu"`` for AOTInductor and ONNX, which run on the CPU.
     precision : ``"auto"`` or ``"32"``.
 
     Raises ``FileNotFoundError`` or ``ValueError`` naming what is missing, damaged, or not possible with this program.
@@ -80,9 +80,8 @@ def load(folder: str | Path, device: str = "auto", precision: Precision = "auto"
         program = _OPEN[record.form](path, where, outputs(config.network.uncertainty))
     except ValueError:
         raise
-    except Exception as error:  # every runtime has its own ways to say: another version, another processor
-        reason = first_line(error)
-        raise ValueError(f"{path}, made with torch {record.torch}, does not load here: {reason}") from error
+    except Exception as error:  # each run time raises types of its own, for another version or another processor
+        raise ValueError(f"{path}, made with torch {record.torch}, does not load here: {first_line(error)}") from error
     network = ExportedNetwork(program, config.network.max_depth)
     perceiver = Perceiver(network, config, str(where), "32", canvas=(record.height, record.width))
     perceiver.digest = record.sha256

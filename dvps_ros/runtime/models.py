@@ -1,4 +1,4 @@
-"""Which perceiver a model's name or folder means."""
+"""From the name or folder of a model to its perceiver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dvps_ros.runtime.arithmetic import Precision
 from dvps_ros.runtime.perceive import Perceiver
 from dvps_ros.runtime.run_times import RunTime
 
-#: The model's name that stands for two networks given by their own names.
+#: The model name for two networks that are given by their own names.
 PAIR = "pair"
 
 
@@ -37,8 +37,8 @@ def load_perceiver(
         ``pair.yaml``; or ``"pair"``, for ``segmentation`` and ``depth``.
     device, precision : as for ``Perceiver``.
     segmentation, depth : with ``"pair"``, folders or hub names of transformers networks.
-    programs : whether an exported program may be loaded, which is code of whoever made it.
-    runtime : as for ``Perceiver.load``; exported programs and pairs bring their own.
+    programs : whether an exported program may be loaded; it is code.
+    runtime : as for ``Perceiver.load``; exported programs and pairs have their own.
 
     Raises ``FileNotFoundError`` or ``ValueError`` in one line naming what is missing or wrong.
     """
@@ -49,12 +49,12 @@ def load_perceiver(
         if (found / exported.PROGRAM_FILE).is_file():
             if not programs:
                 raise ValueError(f"{model} is an exported program, which runs as code: allow_programs must be true")
-            _check_own(runtime, f"{model} is an exported program")
+            _check_unset(runtime, f"{model} is an exported program")
             return exported.load(found, device, precision)
         if not (found / PAIR_FILE).is_file():
             return Perceiver.load(found, device, precision, runtime)
-    _check_own(runtime, f"{model} is a pair of networks")
-    # Only now: importing these networks takes a second.
+    _check_unset(runtime, f"{model} is a pair of networks")
+    # imported here, because these networks take a second to import
     from dvps_ros.runtime.pair import PairPerceiver
 
     if found != Path(PAIR):
@@ -62,6 +62,6 @@ def load_perceiver(
     return PairPerceiver.of(PairConfig(segmentation=segmentation, depth=depth), None, device, precision)
 
 
-def _check_own(runtime: RunTime, what: str) -> None:
+def _check_unset(runtime: RunTime, what: str) -> None:
     if runtime not in ("auto", "torch"):
         raise ValueError(f"{what}: runtime {runtime} is not possible, leave it auto")

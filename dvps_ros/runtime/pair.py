@@ -1,7 +1,6 @@
-"""Two networks of transformers in place of ours: a panoptic Mask2Former, and one for metric depth.
+"""Two networks of transformers in place of a ``DvpsNet``: a panoptic Mask2Former, and one for metric depth.
 
-What people can run before they have trained: a baseline, and a teacher. Depth is taken as it comes; nothing aligns it
-to the segments.
+They can be run before any training, as a baseline and as a teacher. Depth is not aligned to the segments.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ _COARSEST_STRIDE = 32
 
 
 class PairOutput(NamedTuple):
-    """What the two networks say: class_logits (Q, K+1), mask_logits (Q, h, w), depth (h', w') in metres."""
+    """Output of the two networks: class_logits (Q, K+1), mask_logits (Q, h, w), depth (h', w') in metres."""
 
     class_logits: Tensor
     mask_logits: Tensor
@@ -57,7 +56,7 @@ class PairOutput(NamedTuple):
 
 
 class Pair(nn.Module):
-    """Both networks, each with its own way to see a picture.
+    """Both networks, each with its own size and normalisation of a picture.
 
     Parameters
     ----------
@@ -114,7 +113,7 @@ class PairPerceiver(Perceiver):
         precision: Precision = "auto",
     ) -> None:
         super().__init__(network, config, device, precision, labels)
-        # Channels last, which suits our network, makes transformers' Mask2Former slower (1.6 times on a CPU).
+        # channels last, which ``Perceiver`` sets, makes transformers' Mask2Former slower (1.6 times on a CPU)
         self.network.to(memory_format=torch.contiguous_format)
         self._depth_side, self._depth_multiple = depth_grid(
             cast("PreTrainedModel", network.depth).config, config.depth_size
@@ -134,7 +133,7 @@ class PairPerceiver(Perceiver):
     def of(
         cls, config: PairConfig, home: Path | None = None, device: str = "auto", precision: Precision = "auto"
     ) -> PairPerceiver:
-        """The pair of a configuration whose folders may lie in ``home``; raises as ``load`` does."""
+        """The pair of a configuration, whose folders may be in ``home``; raises as ``load`` does."""
         where = {name: checkpoint_folder(name, getattr(config, name), home) for name in ("segmentation", "depth")}
         kinds = {name: settings_of(name, source) for name, source in where.items()}
         check_kinds(where, kinds)

@@ -37,35 +37,35 @@ _GREY = (0.299, 0.587, 0.114)
 
 
 class NonFiniteOutputError(RuntimeError):
-    """The network's output holds NaN or infinity; nothing can be said of this frame."""
+    """The network's output contains NaN or infinity; the frame has no result."""
 
 
 class DeviceMemoryError(RuntimeError):
-    """The device ran out of memory on this frame; what the frame held is freed and the next one may work."""
+    """The device ran out of memory on this frame; its memory is freed, and the next frame may work."""
 
 
 class Perceiver:
-    """A network and what it needs to turn a camera's images into scenes.
+    """Turns the images of a camera into scenes with one network.
 
     Parameters
     ----------
     network : a ``DvpsNet`` (or anything that maps images (B, 3, H, W) to a ``Prediction``); moved to the device.
-    config : its input's pixels, canonical focal length, class table and merging thresholds.
+    config : size of its input, canonical focal length, class table and merging thresholds.
     device : ``"auto"`` takes CUDA where there is one; else as torch names devices.
     precision : ``"32"``, ``"16"`` or ``"bf16"``; ``"auto"`` is 16 on CUDA and 32 elsewhere.
     labels : the class table; None: the one that the configuration names.
-    canvas : (h, w), the one size that ``network`` takes, into which pictures are fitted; None: it takes any, and
-        pictures are resized to the configured pixels.
+    canvas : (h, w), for a network of one size, into which pictures are fitted; None: pictures are resized to the
+        configured number of pixels.
     runtime : what runs the network, see ``run_times.choose_run_time``; all but ``"torch"`` need a ``DvpsNet``.
 
     Attributes
     ----------
     labels : the class table of its scenes.
     runtime : what runs the network, by name; ``"auto"`` decided.
-    digest : SHA-256 of the weights, 64 hexadecimal digits; empty where they came from no file.
+    digest : SHA-256 of the weights, 64 hexadecimal digits; empty if they did not come from a file.
     merge_config : thresholds of merging; may be replaced between steps.
-    up : up in the camera's optical frame, of any length; None where unknown: the camera is then taken as about level.
-        It may be changed between steps, and so may ``camera_height``.
+    up : the up direction in the camera's optical frame, of any length; None if unknown: the camera is then assumed to
+        be about level. It may be changed between steps, and so may ``camera_height``.
     timings : seconds of the last step by stage: preprocess, network, merge, anchor (with a camera height), track.
     """
 
@@ -87,8 +87,8 @@ class Perceiver:
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.runtime = choose_run_time(runtime, self.device, self.precision)
-        fitting: Any = network.eval()  # torch's types of Module.to do not know memory_format
-        self.network = fitting.to(self.device, memory_format=torch.channels_last)
+        untyped: Any = network.eval()  # the type hints of Module.to lack memory_format
+        self.network = untyped.to(self.device, memory_format=torch.channels_last)
         if self.runtime != "torch":
             optional = runtime == "auto"
             self.network = ProgramNetwork(self.network, self.runtime, self.precision, self.labels, optional)
@@ -100,9 +100,9 @@ class Perceiver:
 
     @property
     def camera_height(self) -> float:
-        """Metres of the camera above the ground, which anchor the scale of depth to it; 0: unknown.
+        """Height of the camera above the ground in metres, to which the scale of depth is anchored; 0: unknown.
 
-        ``ValueError`` when it is set to what is no height.
+        Setting anything but a finite number from 0 on raises ``ValueError``.
         """
         return self._camera_height
 
@@ -119,10 +119,10 @@ class Perceiver:
     def load(
         cls, folder: str | Path, device: str = "auto", precision: Precision = "auto", runtime: RunTime = "auto"
     ) -> Perceiver:
-        """The model of a folder (``config.yaml`` and ``model.safetensors``), ready on its device.
+        """The perceiver of a model folder (``config.yaml`` and ``model.safetensors``), ready on its device.
 
         Raises ``FileNotFoundError`` or ``ValueError`` naming a missing or wrong file, and ``ValueError`` for a device
-        or run time that is not there.
+        or run time that is not available.
         """
         config = checkpoints.load_model_config(folder)
         perceiver = cls(checkpoints.load(folder, choose_device(device)), config, device, precision, runtime=runtime)
@@ -147,9 +147,9 @@ class Perceiver:
         ----------
         image : (H, W, 3) uint8 RGB.
         intrinsics : the camera at that size; without them (or uncalibrated) depth is relative, ``Scene.metric`` False.
-        stamp : seconds; None: ``config.track.period`` after the frame before.
-        pose : (4, 4) from the camera's optical frame to one that does not move, at that time; None: unknown, and the
-            camera's motion is estimated from the picture.
+        stamp : seconds; None: ``config.track.period`` after the previous frame.
+        pose : (4, 4) from the camera's optical frame to a fixed frame, at that time; None: the camera's motion is
+            estimated from the picture.
 
         Returns
         -------
@@ -162,7 +162,7 @@ class Perceiver:
             return self._step(image, intrinsics, stamp, pose)
         except torch.cuda.OutOfMemoryError as error:
             reason = first_line(error)
-        # Only now, with the error gone, are the frame's tensors unreferenced and their memory can be given back.
+        # The error held references to the frame's tensors; only here, outside the handler, can their memory be freed.
         torch.cuda.empty_cache()
         raise DeviceMemoryError(reason)
 
@@ -203,7 +203,7 @@ class Perceiver:
         stamp: float | None,
         pose: np.ndarray | None,
     ) -> Scene:
-        """The merged scene of ``images`` (1, 3, H, W), resized so, in true scale and with numbers that stay."""
+        """The merged scene of ``images`` (1, 3, H, W), resized by ``how``, with anchored scale and track ids."""
         if self.camera_height:
             with self._stage("anchor"):
                 scene = self.anchor.update(scene, intrinsics, self.camera_height, self.up, stamp)
@@ -220,12 +220,12 @@ class Perceiver:
     def warm_up(self, size: tuple[int, int] | None = None, steps: int = 2) -> None:
         """Run ``steps`` empty frames of ``size`` (H, W), so that the first real one is not slower; tracks are kept.
 
-        Without ``size`` that of the canvas is taken, or of the program that ran last, or a picture of the network's
-        pixels (256 x 512 where its size follows the image) that is twice as wide as high.
+        Without ``size`` it is that of the canvas, else of the last used program, else a picture of the configured
+        number of pixels (256 x 512 if that follows the image), twice as wide as high.
         """
         tracker, canvas = self.tracker, self.canvas
         if size is None and isinstance(self.network, ProgramNetwork):
-            self.canvas = canvas or self.network.recent  # exactly that program's size
+            self.canvas = canvas or self.network.recent  # exactly the size of that program
         size = size or self.canvas or sides(self.config.input.pixels or 256 * 512, 2.0)
         self.tracker = Tracker(self.labels, self.config.track)
         try:
@@ -245,7 +245,7 @@ class Perceiver:
         return to_budget(image_size, self.config.input.pixels, camera)
 
     def reset_tracks(self) -> None:
-        """Forget all frames: the next one's instances are numbered, and its scale is anchored, anew."""
+        """Restart track ids and the anchoring of the scale with the next frame."""
         self.tracker.reset()
         self.anchor.reset()
 
@@ -274,7 +274,7 @@ class Perceiver:
 
 
 def is_calibrated(intrinsics: Intrinsics | None, image_size: tuple[int, int]) -> TypeGuard[Intrinsics]:
-    """Whether the camera of an image of ``image_size`` (H, W) is known; ``ValueError`` when it is of another size."""
+    """Whether the camera of an image of ``image_size`` (H, W) is known; ``ValueError`` if the camera's size differs."""
     if intrinsics is None or not intrinsics.valid:
         return False
     height, width = image_size

@@ -1,4 +1,4 @@
-"""A camera's picture onto the device."""
+"""Copying a camera's picture to the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network run by another run time than PyTorch's own, in its place."""
+"""A network that another run time than PyTorch runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dvps_ros.config.network import COARSEST_STRIDE
 from dvps_ros.errors import first_line
 from dvps_ros.labels import LabelSet
 from dvps_ros.network import DvpsNet
@@ -19,19 +20,17 @@ from dvps_ros.runtime.run_times import Program
 from dvps_ros.runtime.tracing import PARTS, FlatNetwork
 from dvps_ros.structures import Prediction
 
-#: Images are padded to multiples of this many pixels, as the network would: one program serves all sizes in between.
-_STRIDE = 32
-#: Programs of so many sizes stay open, the least used one goes: a camera has one size, a folder of pictures many.
+#: Programs of this many sizes, the last used ones, stay open; a folder of pictures may have more.
 _OPEN = 4
 _LOG = logging.getLogger("dvps_ros")
 
 
 class ProgramNetwork(nn.Module):
-    """Images (1, 3, H, W) RGB 0..255 -> ``Prediction``, as the network gives it.
+    """Images (1, 3, H, W) RGB 0..255 -> ``Prediction``, as from the network.
 
-    A program has one size. That of a new size is made when its first image comes: taken from the cache in a second or
-    two, else exported (half a minute to minutes) and compared with the network. ``ValueError`` in one line where that
-    fails, or the program gives another scene.
+    A program has one size. With the first image of a new size its program is loaded from the cache in a second or two.
+    If it is not there, it is exported (half a minute to minutes) and compared with the network. Raises ``ValueError``
+    in one line if this fails, or if the program gives another scene.
 
     Parameters
     ----------
@@ -39,8 +38,8 @@ class ProgramNetwork(nn.Module):
     run_time : ``compile`` or a key of ``run_times.OPEN``, possible on the device.
     precision : ``"32"``, ``"16"`` or ``"bf16"``.
     labels : the class table, for the comparison.
-    optional : whether the network itself does the work, after one line in the log, where no program can be made.
-    folder : of the programs; None: the user's cache.
+    optional : whether the network itself is used, after one line in the log, if no program can be made.
+    folder : the folder of programs; None: the user's cache.
     """
 
     def __init__(
@@ -58,13 +57,14 @@ class ProgramNetwork(nn.Module):
         self._precision, self._labels, self._optional = precision, labels, optional
         self._cache = ProgramCache(net, folder) if run_time in run_times.OPEN else None
         self._programs: OrderedDict[tuple[int, int], Program] = OrderedDict()
-        self._given_up = False
+        self._uses_torch = False
 
     def forward(self, images: Tensor) -> Prediction:
         """Predict one image."""
-        if self._given_up:
+        if self._uses_torch:
             return self.net(images)
-        right, below = -images.shape[-1] % _STRIDE, -images.shape[-2] % _STRIDE
+        # padded as in the network, so that one program serves all sizes in between
+        right, below = -images.shape[-1] % COARSEST_STRIDE, -images.shape[-2] % COARSEST_STRIDE
         size = (images.shape[-2] + below, images.shape[-1] + right)
         try:
             program = self._program(size)
@@ -72,7 +72,7 @@ class ProgramNetwork(nn.Module):
             if not self._optional:
                 raise
             _LOG.warning(f"{error}: the network runs in torch instead")
-            self._given_up = True
+            self._uses_torch = True
             return self.net(images)
         if right or below:
             images = self._padded(images, size)
@@ -84,7 +84,7 @@ class ProgramNetwork(nn.Module):
         return self._cache.recent() if self._cache is not None else None
 
     def _padded(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        """Images at the top left of ``size``; the rest is the mean color, the zeros with which the network pads."""
+        """Images at the top left of ``size``; the rest is the mean color, which the network normalises to zero."""
         padded = (self.net.mean / 1000).expand(1, 3, *size).clone()
         padded[..., : images.shape[-2], : images.shape[-1]] = images
         return padded
@@ -111,9 +111,8 @@ class ProgramNetwork(nn.Module):
             self._check(program, size)
         except ValueError:
             raise
-        except Exception as error:  # the compiler has many ways to say that it cannot
-            reason = first_line(error)
-            raise ValueError(f"runtime compile does not work here: {reason}") from error
+        except Exception as error:  # the compiler raises many types
+            raise ValueError(f"runtime compile does not work here: {first_line(error)}") from error
         return program
 
     def _opened(self, cache: ProgramCache, size: tuple[int, int]) -> Program:
@@ -121,9 +120,8 @@ class ProgramNetwork(nn.Module):
         names = FlatNetwork(self.net).outputs
         try:
             program = run_times.OPEN[self.run_time](path, self._device, self._precision, names)
-        except Exception as error:  # every run time has its own ways to say that it cannot
-            reason = first_line(error)
-            raise ValueError(f"runtime {self.run_time} cannot open {path}: {reason}") from error
+        except Exception as error:  # each run time raises types of its own
+            raise ValueError(f"runtime {self.run_time} cannot open {path}: {first_line(error)}") from error
         name = f"{self.run_time} {run_times.version(self.run_time)}, precision {self._precision}"
         if not cache.is_checked(size, name):
             cache.note(size, name, self._check(program, size))

@@ -1,4 +1,4 @@
-"""What can run a network in place of PyTorch: whether it is there, and how it opens a program."""
+"""The run times that can run a network in place of PyTorch: whether each is available, and how it opens a program."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Program = Callable[[Tensor], Sequence[Tensor]]
 
 
 def choose_run_time(name: str, device: torch.device, precision: str) -> str:
-    """The run time of a name, ``"auto"`` being OpenVINO in 32 bit on a CPU where it is installed, else torch.
+    """The run time of a name; ``"auto"`` is OpenVINO in 32 bit on a CPU if it is installed, else torch.
 
-    ``precision`` is ``"32"``, ``"16"`` or ``"bf16"``. Raises ``ValueError`` in one line where it is unknown, not
-    installed, or cannot work on this device or in this precision.
+    ``precision`` is ``"32"``, ``"16"`` or ``"bf16"``. Raises ``ValueError`` in one line if the run time is unknown, not
+    installed, or does not support this device or precision.
     """
     if name not in RUN_TIMES:
         raise ValueError(f"runtime is {name!r}, must be one of {', '.join(RUN_TIMES)}")
@@ -44,14 +44,14 @@ def choose_run_time(name: str, device: torch.device, precision: str) -> str:
     return name
 
 
-def check_compiler(who: str) -> None:
-    """Raise ``ValueError`` where there is no C++ compiler."""
+def check_compiler(user: str) -> None:
+    """Raise ``ValueError`` that names ``user`` if there is no C++ compiler."""
     if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-        raise ValueError(f"{who} needs a C++ compiler: install g++, or name one in the variable CXX")
+        raise ValueError(f"{user} needs a C++ compiler: install g++, or name one in the variable CXX")
 
 
 def version(name: str) -> str:
-    """The version of the library that a run time of ONNX programs is."""
+    """The version of the library of a run time of ONNX programs."""
     return importlib.import_module("openvino" if name == "openvino" else "onnxruntime").__version__
 
 
@@ -101,7 +101,7 @@ def open_openvino(path: Path, device: torch.device, precision: str, names: Seque
 
     core = openvino.Core()
     settings: dict[str, Any] = {
-        # Left alone, it would compute in half precision wherever the processor can.
+        # By default OpenVINO computes in half precision if the processor can.
         "INFERENCE_PRECISION_HINT": {"32": "f32", "16": "f16", "bf16": "bf16"}[precision],
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # a robot has other work for its cores
@@ -110,19 +110,19 @@ def open_openvino(path: Path, device: torch.device, precision: str, names: Seque
     request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
 
     def run(images: Tensor) -> list[Tensor]:
-        said = request.infer({"images": images.numpy()}, share_inputs=True)
-        return [torch.from_numpy(said[name]) for name in names]
+        outputs = request.infer({"images": images.numpy()}, share_inputs=True)
+        return [torch.from_numpy(outputs[name]) for name in names]
 
     return run
 
 
 def open_onnxruntime(path: Path, device: torch.device, precision: str, names: Sequence[str]) -> Program:
-    """An ONNX program in ONNX Runtime, on the CPU or by CUDA; tensors stay on their device."""
+    """An ONNX program in ONNX Runtime, on the CPU or CUDA; tensors stay on their device."""
     return _session(path, device, ["CPUExecutionProvider" if device.type == "cpu" else "CUDAExecutionProvider"], names)
 
 
 def open_tensorrt(path: Path, device: torch.device, precision: str, names: Sequence[str]) -> Program:
-    """An ONNX program in TensorRT by way of ONNX Runtime; its engine is kept beside the program."""
+    """An ONNX program in TensorRT through ONNX Runtime; its engine is cached beside the program."""
     settings = {
         "trt_fp16_enable": precision == "16",
         "trt_engine_cache_enable": True,
@@ -137,25 +137,25 @@ def _session(path: Path, device: torch.device, providers: list[Any], names: Sequ
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors; it warns of its own optimisations
+    options.log_severity_level = 3  # errors only: its warnings are about its own optimisations
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     shapes = {output.name: output.shape for output in session.get_outputs()}
     where = (device.type, device.index or 0)
 
     def run(images: Tensor) -> list[Tensor]:
-        said = [torch.empty(shapes[name], device=device) for name in names]
+        outputs = [torch.empty(shapes[name], device=device) for name in names]
         binding = session.io_binding()
         binding.bind_input("images", *where, np.float32, tuple(images.shape), images.data_ptr())
-        for name, tensor in zip(names, said, strict=True):
+        for name, tensor in zip(names, outputs, strict=True):
             binding.bind_output(name, *where, np.float32, tuple(tensor.shape), tensor.data_ptr())
         if device.type == "cuda":  # the session has a stream of its own
             torch.cuda.current_stream(device).synchronize()
         session.run_with_iobinding(binding)
         binding.synchronize_outputs()
-        return said
+        return outputs
 
     return run
 
 
-#: How each run time of ONNX programs opens one: (path, device, precision, names of the outputs).
+#: By run time, the function that opens an ONNX program: (path, device, precision, names of the outputs).
 OPEN = {"openvino": open_openvino, "onnxruntime": open_onnxruntime, "tensorrt": open_tensorrt}

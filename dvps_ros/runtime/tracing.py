@@ -33,7 +33,7 @@ def outputs(uncertainty: bool) -> tuple[str, ...]:
 
 
 class FlatNetwork(nn.Module):
-    """A network whose output is a plain tuple, as programs want it: the tensors of ``outputs``."""
+    """A network whose output is a plain tuple, as programs need it: the tensors of ``outputs``."""
 
     def __init__(self, net: DvpsNet) -> None:
         super().__init__()
@@ -54,9 +54,9 @@ def trace(net: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
 def write_onnx(net: FlatNetwork, images: Tensor, path: Path, optimize: bool = True) -> None:
     """Write the ONNX program of ``images`` (1, 3, H, W) float32, input ``images``, outputs ``net.outputs``.
 
-    ``optimize`` folds constants, which takes as long as the rest; OpenVINO and ONNX Runtime do that themselves.
+    ``optimize`` folds constants, which doubles the time; OpenVINO and ONNX Runtime do this themselves.
     """
-    # The CPU's fused attention has a memory layout of its own, which views in the graph would then rely on.
+    # Fused attention on the CPU has a memory layout of its own, and views in the traced graph would depend on it.
     with sdpa_kernel(SDPBackend.MATH):
         program = torch.onnx.export(
             net,
@@ -73,7 +73,7 @@ def write_onnx(net: FlatNetwork, images: Tensor, path: Path, optimize: bool = Tr
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Exporters tell of their own inner workings what no user can act on."""
+    """Suppress log messages and warnings of exporters, which concern their internals."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dvps_ros.config.network import MAP_STRIDE
 from dvps_ros.scene.blocks import blocks
-from dvps_ros.scene.winners import STRIDE
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,16 @@ def own_deviation(own: Tensor, backup: Tensor, winner: Tensor) -> Tensor:
     """
     maps = torch.cat([own, backup])  # (N+1, h, w)
     layer = winner.where(winner >= 0, len(maps) - 1)
-    rows, columns = (torch.arange(side, device=maps.device) // STRIDE for side in winner.shape)
+    rows, columns = (torch.arange(side, device=maps.device) // MAP_STRIDE for side in winner.shape)
     return maps[layer, rows[:, None], columns[None, :]].float()
 
 
 def _bilinear_taps(outputs: int, pixels: float, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The lower cell (outputs,) int32 and its weight, align_corners false; the rest is the next cell's.
 
-    ``outputs`` samples cover ``pixels`` image pixels, STRIDE of which make a cell; there are ``cells`` of them.
+    ``outputs`` samples cover ``pixels`` image pixels, MAP_STRIDE of which make a cell; there are ``cells`` of them.
     """
     pixel = (torch.arange(outputs, device=device) + 0.5) * (pixels / outputs)
-    at = (pixel / STRIDE - 0.5).clamp(0, cells - 1)
+    at = (pixel / MAP_STRIDE - 0.5).clamp(0, cells - 1)
     low = at.floor()
     return low.int(), 1 - (at - low)

@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dvps_ros.config import MergeConfig
+from dvps_ros.config.network import MAP_STRIDE
 
-#: The network's maps are this many times smaller than the padded image.
-STRIDE = 4
 #: Side of a tile in cells of the maps: a handful of its masks fits into the processor's cache.
 _TILE = 16
 #: What rounding may change about an interpolated probability.
@@ -41,7 +40,7 @@ def win_pixels(
     winner = scores.new_zeros(size, dtype=torch.long)
     probability = scores.new_empty(size)
     own_mask = scores.new_zeros(count)  # pixels whose probability reaches the threshold
-    height, width = (min(math.ceil(s / STRIDE) + 1, m) for s, m in zip(size, mask_logits.shape[-2:], strict=True))
+    height, width = (min(math.ceil(s / MAP_STRIDE) + 1, m) for s, m in zip(size, mask_logits.shape[-2:], strict=True))
     maps = mask_logits[:, :height, :width].float()  # the rest is of pixels that are padding
     for tile in _tiles(maps, scores, size, config.mask_threshold, own_mask):
         if len(tile.queries) == 0:
@@ -73,16 +72,16 @@ class _Tile:
         top, first, down = _cells(self.rows, maps.shape[1])
         left, second, right = _cells(self.columns, maps.shape[2])
         part = maps[self.queries, top:down, left:right]
-        part = F.interpolate(part[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)[0]
+        part = F.interpolate(part[None], scale_factor=MAP_STRIDE, mode="bilinear", align_corners=False)[0]
         return part[:, first : first + self.rows.stop - self.rows.start][
             ..., second : second + self.columns.stop - self.columns.start
         ]
 
 
 def _cells(pixels: slice, cells: int) -> tuple[int, int, int]:
-    """First cell that pixels from a multiple of STRIDE on read, their first pixel from there, and the end of cells."""
-    first = max(pixels.start // STRIDE - 1, 0)
-    return first, pixels.start - first * STRIDE, min(-(-pixels.stop // STRIDE) + 1, cells)
+    """First cell that ``pixels`` read, offset of their first pixel from that cell's, and end of the cells."""
+    first = max(pixels.start // MAP_STRIDE - 1, 0)
+    return first, pixels.start - first * MAP_STRIDE, min(-(-pixels.stop // MAP_STRIDE) + 1, cells)
 
 
 def _tiles(maps: Tensor, scores: Tensor, size: tuple[int, int], threshold: float, own_mask: Tensor) -> Iterator[_Tile]:
@@ -104,7 +103,7 @@ def _tiles(maps: Tensor, scores: Tensor, size: tuple[int, int], threshold: float
     to_beat = threshold * by_score.where(reaches, math.inf).amin(0)  # infinite where nobody reaches the threshold
     may_win = greatest * by_score >= torch.maximum(to_beat, (least * by_score).amax(0))
     wanted = may_win | (reaches & ~whole)
-    side = _TILE * STRIDE
+    side = _TILE * MAP_STRIDE
     spans = [[slice(at, min(at + side, length)) for at in range(0, length, side)] for length in size]
     areas = torch.tensor([[(r.stop - r.start) * (c.stop - c.start) for c in spans[1]] for r in spans[0]])
     down, across = areas.shape

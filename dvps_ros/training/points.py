@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: The network's maps are this many times smaller than its padded input.
-STRIDE = 4
+from dvps_ros.config.network import MAP_STRIDE
 
 
 def draw(labelled: Tensor, count: int, seed: int) -> Tensor:
@@ -60,7 +59,7 @@ def sample_features(features: Tensor, points: Tensor) -> Tensor:
     (C, P), the dtype of ``features``.
     """
     height, width = features.shape[-2:]
-    size = torch.tensor([width * STRIDE, height * STRIDE], dtype=features.dtype, device=features.device)
+    size = torch.tensor([width * MAP_STRIDE, height * MAP_STRIDE], dtype=features.dtype, device=features.device)
     grid = (2 * points.to(features.dtype) / size - 1)[None, None]  # (1, 1, P, 2)
     return F.grid_sample(features[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0, :, 0]
 
@@ -85,7 +84,7 @@ def uncertain(logits: Tensor, count: int) -> Tensor:
     return logits.detach().abs().topk(count, dim=-1, largest=False, sorted=False).indices
 
 
-def at_stride(labels: Tensor, size: Sequence[int], fill: float, stride: int = STRIDE) -> Tensor:
+def at_stride(labels: Tensor, size: Sequence[int], fill: float, stride: int = MAP_STRIDE) -> Tensor:
     """Labels of an image, resized by nearest to a map of it.
 
     Parameters
