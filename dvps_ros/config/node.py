@@ -29,7 +29,9 @@ class PerceptionConfig:
         "make a program of it for each size of image, once, which takes up to minutes.",
     )
     autostart: bool = option(False, "Configure and activate without a lifecycle manager.")
-    input_transport: Literal["raw", "compressed"] = option("raw", "Type of the image topic: Image or CompressedImage.")
+    input_transport: Literal["auto", "raw", "compressed"] = option(
+        "auto", "Type of the image topic: Image or CompressedImage; auto: what its publisher sends."
+    )
     camera_info_mode: Literal["synced", "latest"] = option(
         "synced",
         "synced: each image gets the camera_info of its stamp; where that is late, the last one of its frame and size "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rclpy.node import Node
@@ -18,20 +18,29 @@ _POLICIES = {
 
 
 class AutoSubscription:
-    """A subscription that requests the reliability and durability that the topic's publishers offer.
+    """A subscription that requests the type, reliability and durability that the topic's publishers offer.
 
     With it a latched message (durability transient local) arrives even if it was published earlier.
 
     Parameters
     ----------
+    kinds : message types that may come; the first is requested while no publisher has one of them.
     reliability : ``"auto"``, or ``"reliable"`` or ``"best_effort"`` to force one. The standard parameters
         ``qos_overrides.<topic>.subscription.reliability`` and ``.durability`` take precedence.
     """
 
     def __init__(
-        self, node: Node, kind: type, topic: str, callback: Callable[[Any], None], reliability: str, depth: int
+        self,
+        node: Node,
+        kinds: Sequence[type],
+        topic: str,
+        callback: Callable[[Any], None],
+        reliability: str,
+        depth: int,
     ) -> None:
-        self._node, self.kind, self._name, self._callback, self._depth = node, kind, topic, callback, depth
+        self._node, self._name, self._callback, self._depth = node, topic, callback, depth
+        self._kinds = {f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}": kind for kind in kinds}
+        self.type_name = next(iter(self._kinds))
         self.topic = node.resolve_topic_name(topic)
         defaults = {"reliability": reliability, "durability": "auto"}
         self._configured = {policy: self._override(policy, default) for policy, default in defaults.items()}
@@ -39,7 +48,7 @@ class AutoSubscription:
         self._subscription = self._subscribe()
 
     def follow_publishers(self) -> None:
-        """Subscribe again if the publishers now offer other policies than the requested ones."""
+        """Subscribe again if the publishers now offer another type or other policies than the requested ones."""
         matching = self._matching()
         if matching != self._requested:
             self._requested = matching
@@ -61,9 +70,11 @@ class AutoSubscription:
         return value
 
     def _matching(self) -> dict[str, Any]:
-        """The policies to request from the present publishers."""
-        offered = [info.qos_profile for info in self._node.get_publishers_info_by_topic(self.topic)]
-        policies = {}
+        """The type and the policies to request from the present publishers."""
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        offered = [info.qos_profile for info in publishers]
+        known = [info.topic_type for info in publishers if info.topic_type in self._kinds]
+        policies: dict[str, Any] = {"type": self.type_name if self.type_name in known or not known else known[0]}
         for policy, (strict, lenient) in _POLICIES.items():
             if self._configured[policy] != "auto":
                 policies[policy] = type(strict)[self._configured[policy].upper()]
@@ -75,7 +86,7 @@ class AutoSubscription:
     def _subscribe(self) -> Any:
         # reliability and durability are left out: as declared parameters they would keep the first offer for good
         overrides = QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH))
-        qos = QoSProfile(depth=self._depth, **self._requested)
-        return self._node.create_subscription(
-            self.kind, self._name, self._callback, qos, qos_overriding_options=overrides
-        )
+        policies = {policy: self._requested[policy] for policy in _POLICIES}
+        self.type_name = self._requested["type"]
+        kind, qos = self._kinds[self.type_name], QoSProfile(depth=self._depth, **policies)
+        return self._node.create_subscription(kind, self._name, self._callback, qos, qos_overriding_options=overrides)

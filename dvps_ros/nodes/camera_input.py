@@ -35,6 +35,8 @@ SILENT = 2.0
 LATE, CHECK_LATE_EVERY = 0.1, 0.05
 
 ImageMessage: TypeAlias = Image | CompressedImage
+#: Types that an image topic may have, by the parameter input_transport.
+IMAGE_TYPES = {"auto": (Image, CompressedImage), "raw": (Image,), "compressed": (CompressedImage,)}
 #: Called with an image, its camera_info (or None), and why there is none.
 OnFrame = Callable[[ImageMessage, CameraInfo | None, str], None]
 
@@ -84,7 +86,7 @@ class CameraInput:
         self._infos_seen = CameraInfos()
         self._connect()
         # camera_info first: the executor takes messages that are ready at the same time in this order
-        kinds = {"camera_info": CameraInfo, "image": _image_type(settings())}
+        kinds = {"camera_info": (CameraInfo,), "image": IMAGE_TYPES[settings().input_transport]}
         callbacks = {"camera_info": self._info, "image": self._image}
         self._inputs: dict[str, AutoSubscription] = {}
         self._timers = [node.create_timer(FOLLOW_EVERY, self._follow_publishers, clock=STEADY)]
@@ -106,8 +108,7 @@ class CameraInput:
         """The likely reason why no image comes in; empty while images come in."""
         if self._last_image is not None and time.monotonic() - self._last_image < SILENT:
             return ""
-        topic, kind = self._inputs["image"].topic, self._inputs["image"].kind
-        wanted = f"sensor_msgs/msg/{kind.__name__}"
+        topic, wanted = self._inputs["image"].topic, self._inputs["image"].type_name
         found = {info.topic_type for info in self._node.get_publishers_info_by_topic(topic)}
         if not found:
             return f"no images: {topic} has no publisher"
@@ -160,7 +161,7 @@ class CameraInput:
         arrival = Arrival(message.header, message, self._arrived, self._last_image)
         if self._settings().camera_info_mode == "latest":
             latest = self._infos_seen.latest
-            self._hand_over(arrival, latest, "" if latest is not None else "no camera_info")
+            self._hand_over(arrival, latest, "" if latest is not None else self._missing(True))
             return
         self._wait(arrival)
         if self._handed_over >= arrival.number:
@@ -216,7 +217,15 @@ class CameraInput:
         since = self._unpaired_since
         received = self._infos_seen.received
         missing = received is None or (since is not None and received < since)
-        self._hand_over(arrival, None, "no camera_info" if missing else "no camera_info with the image's stamp")
+        self._hand_over(arrival, None, self._missing(missing))
+
+    def _missing(self, wholly: bool) -> str:
+        """That there is no camera_info, ``wholly`` or only none for an image, and of which topic."""
+        topic = self._inputs["camera_info"].topic
+        if not wholly:
+            return f"no camera_info with the image's stamp on {topic}"
+        silent = "is silent" if self._node.get_publishers_info_by_topic(topic) else "has no publisher"
+        return f"no camera_info: {topic} {silent}"
 
     def _info(self, message: CameraInfo) -> None:
         self._infos_seen.add(message, time.monotonic())
@@ -274,7 +283,3 @@ class CameraInput:
     def _follow_publishers(self) -> None:
         for subscription in self._inputs.values():
             subscription.follow_publishers()
-
-
-def _image_type(settings: PerceptionConfig) -> type:
-    return CompressedImage if settings.input_transport == "compressed" else Image

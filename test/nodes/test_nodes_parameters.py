@@ -64,7 +64,7 @@ def test_a_list_of_numbers_is_taken(make):
         ({"max_age": "long"}, "max_age"),
         ({"max_age": -1.0}, "max_age is -1.0, must be at least 0.0"),
         ({"max_depth": float("nan")}, "max_depth must be finite"),
-        ({"input_transport": "theora"}, "must be one of raw, compressed"),
+        ({"input_transport": "theora"}, "must be one of auto, raw, compressed"),
         ({"autostart": 1}, "autostart must be of type bool"),
         ({"model": 5}, "model must be of type str"),
     ],

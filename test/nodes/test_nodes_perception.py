@@ -8,11 +8,13 @@ import time
 import cv2
 import numpy as np
 import pytest
+import rclpy
 from builtin_interfaces.msg import Time
 from lifecycle_msgs.msg import Transition
 from node_bench import TOPICS
 from node_helpers import CAMERA, HEIGHT, WIDTH, Gated, image_of, wait_for
 from rclpy.duration import Duration
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -128,7 +130,7 @@ def test_without_camera_info_labels_go_on_and_clouds_stop(bench):
         assert (relative.encoding, relative.header.frame_id) == ("32FC1", "camera_optical")
         assert (pixels(relative, "<f4")[-1] == 5.0).all()  # as the network says it
         assert np.isposinf(pixels(relative, "<f4")[0]).all()  # sky
-        wait_for(lambda: "no camera_info" in b.camera.diagnostics()["camera_info"])
+        wait_for(lambda: b.camera.diagnostics()["camera_info"] == "no camera_info: /camera_info is silent")
         b.send_until(lambda: b.got("depth") and b.got("points"))  # it comes late
         wait_for(lambda: b.camera.diagnostics()["camera_info"] == "ok")
         stamp = b.camera.send()
@@ -160,8 +162,9 @@ def test_latest_mode_uses_one_camera_info_for_all_images(bench):
         b.send_until(lambda: b.got("depth"), info=None)
 
 
-def test_compressed_input(bench):
-    settings = {"input_transport": "compressed", "camera_info_mode": "latest"}
+@pytest.mark.parametrize("transport", ["auto", "compressed"])
+def test_compressed_input(bench, transport):
+    settings = {"input_transport": transport, "camera_info_mode": "latest"}
     with bench("semantic", active=False, remappings=["image:=image/compressed"], **settings) as b:
         publisher = b.camera.node.create_publisher(CompressedImage, "image/compressed", 1)
         assert b.change(Transition.TRANSITION_CONFIGURE)
@@ -175,6 +178,38 @@ def test_compressed_input(bench):
 
         wait_for(lambda: (attempt(broken), b.counted("dropped: malformed image"))[1])
         wait_for(lambda: (attempt(CompressedImage(format="jpeg", data=data)), b.got("semantic"))[1])
+
+
+@pytest.fixture
+def other():
+    """A node of another participant of DDS: within one, a topic has one type."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Node("other", context=context)
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+
+
+def test_the_type_follows_the_publisher(bench, other):
+    """As where a driver is started again with a plugin of image_transport on the same topic."""
+    with bench("semantic") as b:
+        b.send_until(lambda: b.got("semantic"))
+        b.camera.node.destroy_publisher(b.camera.images)
+        b.camera.images = other.create_publisher(CompressedImage, "image", 1)
+        data = array.array("B", cv2.imencode(".png", b.camera.pixels[..., ::-1])[1].tobytes())
+        compressed = CompressedImage(format="png", data=data)
+        compressed.header.frame_id = "compressed"
+        b.send_until(lambda: b.got("semantic")[-1].header.frame_id == "compressed", image=compressed)
+        b.says("active", whole=True)
+
+
+def test_a_camera_info_topic_that_nobody_publishes_is_named(bench):
+    with bench("semantic", remappings=["camera_info:=front/camera_info"], active=False) as b:
+        assert b.change(Transition.TRANSITION_CONFIGURE)
+        assert b.change(Transition.TRANSITION_ACTIVATE)
+        b.send_until(lambda: b.got("semantic"))
+        b.says("no depth in metres and no clouds: no camera_info: /front/camera_info has no publisher")
 
 
 def test_reliability_follows_the_publishers(bench):
