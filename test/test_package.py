@@ -10,6 +10,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 import dvps_ros
@@ -122,6 +123,12 @@ def test_nothing_is_declared_that_is_not_used(arguments):
     assert {normal(requirement) for requirement in arguments["install_requires"]} <= names
     assert {ROSDEP_NAMES.get(name, name) for name in imported} >= EXEC_DEPENDS - NOT_IMPORTED
     assert NOT_IMPORTED <= EXEC_DEPENDS
+
+
+def test_the_workflows_say_that_they_were_not_run():
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        assert "never run" in path.read_text().splitlines()[0]
+        assert yaml.safe_load(path.read_text())["jobs"]
 
 
 def test_what_ubuntu_24_04_has_is_enough(arguments):

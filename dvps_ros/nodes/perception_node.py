@@ -66,8 +66,9 @@ class PerceptionNode(LifecycleNode):
         self._autostart: Timer | None = None
         self._prepare_autostart()
         if self._autostart is None:
-            start = f"ros2 lifecycle set {self.get_fully_qualified_name()} configure, then activate"
-            self.get_logger().info(f"unconfigured: waits for a lifecycle manager, or: {start}, or autostart:=true")
+            ways = f"ros2 lifecycle set {self.get_fully_qualified_name()} configure, then activate, or autostart:=true"
+            manager = "a lifecycle manager (Nav2's with bond_timeout: 0.0)"
+            self.get_logger().info(f"unconfigured: waits for {manager}, or: {ways}")
 
     @property
     def settings(self) -> PerceptionConfig:

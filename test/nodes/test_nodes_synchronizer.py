@@ -1,8 +1,10 @@
 """The stand-in pairs as message_filters does."""
 
+import random
 from types import SimpleNamespace
 
 import pytest
+from builtin_interfaces.msg import Time
 
 from dvps_ros.nodes.synchronizer import (
     ApproximateTimeSynchronizerStandIn,
@@ -12,15 +14,15 @@ from dvps_ros.nodes.synchronizer import (
 
 
 def stamped(milliseconds, name):
-    stamp = SimpleNamespace(sec=milliseconds // 1000, nanosec=milliseconds % 1000 * 1_000_000)
+    stamp = Time(sec=milliseconds // 1000, nanosec=milliseconds % 1000 * 1_000_000)
     return SimpleNamespace(header=SimpleNamespace(stamp=stamp), name=f"{name}{milliseconds}")
 
 
-def run(make, events):
+def run(make, events, kind=SimpleFilterStandIn):
     """Names of the pairs that come out when ("a" or "b", milliseconds) go in."""
-    filters, pairs = {"a": SimpleFilterStandIn(), "b": SimpleFilterStandIn()}, []
-    synchronizer = make(list(filters.values()))
-    synchronizer.registerCallback(lambda a, b: pairs.append((a.name, b.name)))
+    filters, pairs = {"a": kind(), "b": kind()}, []
+    made = make(list(filters.values()))
+    made.registerCallback(lambda a, b: pairs.append((a.name, b.name)))
     for name, milliseconds in events:
         filters[name].signalMessage(stamped(milliseconds, name))
     return pairs
@@ -52,3 +54,26 @@ def test_callback_arguments_follow_the_messages():
     source.registerCallback(lambda *values: seen.append(values), "extra")
     source.signalMessage(1)
     assert seen == [(1, "extra")]
+
+
+@pytest.mark.parametrize("slop", [0.0, 0.02])
+def test_any_order_pairs_as_with_the_installed_message_filters(slop):
+    real = pytest.importorskip("message_filters")
+    installed = SimpleNamespace(exact=real.TimeSynchronizer, near=real.ApproximateTimeSynchronizer)
+    for seed in range(50):
+        generator = random.Random(seed)
+        stamps = sorted(generator.sample(range(0, 3000, 50), 30))
+        events = [("a", stamp) for stamp in stamps]
+        events += [("b", stamp + (generator.choice((0, 5, 15, 25)) if slop else 0)) for stamp in stamps if stamp % 3]
+        late = {event: event[1] + generator.uniform(0, 300) for event in events}
+        events.sort(key=late.get)
+        ours = run(lambda fs: synchronizer(STAND_INS, fs, slop), events)
+        assert len(ours) > 5
+        assert run(lambda fs: synchronizer(installed, fs, slop), events, real.SimpleFilter) == ours, seed
+
+
+STAND_INS = SimpleNamespace(exact=TimeSynchronizerStandIn, near=ApproximateTimeSynchronizerStandIn)
+
+
+def synchronizer(module, filters, slop):
+    return module.near(filters, 40, slop) if slop else module.exact(filters, 40)
