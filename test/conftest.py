@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+from requirements import lacking
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path("/dev/shm")
@@ -37,3 +38,19 @@ def no_shared_memory_is_left():
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock.with_name(lock.name.removesuffix("_el")).unlink(missing_ok=True)
             lock.unlink()
+
+
+LEFT_OUT = {}
+
+
+def pytest_ignore_collect(collection_path):
+    """Leave out the files whose modules are not installed, as in a workspace whose packages come from apt."""
+    if collection_path.suffix == ".py" and (missing := lacking(collection_path)):
+        LEFT_OUT[collection_path.name] = ", ".join(sorted(missing))
+        return True
+    return None
+
+
+def pytest_terminal_summary(terminalreporter):
+    for name, missing in sorted(LEFT_OUT.items()):
+        terminalreporter.write_line(f"{name} was left out: {missing} is not installed")
