@@ -167,6 +167,9 @@ def test_markers_are_where_the_car_is():
     ).markers
     assert [marker.action for marker in markers] == [Marker.DELETEALL, Marker.ADD, Marker.ADD]
     box, name = markers[1:]
+    color = [box.color.r, box.color.g, box.color.b]
+    assert color == pytest.approx([channel / 255 for channel in CITYSCAPES.colors[CITYSCAPES.index("car")]])
+    assert 0 < box.color.a < 1  # the points in the box stay visible
     assert name.text == "car 1"
     assert box.pose.position.z == pytest.approx(10.0)
     columns = range(WIDTH // 3, 2 * WIDTH // 3)  # the car's, 10 m away, fx 50

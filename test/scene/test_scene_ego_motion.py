@@ -12,6 +12,7 @@ from dvps_ros.config import TrackConfig
 from dvps_ros.labels import CITYSCAPES
 from dvps_ros.scene.ego_motion import EgoMotion, exponential, logarithm
 from dvps_ros.scene.rays import rays
+from dvps_ros.scene.things import grid_camera, grid_stride
 from dvps_ros.scene.view import View, normalized, view_of
 from dvps_ros.structures import Intrinsics, Scene
 
@@ -157,3 +158,26 @@ def test_normalized_rays_are_those_of_the_ray_map(camera):
 def test_logarithm_and_exponential_are_inverse():
     step = np.array([0.1, -0.2, 0.3, 1.0, 2.0, -3.0])
     assert logarithm(exponential(step)) == pytest.approx(step)
+
+
+def test_a_view_reads_the_pixels_that_lie_at_its_own_centres():
+    panoptic = torch.arange(64, dtype=torch.int32).reshape(8, 8)
+    view = view_of(Scene(panoptic, panoptic.float(), panoptic.float()), np.zeros((4, 4), np.uint8), CAMERA, (4.0, 4.0))
+    odd = np.array([1, 3, 5, 7])
+    assert np.array_equal(view.panoptic, 8 * odd[:, None] + odd)
+    assert np.array_equal(view.depth, view.panoptic)
+    half = view_of(Scene(panoptic, panoptic.float(), panoptic.float()), np.zeros((4, 4), np.uint8), CAMERA, (2.0, 4.0))
+    assert np.array_equal(half.panoptic[:, 0], 8 * np.array([2, 6, 7, 7]) + 1)  # below the picture: its last row
+
+
+def test_the_sampling_grid_sees_what_the_picture_sees():
+    size = (720, 1280)
+    camera = Intrinsics(700.0, 710.0, 650.0, 340.0, 1280, 720)
+    grid, stride = grid_camera(size, camera), grid_stride(size)
+    assert stride > 1
+    rows, columns = np.arange(stride // 2, 720, stride), np.arange(stride // 2, 1280, stride)
+    assert (grid.height, grid.width) == (len(rows), len(columns))
+    for sample in (0, 7, len(columns) - 1):
+        assert (sample - grid.cx) / grid.fx == pytest.approx((columns[sample] - camera.cx) / camera.fx)
+    for sample in (0, 7, len(rows) - 1):
+        assert (sample - grid.cy) / grid.fy == pytest.approx((rows[sample] - camera.cy) / camera.fy)

@@ -120,6 +120,41 @@ def test_the_score_of_a_segment_is_the_mean_over_its_pixels():
     assert max(left, right) - min(left, right) > 0.05
 
 
+def test_each_segment_has_the_embedding_of_its_query():
+    """Segments are in the order of their ids, queries in any."""
+    h, w = 6, 12
+    masks = [box(h, w, 0, 0, 2, 12), box(h, w, 2, 0, 4, 12), box(h, w, 4, 0, 6, 12)]
+    scene = merge(hand_made([CAR, ROAD, SKY], masks, [20.0, 10.0, 70.0]), 0, (24, 48), None, CITYSCAPES, MergeConfig())
+    assert [s.class_id for s in scene.segments] == [ROAD, SKY, CAR]
+    assert torch.equal(scene.embeddings, torch.eye(3)[[1, 2, 0]])
+
+
+def test_the_last_class_of_the_table_may_be_likeliest_too():
+    """Without a backup query, depth outside all segments is that of the likeliest query, kept or not."""
+    h, w = 4, 8
+    last, masks = len(CITYSCAPES) - 1, [box(h, w, 0, 0, 4, 8), box(h, w, 0, 0, 4, 8)]
+    prediction = hand_made([ROAD, last], masks, [10.0, 30.0])
+    logits = prediction.class_logits.clone()
+    logits[0, 0, ROAD] = 5.0
+    scene = merge(
+        replace(prediction, class_logits=logits), 0, (16, 32), None, CITYSCAPES, MergeConfig(1.0, backup=False)
+    )
+    assert scene.depth.unique().tolist() == pytest.approx([30.0], abs=1e-3)
+
+
+def test_the_share_of_a_mask_that_spans_many_tiles():
+    """A road over the whole picture, of which a surer building takes the right half: half of the mask is its own."""
+    h, w = 96, 160
+    masks = [box(h, w, 0, 0, h, w), box(h, w, 0, w // 2, h, w)]
+    prediction = hand_made([ROAD, CITYSCAPES.index("building")], masks, [10.0, 20.0])
+    logits = prediction.class_logits.clone()
+    logits[0, 0, ROAD] = 5.0
+    prediction = replace(prediction, class_logits=logits)
+    for threshold, classes in ((0.49, [ROAD, CITYSCAPES.index("building")]), (0.51, [CITYSCAPES.index("building")])):
+        scene = merge(prediction, 0, (4 * h, 4 * w), None, CITYSCAPES, MergeConfig(0.5, overlap_threshold=threshold))
+        assert [s.class_id for s in scene.segments] == classes
+
+
 def test_uncertainty_is_that_of_each_pixels_own_query():
     h, w = 8, 12
     prediction = hand_made([ROAD, CAR], [box(h, w, 4, 0, 8, 12), box(h, w, 0, 0, 4, 4)], [10.0, 20.0], backup=40.0)
