@@ -72,7 +72,8 @@ def of_transformers(folder: Path) -> Preprocessing | None:
 def pixels_of_transformers(folder: Path, default: Preprocessing | None = None) -> Preprocessing | None:
     """Of ``of_transformers`` what concerns the values of the pixels, whatever the file says of the picture's size.
 
-    ``default`` has the mean and the deviation that the file leaves out; ImageNet's where it is not given.
+    ``default`` has the mean and the deviation that the file leaves out; ImageNet's where it is not given. Raises
+    ``ValueError`` naming an entry that is not supported.
     """
     file, given = _preprocessor(folder)
     if not file.is_file():
@@ -113,7 +114,9 @@ def of_detectron2(file: Path) -> Preprocessing:
 
 
 def in_rgb(weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """``weights``, in this project's names, of a backbone for BGR as those of one for RGB: exactly the same network.
+    """The weights of a network for BGR pictures, rearranged for RGB: the network computes the same.
+
+    ``weights`` are tensors of any shape, by this project's names.
 
     Raises ``ValueError`` where the backbone has not exactly one weight of three input channels.
     """

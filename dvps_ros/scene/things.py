@@ -118,7 +118,10 @@ def things_of(scene: Scene, segments: list[Segment], camera: Intrinsics) -> list
 
 
 def split(rows: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
-    """Consecutive parts of ``counts`` rows each; NumPy's own takes twenty times as long for many small ones."""
+    """Consecutive parts of ``rows`` (N, ...), of ``counts`` (P,) rows each.
+
+    ``numpy.split`` takes twenty times as long for many small parts.
+    """
     ends = np.cumsum(counts).tolist()
     return [rows[end - count : end] for end, count in zip(ends, counts.tolist(), strict=True)]
 

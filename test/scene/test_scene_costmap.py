@@ -18,7 +18,7 @@ FOLDER = ROOT / "config" / "nav2"
 CAMERA = Intrinsics(160.0, 160.0, 159.5, 59.5, 320, 160)
 HEIGHT = 1.5  # of the camera above the ground; it looks ahead
 ROAD, SKY, CAR = (CITYSCAPES.index(name) for name in ("road", "sky", "car"))
-#: Names that Nav2 reads, by the sources of Humble, Jazzy, Kilted and main (August 2026).
+#: Names that Nav2 reads, by the sources of Jazzy and main (August 2026).
 COSTMAP = {
     *("global_frame", "robot_base_frame", "rolling_window", "width", "height", "resolution", "plugins"),
     *("update_frequency", "publish_frequency", "robot_radius"),
