@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from dvps_ros.benchmarks.soak_load import frames, machine_ticks, phases_of, process_figures
 from dvps_ros.config import SoakConfig
+from dvps_ros.demo.watching import Watcher, run_watcher
 from dvps_ros.nodes.messages import nanoseconds
 from dvps_ros.nodes.outputs import topics
-from dvps_ros.nodes.parameters import NodeParameters
 
 #: The topic whose messages are taken as the node's answers: the smallest that every frame has.
 ANSWER = "semantic"
@@ -40,32 +36,17 @@ RATE_OVER, SETTLING = 10.0, 20.0
 LINE_EVERY = 10.0
 
 
-class Soak(Node):
+class Soak(Watcher[SoakConfig]):
     """Node ``soak``: a camera, a reader of every topic, one that never takes a message, and the notes on all of it.
 
     The run has four phases: ``warm-up``, then in equal parts ``full`` (a new frame for each answer, so that one is
     always waiting), ``overload`` (several times as many frames as are answered) and ``full again``.
-
-    Attributes
-    ----------
-    trouble : why the run cannot go on; empty while all is well.
-
-    Raises
-    ------
-    ValueError : naming a parameter that has no valid value.
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("soak", **options)
-        parameters = NodeParameters(self, SoakConfig)
-        if parameters.problems:
-            raise ValueError(parameters.problems[0])
-        self.settings = parameters.config
-        self.trouble = ""
+        super().__init__("soak", SoakConfig, **options)
         self.samples: list[dict[str, Any]] = []
         self.frames = frames(self.settings)
-        self._begun = time.monotonic()
-        self._first_answer: float | None = None
         self._warm_since: float | None = None
         self._answers: list[float] = []
         self._ages: list[float] = []
@@ -73,12 +54,10 @@ class Soak(Node):
         self._next = 0.0
         self._stamps: set[int] = set()  # of the frames sent since the last one that was answered
         self._readings: Counter[str] = Counter()
-        self._diagnostics: dict[str, str] = {}
-        self._reports = 0
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         self._image = self.create_publisher(Image, "image", qos)
         self._info = self.create_publisher(CameraInfo, "camera_info", qos)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self.on_diagnostics, 10)
         self.create_subscription(Image, f"/perception/{ANSWER}", self._on_answer, 10)
         lossy = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         for name, kind in topics().items():
@@ -87,11 +66,6 @@ class Soak(Node):
         deep = QoSProfile(depth=UNREAD_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         for name in UNREAD:
             self.idler.create_subscription(topics()[name], f"/perception/{name}", lambda message: None, deep)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the first answer, 0 before it."""
-        return 0.0 if self._first_answer is None else time.monotonic() - self._first_answer
 
     @property
     def judged_seconds(self) -> float:
@@ -153,7 +127,7 @@ class Soak(Node):
             "lost before the node": self._sent - self._figures()["frames in"],
             **self._figures(),
         }
-        facts = {name: self._diagnostics.get(name, "") for name in ("device", "model", "model sha256")}
+        facts = {name: self.diagnostics.get(name, "") for name in ("device", "model", "model sha256")}
         data = {
             "trouble": self.trouble,
             "phases": phases_of(self.samples, self._ages),
@@ -167,7 +141,7 @@ class Soak(Node):
     def line(self) -> str:
         """How the run is going."""
         if not self.samples:
-            return f"waiting for the first answer ({time.monotonic() - self._begun:.0f} s)"
+            return self.waiting_line
         last = self.samples[-1]
         return (
             f"{self.seconds:4.0f} s {self.phase:10} | sent {last['sent']} | answers {last['answers']} "
@@ -215,14 +189,6 @@ class Soak(Node):
         self._ages.append((self.get_clock().now().nanoseconds - stamp) / 1e9)
         self._stamps = {other for other in self._stamps if other > stamp}  # earlier ones will not be answered
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name.rpartition("/")[2] == "perception":
-                self._diagnostics = {value.key: value.value for value in status.values}
-                self._reports += 1
-                if status.level == DiagnosticStatus.ERROR:
-                    self.trouble = self.trouble or f"the perception node says: {status.message}"
-
     def _count(self, name: str) -> Any:
         def callback(data: bytes) -> None:
             self._readings[name] += 1
@@ -233,7 +199,7 @@ class Soak(Node):
 
     def _figures(self) -> dict[str, Any]:
         """What the node's last diagnostics count."""
-        values = self._diagnostics
+        values = self.diagnostics
         counts = {name: int(values.get(name, 0)) for name in ("frames in", "frames out")}
         drops = {key.removeprefix("dropped: "): int(n) for key, n in values.items() if key.startswith("dropped: ")}
         return {**counts, "dropped": drops}
@@ -252,42 +218,34 @@ class Soak(Node):
         }
 
 
-def watch(soak: Soak, stopped: list[int]) -> None:
-    """Run until time is up and all frames are accounted for, or a signal number lies in ``stopped``."""
+def watch(soak: Soak, signals: list[int]) -> None:
+    """Run until time is up and all frames are accounted for, or ``signals`` is not empty."""
     executor = SingleThreadedExecutor()
     executor.add_node(soak)
     shown = -LINE_EVERY
-    while not stopped and not soak.done:
+    while not signals and not soak.done:
         executor.spin_once(timeout_sec=soak.pause)
         soak.step()
         if time.monotonic() - shown >= LINE_EVERY:
             shown = time.monotonic()
             print(soak.line(), flush=True)
-    until, reports = time.monotonic() + SETTLING, soak._reports
-    while not stopped and time.monotonic() < until and not (soak._reports >= reports + 2 and soak.settled):
+    until, reports = time.monotonic() + SETTLING, soak.reports
+    while not signals and time.monotonic() < until and not (soak.reports >= reports + 2 and soak.settled):
         executor.spin_once(timeout_sec=0.2)
     executor.shutdown()
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the soak's process: exit code 0 with samples.json written, 1 when the run broke off."""
-    stopped: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: stopped.append(number))
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        soak = Soak()
-        watch(soak, stopped)
-        soak.write()
-        trouble = soak.trouble or ("" if soak.samples else "no frame was answered")
-        soak.idler.destroy_node()
-        soak.destroy_node()
-    except (ValueError, OSError) as error:
-        trouble = str(error)
-    rclpy.try_shutdown()
-    if trouble:
-        print(f"soak: {trouble}", file=sys.stderr)
-    sys.exit(1 if trouble else 0)
+    run_watcher(Soak, _soak, arguments)
+
+
+def _soak(soak: Soak, signals: list[int]) -> str:
+    """The whole run; why it failed."""
+    watch(soak, signals)
+    soak.write()
+    soak.idler.destroy_node()
+    return soak.trouble or ("" if soak.samples else "no frame was answered")
 
 
 if __name__ == "__main__":

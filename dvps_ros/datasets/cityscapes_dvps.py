@@ -21,8 +21,7 @@ import numpy as np
 
 from dvps_ros.datasets import class_labels, png
 from dvps_ros.datasets.class_labels import ClassLabels
-from dvps_ros.datasets.frames import FrameFiles, FrameReader, out_of_range, split_folder
-from dvps_ros.datasets.order import numbered
+from dvps_ros.datasets.frames import FindLabels, FrameFiles, FrameReader, index_split, out_of_range, split_folder
 from dvps_ros.files import write_bytes
 from dvps_ros.labels import CITYSCAPES, DIVISOR, VOID, VOID_CLASS
 from dvps_ros.structures import Intrinsics
@@ -35,31 +34,16 @@ _NAME = re.compile(r"(?P<name>(?P<sequence>\d+)_(?P<frame>\d+)_.+)_" + IMAGE + r
 
 
 def index(root: Path, split: str) -> list[FrameFiles]:
-    """All frames of a split that have an image, by sequence and frame; label files that do not exist are left out.
+    """All frames of a split that have an image (see ``index_split``); labels that do not exist are left out."""
+    return index_split(root, split, _NAME, IMAGE, _find_labels)
 
-    Raises ``FileNotFoundError`` naming the folder that is missing or has no image, ``ValueError`` naming an image whose
-    name does not tell its sequence and frame, or tells those of another one.
-    """
-    folder = split_folder(root, split)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no data set folder {folder}")
-    present = {path.name for path in folder.iterdir()}
-    frames = []
-    for match in numbered(folder, present, _NAME, f"_{IMAGE}.png"):
-        panoptic, depth = (f"{match['name']}_{kind}.png" for kind in (PANOPTIC, DEPTH))
-        frames.append(
-            FrameFiles(
-                sequence=int(match["sequence"]),
-                frame=int(match["frame"]),
-                name=match["name"],
-                image=folder / match.group(),
-                panoptic=(folder / panoptic,) if panoptic in present else (),
-                depth=folder / depth if depth in present else None,
-            )
-        )
-    if not frames:
-        raise FileNotFoundError(f"no *_{IMAGE}.png in data set folder {folder}")
-    return frames
+
+def _find_labels(folder: Path, present: set[str]) -> FindLabels:
+    def find(name: str) -> tuple[tuple[Path, ...], Path | None]:
+        panoptic, depth = (f"{name}_{kind}.png" for kind in (PANOPTIC, DEPTH))
+        return (folder / panoptic,) if panoptic in present else (), folder / depth if depth in present else None
+
+    return find
 
 
 def decode_panoptic(values: np.ndarray) -> np.ndarray:

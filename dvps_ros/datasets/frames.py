@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import numpy as np
 
 from dvps_ros.datasets import class_labels, png
 from dvps_ros.datasets.class_labels import ClassLabels
+from dvps_ros.datasets.order import numbered
 from dvps_ros.labels import VOID_CLASS, LabelSet, SemanticTable, identity_table
 from dvps_ros.structures import Intrinsics
 
 _DEPTH_LIMIT = np.iinfo(np.uint16).max
+#: From the name of a frame to the paths of its panoptic label (empty: none) and of its depth label (None: none).
+FindLabels = Callable[[str], tuple[tuple[Path, ...], Path | None]]
 
 
 @dataclass(frozen=True)
@@ -234,3 +238,37 @@ def centered(focal: float, height: int, width: int) -> Intrinsics:
 def split_folder(root: Path, split: str) -> Path:
     """The folder of one split (``"train"`` or ``"val"``)."""
     return Path(root) / "video_sequence" / split
+
+
+def index_split(
+    root: Path,
+    split: str,
+    pattern: re.Pattern[str],
+    kind: str,
+    find_labels: Callable[[Path, set[str]], FindLabels],
+) -> list[FrameFiles]:
+    """All frames of a split that have an image, by sequence and frame number.
+
+    Parameters
+    ----------
+    root, split : see ``split_folder``.
+    pattern : of the names of images, with the groups ``name``, ``sequence`` and ``frame``.
+    kind : what the names of images end with, before ``.png``.
+    find_labels : called once with the folder and the names of its files; makes what finds the labels of a frame.
+
+    Raises ``FileNotFoundError`` naming the folder that is missing or has no image, ``ValueError`` naming an image whose
+    name has no sequence and frame number, or the same ones as another.
+    """
+    folder = split_folder(root, split)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no data set folder {folder}")
+    present = {path.name for path in folder.iterdir()}
+    labels_of = find_labels(folder, present)
+    frames = []
+    for match in numbered(folder, present, pattern, f"_{kind}.png"):
+        panoptic, depth = labels_of(match["name"])
+        numbers = int(match["sequence"]), int(match["frame"])
+        frames.append(FrameFiles(*numbers, match["name"], folder / match.group(), panoptic, depth))
+    if not frames:
+        raise FileNotFoundError(f"no *_{kind}.png in data set folder {folder}")
+    return frames

@@ -15,9 +15,8 @@ import numpy as np
 
 from dvps_ros.datasets import class_labels, png
 from dvps_ros.datasets.class_labels import ClassLabels
-from dvps_ros.datasets.frames import FrameFiles, FrameReader, centered, out_of_range, split_folder
+from dvps_ros.datasets.frames import FindLabels, FrameFiles, FrameReader, centered, index_split, out_of_range
 from dvps_ros.datasets.instance_numbers import renumber
-from dvps_ros.datasets.order import numbered
 from dvps_ros.labels import DIVISOR, SEMKITTI, VOID, VOID_CLASS
 from dvps_ros.structures import Intrinsics
 
@@ -28,34 +27,20 @@ _DEPTH_NAME = re.compile(r"(?P<name>\d+_\d+)_depth_(?P<focal>\d+(?:\.\d+)?)\.png
 
 
 def index(root: Path, split: str) -> list[FrameFiles]:
-    """All frames of a split that have an image, by sequence and frame; label files that do not exist are left out.
+    """All frames of a split that have an image (see ``index_split``); labels that do not exist are left out."""
+    return index_split(root, split, _IMAGE_NAME, IMAGE, _find_labels)
 
-    Raises ``FileNotFoundError`` naming the folder that is missing or has no image, ``ValueError`` naming an image whose
-    name does not tell its sequence and frame, or tells those of another one.
-    """
-    folder = split_folder(root, split)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no data set folder {folder}")
-    present = {path.name for path in folder.iterdir()}
+
+def _find_labels(folder: Path, present: set[str]) -> FindLabels:
+    # the focal length in the name of a depth file is not known in advance
     depth = {match["name"]: folder / match.group() for match in map(_DEPTH_NAME.fullmatch, sorted(present)) if match}
-    frames = []
-    for match in numbered(folder, present, _IMAGE_NAME, f"_{IMAGE}.png"):
-        name = match["name"]
+
+    def find(name: str) -> tuple[tuple[Path, ...], Path | None]:
         panoptic = tuple(f"{name}_{kind}.png" for kind in (CLASS, INSTANCE))
-        frames.append(
-            FrameFiles(
-                sequence=int(match["sequence"]),
-                frame=int(match["frame"]),
-                name=name,
-                image=folder / match.group(),
-                # one of the two is no label
-                panoptic=tuple(folder / file for file in panoptic) if present.issuperset(panoptic) else (),
-                depth=depth.get(name),
-            )
-        )
-    if not frames:
-        raise FileNotFoundError(f"no *_{IMAGE}.png in data set folder {folder}")
-    return frames
+        both = present.issuperset(panoptic)  # one of the two is no label
+        return tuple(folder / file for file in panoptic) if both else (), depth.get(name)
+
+    return find
 
 
 def join_labels(classes: np.ndarray, instances: np.ndarray, numbers: Mapping[int, int] | None = None) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -13,13 +12,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import cv2
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
@@ -29,9 +25,9 @@ from dvps_ros.demo.frames import record_camera_frame
 from dvps_ros.demo.moments import Moment, choose, cloud_of, montage, values_of
 from dvps_ros.demo.recording import Recording
 from dvps_ros.demo.tally import Tally, thing_ids
+from dvps_ros.demo.watching import Watcher, run_watcher
 from dvps_ros.labels import LABEL_SETS, LabelSet
 from dvps_ros.nodes.messages import nanoseconds
-from dvps_ros.nodes.parameters import NodeParameters
 
 #: Topics of one frame, all with its stamp, and their types.
 FRAME_TOPICS = {
@@ -65,25 +61,11 @@ class Part:
     received: int
 
 
-class Observer(Node):
-    """Node ``observer``: subscribes to a camera that tells the truth and to a perception node.
-
-    Attributes
-    ----------
-    trouble : why the run cannot go on; empty while all is well.
-
-    Raises
-    ------
-    ValueError : naming a parameter that has no valid value.
-    """
+class Observer(Watcher[ObserverConfig]):
+    """Node ``observer``: subscribes to a camera that publishes the truth, and to a perception node."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("observer", **options)
-        parameters = NodeParameters(self, ObserverConfig)
-        if parameters.problems:
-            raise ValueError(parameters.problems[0])
-        self.settings = parameters.config
-        self.trouble = ""
+        super().__init__("observer", ObserverConfig, **options)
         self.folder = Path(self.settings.folder)
         self._recording = Recording(self.folder / "recording.mcap")
         self._labels: LabelSet | None = None
@@ -92,19 +74,11 @@ class Observer(Node):
         self._frames: dict[int, dict[str, Part]] = {}
         self._recorded = -math.inf
         self._frame_id = ""  # of the images, once its place is recorded
-        self._diagnostics: dict[str, str] = {}
-        self._begun = time.monotonic()
-        self._first_answer: float | None = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._subscribe("/perception/labels", String, latched)
         self._subscribe("/diagnostics", DiagnosticArray, QoSProfile(depth=10))
         for name, kind in FRAME_TOPICS.items():
             self._subscribe(name, kind, QoSProfile(depth=5))
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the first answer, 0 before it."""
-        return 0.0 if self._first_answer is None else time.monotonic() - self._first_answer
 
     @property
     def done(self) -> bool:
@@ -116,7 +90,7 @@ class Observer(Node):
     def line(self) -> str:
         """How the run is going."""
         if self._first_answer is None or self._tally is None:
-            return f"waiting for the first answer ({time.monotonic() - self._begun:.0f} s)"
+            return self.waiting_line
         return self._tally.line(self.seconds, time.monotonic())
 
     def finish(self) -> str:
@@ -127,7 +101,7 @@ class Observer(Node):
         title = f"dvps_ros: {self.seconds:.0f} s of the simulated street through the perception node"
         picture = montage(title, choose(self._moments, MOMENTS), self._labels, self.settings.max_depth)
         cv2.imwrite(str(self.folder / "montage.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        return self._tally.table(self._diagnostics)
+        return self._tally.table(self.diagnostics)
 
     def _subscribe(self, name: str, kind: type, qos: QoSProfile) -> None:
         # raw: what is recorded is what came in, byte for byte
@@ -143,21 +117,13 @@ class Observer(Node):
         if kind is String:
             self._on_labels(part.message)
         else:
-            self._on_diagnostics(part.message)
+            self.on_diagnostics(part.message)
 
     def _on_labels(self, message: String) -> None:
         name = json.loads(message.data)["name"]
         if self._labels is None and name in LABEL_SETS:
             self._labels = LABEL_SETS[name]
             self._tally = Tally(self._labels, self.settings.max_depth)
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name.rpartition("/")[2] != "perception":
-                continue
-            self._diagnostics = {value.key: value.value for value in status.values}
-            if status.level == DiagnosticStatus.ERROR:
-                self.trouble = f"the perception node says: {status.message}"
 
     def _on_part(self, name: str, part: Part, tally: Tally, labels: LabelSet) -> None:
         """One topic of a frame came in."""
@@ -205,13 +171,13 @@ def _stamp(message: Any) -> int:
     return nanoseconds((message.markers[0] if isinstance(message, MarkerArray) else message).header.stamp)
 
 
-def watch(observer: Observer, stopped: list[int]) -> None:
-    """Spin until the run is done or a signal number lies in ``stopped``, showing a line of figures."""
+def watch(observer: Observer, signals: list[int]) -> None:
+    """Spin until the run is done or ``signals`` is not empty, showing a line of figures."""
     executor = SingleThreadedExecutor()
     executor.add_node(observer)
     terminal = sys.stdout.isatty()
     shown = time.monotonic()
-    while not stopped and not observer.done:
+    while not signals and not observer.done:
         executor.spin_once(timeout_sec=0.2)
         if time.monotonic() - shown >= (0.5 if terminal else LINE_EVERY):
             shown = time.monotonic()
@@ -225,24 +191,16 @@ def watch(observer: Observer, stopped: list[int]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the executable ``observer_node``: exit code 0 with all files written, 1 without any answer."""
-    stopped: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: stopped.append(number))
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        observer = Observer()
-        watch(observer, stopped)
-        table = observer.finish()
-        trouble = observer.trouble or ("" if table else "no frame was answered")
-        observer.destroy_node()
-    except (ValueError, OSError) as error:
-        table, trouble = "", str(error)
-    rclpy.try_shutdown()
+    run_watcher(Observer, _observe, arguments)
+
+
+def _observe(observer: Observer, signals: list[int]) -> str:
+    """The whole run; why it failed."""
+    watch(observer, signals)
+    table = observer.finish()
     if table:
         print(table)
-    if trouble:
-        print(f"observer: {trouble}", file=sys.stderr)
-    sys.exit(1 if trouble else 0)
+    return observer.trouble or ("" if table else "no frame was answered")
 
 
 if __name__ == "__main__":
