@@ -81,7 +81,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_stages(args: argparse.Namespace) -> int:
-    from dvps_ros.benchmarks import stages
+    import numpy as np
+
+    from dvps_ros.benchmarks import stages, tracker_cost
 
     size, frames, warm_up = args.size or (256, 512), args.frames or 30, args.warm_up or 3
     perceivers = _perceivers(args)
@@ -95,8 +97,12 @@ def _run_stages(args: argparse.Namespace) -> int:
     print(f"\r{where}, peak memory {peak:.0f} MiB")
     print(f"{_source(args)}, {size[0]}x{size[1]}, {frames} frames, median (99 of 100) ms")
     print(stages.stage_table(found))
+    tracker = tracker_cost.tracker_seconds(size, first.labels, first.config.track)
+    middle, most = (1000 * value for value in np.percentile(tracker, (50, 99)))
+    print(f"tracking {tracker_cost.THINGS} made-up things and the camera, one thread: {middle:.1f} ({most:.1f}) ms")
     if args.json:
         report = {"machine": where, "source": _source(args), "size": size, "frames": frames, "peak_mib": round(peak)}
+        report["tracking"] = {"things": tracker_cost.THINGS, "p50_ms": middle, "p99_ms": most}
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps({**report, "runs": found}, indent=1) + "\n")
     return 0
