@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from dvps_ros import resources
 from dvps_ros.checkpoints import pickles
-from dvps_ros.checkpoints.folder import CONFIG_FILE, read_weights
+from dvps_ros.checkpoints.folder import CONFIG_FILE, load_model_config, read_weights
 from dvps_ros.checkpoints.preprocessing import pixels_of_transformers
 from dvps_ros.errors import first_line
 from dvps_ros.network.backbones import is_derived
@@ -65,6 +65,12 @@ def load_pretrained(net: DvpsNet) -> None:
 
 def _check_pixels(net: DvpsNet, folder: Path) -> None:
     """The configuration keeps the mean and deviation of pixels: weights that expect others must be named there."""
+    if (folder / CONFIG_FILE).is_file():
+        stored, own = load_model_config(folder).network.backbone, net.config.backbone
+        for key in ("mean", "deviation"):
+            if (theirs := getattr(stored, key)) != getattr(own, key):
+                _refuse(folder, key, theirs)
+        return
     given = pixels_of_transformers(folder)
     if given is None:
         return
@@ -72,8 +78,12 @@ def _check_pixels(net: DvpsNet, folder: Path) -> None:
         ("mean", "deviation"), net.backbone.pixels, (given.mean, given.deviation), strict=True
     ):
         if any(abs(one / 1000 - other) > 1e-2 for one, other in zip(ours, theirs, strict=True)):
-            wanted = ",".join(f"{value:g}" for value in theirs)
-            raise ValueError(f"{_KEY}: {folder} expects pixels of another {key}: set network.backbone.{key}=[{wanted}]")
+            _refuse(folder, key, theirs)
+
+
+def _refuse(folder: Path, key: str, theirs: Sequence[float]) -> None:
+    wanted = ",".join(f"{value:g}" for value in theirs)
+    raise ValueError(f"{_KEY}: {folder} expects pixels of another {key}: set network.backbone.{key}=[{wanted}]")
 
 
 def _found(name: str) -> Path | None:

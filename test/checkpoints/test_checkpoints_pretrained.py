@@ -84,6 +84,18 @@ def test_missing_pretrained_weights_are_one_clear_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_folder_for_other_pixels_is_refused_until_the_network_has_the_same(tmp_path):
+    half = replace(SMALL["resnet"], mean=(127.5,) * 3, deviation=(127.5,) * 3)
+    trained = build(replace(NETWORK, backbone=half))
+    save(trained, tmp_path)
+    with pytest.raises(ValueError, match=r"pixels of another mean: set network.backbone.mean=\[127.5,127.5,127.5\]$"):
+        started(replace(SMALL["resnet"], pretrained=str(tmp_path)))
+    with pytest.raises(ValueError, match=r"pixels of another deviation: set network.backbone.deviation="):
+        started(replace(half, deviation=(), pretrained=str(tmp_path)))
+    again = started(replace(half, pretrained=str(tmp_path))).backbone.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in trained.backbone.state_dict().items())
+
+
 def test_a_model_folder_gives_its_backbone(tmp_path):
     for kind, sizes in SMALL.items():
         trained = build(replace(NETWORK, backbone=sizes))
