@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 from torch import Tensor
@@ -24,6 +24,8 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 5
 #: Width by height of the picture for which a rule on the shorter side is turned into an area.
 _ASPECT = 4 / 3
 _BACKBONE = "backbone.model."
+
+Pixels: TypeAlias = tuple[Sequence[int], Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,17 @@ def of_detectron2(file: Path) -> Preprocessing:
     return Preprocessing(_rgb(mean, bgr), _rgb(deviation, bgr), bgr, pixels)
 
 
+def refuse_other_pixels(own: Pixels, theirs: Pixels, source: str) -> None:
+    """Raise ``ValueError`` where weights of ``source`` expect another mean or deviation than a network has.
+
+    Both are a mean and a deviation of R, G and B, in thousandths of the 0..255 scale. The error says what to configure.
+    """
+    for key, one, other in zip(("mean", "deviation"), own, theirs, strict=True):
+        if any(abs(a - b) > 10 for a, b in zip(one, other, strict=True)):
+            wanted = ",".join(f"{value / 1000:g}" for value in other)
+            raise ValueError(f"{source} expects pixels of another {key}: set network.backbone.{key}=[{wanted}]")
+
+
 def in_rgb(weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """The weights of a network for BGR pictures, rearranged for RGB: the network computes the same.
 
@@ -179,6 +192,11 @@ def _number(file: Path, key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{file}: {key} must be a number, got {value!r}")
     return float(value)
+
+
+def thousandths(values: Sequence[float]) -> list[int]:
+    """Values of the 0..255 scale as a network keeps them."""
+    return [round(1000 * value) for value in values]
 
 
 def _three(file: Path, key: str, values: Any) -> tuple[float, float, float]:

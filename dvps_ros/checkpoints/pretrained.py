@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,11 +14,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from dvps_ros import resources
-from dvps_ros.checkpoints import pickles
+from dvps_ros.checkpoints import pickles, transformers_folder
 from dvps_ros.checkpoints.folder import CONFIG_FILE, load_model_config, read_weights
-from dvps_ros.checkpoints.preprocessing import pixels_of_transformers
+from dvps_ros.checkpoints.preprocessing import pixels_of_transformers, refuse_other_pixels, thousandths
 from dvps_ros.errors import first_line
-from dvps_ros.network.backbones import is_derived
+from dvps_ros.network.backbones import build_backbone, is_derived
 from dvps_ros.network.dvps import DvpsNet
 
 _KEY = "network.backbone.pretrained"
@@ -59,31 +59,21 @@ def load_pretrained(net: DvpsNet) -> None:
     else:
         weights = _transformers(name, folder, cast("PreTrainedModel", net.backbone.model))
     _fit(net, weights, name)
-    if folder is not None and folder.is_dir():
-        _check_pixels(net, folder)
+    _check_pixels(net, name, folder)
 
 
-def _check_pixels(net: DvpsNet, folder: Path) -> None:
+def _check_pixels(net: DvpsNet, name: str, folder: Path | None) -> None:
     """The configuration keeps the mean and deviation of pixels: weights that expect others must be named there."""
-    if (folder / CONFIG_FILE).is_file():
-        stored, own = load_model_config(folder).network.backbone, net.config.backbone
-        for key in ("mean", "deviation"):
-            if (theirs := getattr(stored, key)) != getattr(own, key):
-                _refuse(folder, key, theirs)
-        return
-    given = pixels_of_transformers(folder)
-    if given is None:
-        return
-    for key, ours, theirs in zip(
-        ("mean", "deviation"), net.backbone.pixels, (given.mean, given.deviation), strict=True
-    ):
-        if any(abs(one / 1000 - other) > 1e-2 for one, other in zip(ours, theirs, strict=True)):
-            _refuse(folder, key, theirs)
-
-
-def _refuse(folder: Path, key: str, theirs: Sequence[float]) -> None:
-    wanted = ",".join(f"{value:g}" for value in theirs)
-    raise ValueError(f"{_KEY}: {folder} expects pixels of another {key}: set network.backbone.{key}=[{wanted}]")
+    if folder is not None and (folder / CONFIG_FILE).is_file():
+        theirs = build_backbone(load_model_config(folder).network.backbone).pixels
+    elif net.config.backbone.kind == "efficientnet_lite0":
+        return  # its files hold weights alone
+    else:
+        given = pixels_of_transformers(transformers_folder.preprocessor_folder(name) if folder is None else folder)
+        if given is None:
+            return
+        theirs = thousandths(given.mean), thousandths(given.deviation)
+    refuse_other_pixels(net.backbone.pixels, theirs, f"{_KEY}: {name}")
 
 
 def _found(name: str) -> Path | None:

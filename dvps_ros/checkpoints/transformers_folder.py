@@ -62,6 +62,14 @@ def from_hub(name: str) -> Path:
     return folder
 
 
+def preprocessor_folder(name: str) -> Path:
+    """Where the ``preprocessor_config.json`` of a hub model lies, if it has one; else a folder without such a file."""
+    try:
+        return _hub_file(name, PREPROCESSOR_FILE).parent
+    except ValueError:
+        return Path(name)
+
+
 def read_settings(folder: Path) -> dict[str, Any]:
     """The ``config.json`` of a folder; ``ValueError`` in one line where it is no Mask2Former that DvpsNet computes."""
     path = folder / CONFIG_FILE

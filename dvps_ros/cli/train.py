@@ -80,6 +80,7 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
     import torch
 
     from dvps_ros import checkpoints, resources
+    from dvps_ros.checkpoints.preprocessing import refuse_other_pixels
     from dvps_ros.training.callbacks import StopOnSignal
     from dvps_ros.training.memory import keep_freed_memory
     from dvps_ros.training.module import DvpsModule
@@ -92,18 +93,20 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
         raise ValueError(f"{out} holds a run already: go on with --resume, or choose another --out")
     hardware = hardware_of(args.device, config)
     done = completed_batches(checkpoint, config) if args.resume else 0
-    weights = checkpoints.load(resources.find(args.init), "cpu").state_dict() if args.init else None
+    start = checkpoints.load(resources.find(args.init), "cpu") if args.init else None
     data = data_of(config, done, hardware["devices"] * hardware["num_nodes"])
     data.setup("fit")
 
     keep_freed_memory()
     torch.manual_seed(config.training.seed)  # random weights
     module = DvpsModule(config)
-    if weights is not None and args.init_partial and not args.resume:
+    if start is not None and start.config.backbone.kind == config.network.backbone.kind:  # else its backbone stays out
+        refuse_other_pixels(module.net.backbone.pixels, start.backbone.pixels, args.init)
+    if start is not None and args.init_partial and not args.resume:
         checkpoints.load_pretrained(module.net)
-        print(f"{args.init}: {checkpoints.take_over(module.net, weights)}", file=sys.stderr)
-    elif weights is not None:
-        _start_from(module.net, weights, args.init)
+        print(f"{args.init}: {checkpoints.take_over(module.net, start.state_dict())}", file=sys.stderr)
+    elif start is not None:
+        _start_from(module.net, start.state_dict(), args.init)
     elif not args.resume:
         checkpoints.load_pretrained(module.net)
     if config.training.check_memory:

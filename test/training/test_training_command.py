@@ -310,6 +310,9 @@ def test_mistakes_are_one_line_and_leave_nothing(command, tmp_path, capsys, argu
     assert not (tmp_path / "run").exists()
 
 
+OTHER_PIXELS = "--set", "network.backbone.mean=[127.5,127.5,127.5]"
+
+
 def test_mistakes_about_an_existing_run(command, tmp_path, capsys):
     assert command("--set", "training.max_steps=1") == 0
     capsys.readouterr()
@@ -321,6 +324,10 @@ def test_mistakes_about_an_existing_run(command, tmp_path, capsys):
         (
             ["--init", str(tmp_path / "run" / "model"), "--set", "network.queries=9", "--out", str(tmp_path / "o")],
             "do not fit the configured network; --init-partial takes over those that do",
+        ),
+        (
+            ["--init", str(tmp_path / "run" / "model"), *OTHER_PIXELS, "--out", str(tmp_path / "o")],
+            "expects pixels of another mean: set network.backbone.mean=[123.675,116.28,103.53]",
         ),
     ):
         assert command(*arguments) == 2
