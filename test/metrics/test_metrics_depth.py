@@ -89,3 +89,13 @@ def test_other_shape_or_state_is_refused():
         measured(np.ones(3), np.ones(4))
     with pytest.raises(ValueError, match="entries"):
         DepthErrors().load_state({"abs_rel": 1})
+
+
+def test_only_positive_and_finite_truth_is_a_label():
+    """Sky may be +Inf (REP 118), what is not known NaN, and no label 0."""
+    errors = DepthErrors()
+    truth = np.array([[10.0, np.inf, np.nan, 0.0, -1.0]], np.float32)
+    errors.update(np.full_like(truth, 11.0), truth)
+    found = errors.compute()
+    assert found["pixels"] == 1
+    assert found["absRel"] == pytest.approx(0.1)
