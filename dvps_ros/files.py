@@ -1,10 +1,12 @@
-"""Files that appear whole or not at all, and that every user may read whom the umask lets."""
+"""Files that appear whole or not at all, and that every user may read whom the umask lets; objects in JSON files."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -26,3 +28,16 @@ def open_to_others(path: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; ``FileNotFoundError`` or ``ValueError`` in one line where there is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:  # UnicodeDecodeError is one too
+        raise ValueError(f"{path} is no valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no JSON object")
+    return content

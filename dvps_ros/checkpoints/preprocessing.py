@@ -7,16 +7,17 @@ by name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import yaml
 from torch import Tensor
 
 from dvps_ros.errors import joined
+from dvps_ros.files import read_json
+from dvps_ros.network.backbones.base import Pixels
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
 #: RGB on the 0..255 scale; transformers' and Mask2Former's default.
@@ -24,8 +25,6 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 5
 #: Width by height of the picture for which a rule on the shorter side is turned into an area.
 _ASPECT = 4 / 3
 _BACKBONE = "backbone.model."
-
-Pixels: TypeAlias = tuple[Sequence[int], Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,14 @@ def of_transformers(folder: Path) -> Preprocessing | None:
 
     Raises ``ValueError`` naming what the file asks for and this project does not do, or an entry that makes no sense.
     """
-    prepared = pixels_of_transformers(folder)
-    if prepared is None:
+    file = folder / PREPROCESSOR_FILE
+    if not file.is_file():
         return None
-    file, given = _preprocessor(folder)
+    given = read_json(file)
     if given.get("do_center_crop"):
         raise ValueError(f"{file}: do_center_crop is not supported")
-    return replace(prepared, pixels=_area(file, given.get("size")) if given.get("do_resize", True) else 0)
+    pixels = _area(file, given.get("size")) if given.get("do_resize", True) else 0
+    return replace(_pixels(file, given, Preprocessing()), pixels=pixels)
 
 
 def pixels_of_transformers(folder: Path, default: Preprocessing | None = None) -> Preprocessing | None:
@@ -77,13 +77,14 @@ def pixels_of_transformers(folder: Path, default: Preprocessing | None = None) -
     ``default`` has the mean and the deviation that the file leaves out; ImageNet's where it is not given. Raises
     ``ValueError`` naming an entry that is not supported.
     """
-    file, given = _preprocessor(folder)
-    if not file.is_file():
-        return None
+    file = folder / PREPROCESSOR_FILE
+    return _pixels(file, read_json(file), default or Preprocessing()) if file.is_file() else None
+
+
+def _pixels(file: Path, given: Mapping[str, Any], default: Preprocessing) -> Preprocessing:
     for key in ("do_flip_channel_order", "do_grayscale"):
         if given.get(key):
             raise ValueError(f"{file}: {key} is not supported")
-    default = default or Preprocessing()
     rescales = given.get("do_rescale", True)
     scale = _number(file, "rescale_factor", given.get("rescale_factor", 1 / 255)) if rescales else 1.0
     mean, deviation = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -139,15 +140,6 @@ def in_rgb(weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     return {**weights, first[0]: weights[first[0]].flip(1)}
 
 
-def _preprocessor(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The file of a folder, and what it holds; nothing where it is not there."""
-    file = folder / PREPROCESSOR_FILE
-    try:
-        return file, dict(json.loads(file.read_text())) if file.is_file() else {}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{file} is no JSON object ({error})") from error
-
-
 def _sections(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """MODEL and INPUT of a configuration, over those of its base."""
     if not file.is_file():
@@ -192,11 +184,6 @@ def _number(file: Path, key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{file}: {key} must be a number, got {value!r}")
     return float(value)
-
-
-def thousandths(values: Sequence[float]) -> list[int]:
-    """Values of the 0..255 scale as a network keeps them."""
-    return [round(1000 * value) for value in values]
 
 
 def _three(file: Path, key: str, values: Any) -> tuple[float, float, float]:

@@ -16,9 +16,10 @@ from transformers import PreTrainedModel
 from dvps_ros import resources
 from dvps_ros.checkpoints import pickles, transformers_folder
 from dvps_ros.checkpoints.folder import CONFIG_FILE, load_model_config, read_weights
-from dvps_ros.checkpoints.preprocessing import pixels_of_transformers, refuse_other_pixels, thousandths
+from dvps_ros.checkpoints.preprocessing import pixels_of_transformers, refuse_other_pixels
+from dvps_ros.config import BackboneConfig
 from dvps_ros.errors import first_line
-from dvps_ros.network.backbones import build_backbone, is_derived
+from dvps_ros.network.backbones import expected_pixels, is_derived
 from dvps_ros.network.dvps import DvpsNet
 
 _KEY = "network.backbone.pretrained"
@@ -65,14 +66,14 @@ def load_pretrained(net: DvpsNet) -> None:
 def _check_pixels(net: DvpsNet, name: str, folder: Path | None) -> None:
     """The configuration keeps the mean and deviation of pixels: weights that expect others must be named there."""
     if folder is not None and (folder / CONFIG_FILE).is_file():
-        theirs = build_backbone(load_model_config(folder).network.backbone).pixels
+        theirs = expected_pixels(load_model_config(folder).network.backbone)
     elif net.config.backbone.kind == "efficientnet_lite0":
         return  # its files hold weights alone
     else:
         given = pixels_of_transformers(transformers_folder.preprocessor_folder(name) if folder is None else folder)
         if given is None:
             return
-        theirs = thousandths(given.mean), thousandths(given.deviation)
+        theirs = expected_pixels(BackboneConfig(mean=given.mean, deviation=given.deviation))
     refuse_other_pixels(net.backbone.pixels, theirs, f"{_KEY}: {name}")
 
 

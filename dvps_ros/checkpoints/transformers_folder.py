@@ -20,6 +20,7 @@ from dvps_ros.checkpoints.foreign_names import to_transformers
 from dvps_ros.checkpoints.preprocessing import PREPROCESSOR_FILE
 from dvps_ros.config import Config
 from dvps_ros.errors import first_line
+from dvps_ros.files import read_json
 from dvps_ros.labels import LABEL_SETS
 from dvps_ros.network.dvps import DvpsNet
 
@@ -73,7 +74,7 @@ def preprocessor_folder(name: str) -> Path:
 def read_settings(folder: Path) -> dict[str, Any]:
     """The ``config.json`` of a folder; ``ValueError`` in one line where it is no Mask2Former that DvpsNet computes."""
     path = folder / CONFIG_FILE
-    settings = _json(path)
+    settings = read_json(path)
     kind = settings.get("model_type")
     if kind != "mask2former":
         raise ValueError(f"{path} is of another architecture: model_type is {kind!r}, not 'mask2former'")
@@ -175,21 +176,9 @@ def _preprocessing(config: Config, thousandths: tuple[Sequence[int], Sequence[in
     }
 
 
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:  # UnicodeDecodeError is one too
-        raise ValueError(f"{path} is no valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is no JSON object")
-    return content
-
-
 def _shards(folder: Path) -> list[str]:
     """Names of the files over which the weights are spread; only plain names, so that none leads elsewhere."""
-    places = _json(folder / _INDEX).get("weight_map")
+    places = read_json(folder / _INDEX).get("weight_map")
     names = sorted(set(map(str, places.values()))) if isinstance(places, dict) else []
     if not names or any(Path(name).name != name for name in names):
         raise ValueError(f"{folder / _INDEX} lists no files of this folder")

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from dvps_ros.config import BackboneConfig
-from dvps_ros.network.backbones.base import Backbone, is_derived
+from dvps_ros.network.backbones.base import IMAGENET, Backbone, Pixels, is_derived
 from dvps_ros.network.backbones.efficientnet import PIXELS, EfficientNetLite0
 from dvps_ros.network.backbones.transformers_backbone import build_resnet, build_swin, canonical_name
 
-__all__ = ["Backbone", "build_backbone", "canonical_name", "is_derived"]
+__all__ = ["Backbone", "build_backbone", "canonical_name", "expected_pixels", "is_derived"]
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
@@ -20,11 +20,20 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     Raises ``ValueError`` when sizes do not fit together.
     """
     backbone: Any = _BUILD[config.kind](config)
-    backbone.pixels = tuple(
-        _thousandths(name, given) if (given := getattr(config, name)) else own
-        for name, own in zip(("mean", "deviation"), backbone.pixels, strict=True)
-    )
+    backbone.pixels = expected_pixels(config)
     return backbone.to(memory_format=torch.channels_last)  # which torch's types of Module.to do not know
+
+
+def expected_pixels(config: BackboneConfig) -> Pixels:
+    """Mean and deviation (R, G, B) of the pixels that a backbone expects, in thousandths of the 0..255 scale.
+
+    Raises ``ValueError`` naming a setting that has not three numbers.
+    """
+    mean, deviation = _OWN_PIXELS.get(config.kind, IMAGENET)
+    return (
+        _thousandths("mean", config.mean) if config.mean else mean,
+        _thousandths("deviation", config.deviation) if config.deviation else deviation,
+    )
 
 
 def _thousandths(name: str, values: tuple[float, ...]) -> tuple[int, ...]:
@@ -34,7 +43,9 @@ def _thousandths(name: str, values: tuple[float, ...]) -> tuple[int, ...]:
 
 
 def _build_efficientnet(config: BackboneConfig) -> Backbone:
-    return Backbone(EfficientNetLite0(), EfficientNetLite0.channels, PIXELS, config.freeze_norms)
+    return Backbone(EfficientNetLite0(), EfficientNetLite0.channels, freeze_norms=config.freeze_norms)
 
 
+#: Of the kinds whose published weights expect others than ImageNet's.
+_OWN_PIXELS: dict[str, Pixels] = {"efficientnet_lite0": PIXELS}
 _BUILD = {"resnet": build_resnet, "swin": build_swin, "efficientnet_lite0": _build_efficientnet}

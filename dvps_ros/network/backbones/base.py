@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from dvps_ros.structures import Features
 
+#: Mean and deviation of R, G and B, in thousandths of the 0..255 scale.
+Pixels: TypeAlias = tuple[Sequence[int], Sequence[int]]
 #: Thousandths of ImageNet's RGB mean and deviation on the 0..255 scale.
 IMAGENET = ((123675, 116280, 103530), (58395, 57120, 57375))
 #: A table that follows from the window size alone; some versions of transformers store it.
@@ -23,22 +25,24 @@ class Backbone(nn.Module):
     ----------
     model : gives the four maps; subclasses say how.
     channels : those of the maps at strides 4, 8, 16, 32.
-    pixels : RGB mean and deviation of the images that its weights expect, in thousandths of the 0..255 scale. Whole
-        numbers, so that casting the network to half precision leaves them exact.
     freeze_norms : batch norms keep their statistics in training.
+
+    Attributes
+    ----------
+    pixels : RGB mean and deviation of the images that its weights expect; ``build_backbone`` sets those of its kind or
+        configuration. Whole numbers, so that casting the network to half precision leaves them exact.
     """
 
     def __init__(
         self,
         model: nn.Module,
         channels: Sequence[int],
-        pixels: tuple[Sequence[int], Sequence[int]] = IMAGENET,
         freeze_norms: bool = False,
     ):
         super().__init__()
         self.model = model
         self.channels = tuple(channels)
-        self.pixels = pixels
+        self.pixels: Pixels = IMAGENET
         self.freeze_norms = freeze_norms
 
     def forward(self, images: Tensor) -> Features:
