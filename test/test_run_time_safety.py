@@ -227,6 +227,7 @@ def test_no_parameter_and_no_file_is_run_by_the_node(tmp_path, tiny_model):
     texts = [row["path"] for row in describe(PerceptionConfig) if row["type"] is str]
     frames = {
         "base_frame",
+        "fixed_frame",
         "view_frame",
         "target_frame",
     }  # names that are compared with others and sent, and open nothing

@@ -65,6 +65,15 @@ class PerceptionConfig:
         "Frame on the ground, z up, e.g. base_footprint: the camera's height (where camera_height is 0) and where up "
         "is come from the transform of the image's frame. Needs tf2_ros.",
     )
+    fixed_frame: str = option(
+        "",
+        "Frame that does not move with the robot and does not jump, e.g. odom: the camera's motion comes from its "
+        "transform at the image's stamp. Empty, or without the transform: it is estimated from the picture. Needs "
+        "tf2_ros.",
+    )
+    transform_timeout: float = option(
+        0.05, "Seconds to wait for a transform at the image's stamp.", low=0.0, high=1.0, runtime=True
+    )
     view_frame: str = option(
         "",
         "Name of a frame for viewers, published on /tf_static: at the camera, x ahead, z up. Empty: none. Needs "

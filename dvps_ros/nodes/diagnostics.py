@@ -172,8 +172,11 @@ def anchor_facts(anchor: Anchor, problem: str) -> dict[str, str]:
     }
 
 
-def tracking_facts(scene: Scene, labels: LabelSet) -> dict[str, str]:
-    """How many objects the last frame has, and whether the camera's own motion is known, as text."""
+def tracking_facts(scene: Scene, labels: LabelSet, pose_problem: str = "") -> dict[str, str]:
+    """How many objects the last frame has, and whether the camera's own motion is known, as text.
+
+    ``pose_problem`` says why the motion does not come from TF, where it should; else it is empty.
+    """
     objects = sum(labels.is_thing[s.class_id] for s in scene.segments)
     facts = {"objects": str(objects)}
     if scene.things:
@@ -183,7 +186,9 @@ def tracking_facts(scene: Scene, labels: LabelSet) -> dict[str, str]:
         facts["camera's motion"] = f"unknown: {motion.problem}"
     elif motion is not None:
         agree = "" if math.isnan(motion.inliers) else f", {100 * motion.inliers:.0f} % of corners agree"
-        facts["camera's motion"] = "given" if motion.source == "given" else f"from the picture{agree}"
+        facts["camera's motion"] = "from TF" if motion.source == "given" else f"from the picture{agree}"
+    if pose_problem:
+        facts["fixed frame"] = pose_problem
     return facts
 
 

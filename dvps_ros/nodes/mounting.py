@@ -1,4 +1,4 @@
-"""The mounting of the camera: its height above the ground and its up direction, from parameters and transforms."""
+"""Where the camera is: its height above the ground and its up direction, and its pose in a frame that does not move."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from rclpy.node import Node
 
 from dvps_ros.config import PerceptionConfig
@@ -32,20 +33,28 @@ class Mount:
 class Mounting:
     """Gives the mount of a camera by its frame, from the parameters ``camera_height`` and ``base_frame``.
 
+    It also gives the pose of the camera in ``fixed_frame``.
+
     Parameters
     ----------
-    node : listens to transforms, where ``base_frame`` is given.
+    node : listens to transforms, where ``base_frame`` or ``fixed_frame`` is given.
     settings : gives the current parameters.
+
+    Attributes
+    ----------
+    pose_problem : why the last ``pose`` is unknown although ``fixed_frame`` is given; else empty.
     """
 
     def __init__(self, node: Node, settings: Callable[[], PerceptionConfig]) -> None:
         self._settings = settings
-        self._transforms = Transforms(node) if settings().base_frame else None
+        given = settings()
+        self._transforms = Transforms(node) if given.base_frame or given.fixed_frame else None
+        self.pose_problem = ""
 
     def of(self, frame_id: str) -> Mount:
         """The mount of the camera whose images have this ``frame_id``; a transform is looked up anew each time."""
         given = self._settings()
-        if self._transforms is None:
+        if self._transforms is None or not given.base_frame:
             return Mount(given.camera_height)
         pose = self._transforms.latest(given.base_frame, frame_id)
         if pose is None:
@@ -56,6 +65,22 @@ class Mounting:
         if not 0 < height < math.inf:
             return Mount(0.0, up, f"{frame_id} lies {-height:.2f} m below the ground plane of {given.base_frame}")
         return Mount(height, up)
+
+    def pose(self, frame_id: str, stamp: int) -> np.ndarray | None:
+        """(4, 4) from the camera's optical frame to ``fixed_frame`` at ``stamp`` (nanoseconds); None where unknown.
+
+        It waits at most ``transform_timeout`` seconds.
+        """
+        given = self._settings()
+        self.pose_problem = ""
+        if self._transforms is None or not given.fixed_frame:
+            return None
+        if not stamp:
+            self.pose_problem = "the image has no stamp"
+            return None
+        pose = self._transforms.at(given.fixed_frame, frame_id, stamp, given.transform_timeout)
+        self.pose_problem = self._transforms.problem
+        return pose
 
     def destroy(self) -> None:
         """Stop listening to transforms."""

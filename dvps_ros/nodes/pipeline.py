@@ -47,7 +47,7 @@ class FramePipeline:
     ----------
     node : gives the clock, and says whether ROS still runs.
     reader, perceiver, outputs : the steps of a frame.
-    mounting : gives the height and the up direction of the camera.
+    mounting : gives the height and the up direction of the camera, and its pose in the fixed frame.
     settings : gives the current parameters.
     health : gets every fault and every result.
     on_failing : called on the pipeline's thread with a sentence when ``max_consecutive_errors`` frames have failed.
@@ -151,9 +151,15 @@ class FramePipeline:
             self._health.fault("camera height", f"depth is not anchored to the ground: {mount.problem}", lost=False)
         perceiver.camera_height, perceiver.up = mount.height, mount.up
         stamp = nanoseconds(header.stamp)
-        scene = perceiver.step(image, intrinsics, stamp / 1e9 if stamp else None)
+        # looked up after the network, when a transform of this stamp has come
+        scene = perceiver.step(
+            image, intrinsics, stamp / 1e9 if stamp else None, lambda: self._mounting.pose(header.frame_id, stamp)
+        )
+        problem = self._mounting.pose_problem
+        if problem:
+            self._health.fault("fixed frame", f"the camera's motion is not taken from TF: {problem}", lost=False)
         self._health.anchor = anchor_facts(scene.anchor, mount.problem)
-        self._health.tracking = tracking_facts(scene, perceiver.labels)
+        self._health.tracking = tracking_facts(scene, perceiver.labels, problem)
         return scene
 
     def _stages(self, job: Job, laps: dict[str, float]) -> dict[str, float]:

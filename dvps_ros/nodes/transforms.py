@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 
 from dvps_ros.errors import joined
+from dvps_ros.nodes.messages import nanoseconds
 
 try:
     from tf2_ros import Buffer, TransformException, TransformListener
@@ -14,8 +18,12 @@ except ImportError:  # not on PyPI
     Buffer = None
 
 
+#: Transforms are received if the newest is at most this many nanoseconds older than the image.
+_FLOWING = 1_000_000_000
+
+
 class Transforms:
-    """The newest transforms; without tf2_ros there are none, and ``problem`` says so.
+    """Transforms that were received; without tf2_ros there are none, and ``problem`` says so.
 
     Parameters
     ----------
@@ -33,24 +41,50 @@ class Transforms:
 
     def latest(self, target: str, source: str) -> np.ndarray | None:
         """The pose of frame ``source`` in frame ``target``, (4, 4) float64; None where it is not known."""
+        return _pose(self._lookup(target, source, Time(), Duration()))
+
+    def at(self, target: str, source: str, stamp: int, timeout: float = 0.0) -> np.ndarray | None:
+        """The pose of frame ``source`` in frame ``target`` at ``stamp`` (nanoseconds), as ``latest`` gives it.
+
+        It waits at most ``timeout`` seconds for a transform that comes late, if the newest one is not a second old.
+        """
+        time = Time(nanoseconds=stamp)
+        found = self._lookup(target, source, time, Duration())
+        if found is None and timeout > 0:
+            newest, problem = self._lookup(target, source, Time(), Duration()), self.problem
+            if newest is not None and stamp - nanoseconds(newest.header.stamp) < _FLOWING:
+                found = self._lookup(target, source, time, Duration(seconds=timeout))
+            else:
+                self.problem = problem or f"the newest transform from {source!r} to {target!r} is over a second old"
+        return _pose(found)
+
+    def _lookup(self, target: str, source: str, time: Time, timeout: Duration) -> Any:
+        """The ``TransformStamped``; None where it is not known."""
         self.problem = ""
         if self._buffer is None:
             self.problem = f"no transform from {source!r} to {target!r}: tf2_ros is not installed"
             return None
         try:
-            found = self._buffer.lookup_transform(target, source, Time()).transform
+            return self._buffer.lookup_transform(target, source, time, timeout)
         except TransformException as error:
             self.problem = f"no transform from {source!r} to {target!r}: {joined(error)}"
             return None
-        pose = np.eye(4)
-        pose[:3, :3] = rotation(found.rotation.x, found.rotation.y, found.rotation.z, found.rotation.w)
-        pose[:3, 3] = found.translation.x, found.translation.y, found.translation.z
-        return pose
 
     def destroy(self) -> None:
         """End the subscriptions to transforms."""
         if self._listener is not None:
             self._listener.unregister()
+
+
+def _pose(found: Any) -> np.ndarray | None:
+    """(4, 4) of a ``TransformStamped``; None of None."""
+    if found is None:
+        return None
+    turn, shift = found.transform.rotation, found.transform.translation
+    pose = np.eye(4)
+    pose[:3, :3] = rotation(turn.x, turn.y, turn.z, turn.w)
+    pose[:3, 3] = shift.x, shift.y, shift.z
+    return pose
 
 
 def rotation(x: float, y: float, z: float, w: float) -> np.ndarray:

@@ -35,7 +35,7 @@ from dvps_ros.runtime.pair_checkpoints import (
     settings_of,
     weights_of,
 )
-from dvps_ros.runtime.perceive import Perceiver, check_finite, is_calibrated
+from dvps_ros.runtime.perceive import Perceiver, Pose, check_finite, is_calibrated
 from dvps_ros.runtime.preprocess import to_device
 from dvps_ros.scene.merge import merge_masks
 from dvps_ros.structures import Intrinsics, Scene
@@ -150,9 +150,7 @@ class PairPerceiver(Perceiver):
         return perceiver
 
     @torch.inference_mode()
-    def _step(
-        self, image: np.ndarray, intrinsics: Intrinsics | None, stamp: float | None, pose: np.ndarray | None
-    ) -> Scene:
+    def _step(self, image: np.ndarray, intrinsics: Intrinsics | None, stamp: float | None, pose: Pose) -> Scene:
         self.timings = {}
         with self._stage("preprocess"):
             picture = to_device(image, self.device)  # (1, 3, H', W')

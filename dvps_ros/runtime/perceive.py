@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ from dvps_ros.scene.track import Tracker
 from dvps_ros.scene.view import view_of
 from dvps_ros.structures import Intrinsics, Scene
 
+#: Where the camera is in a fixed frame (4, 4), or a function that gives it; None: not known.
+Pose: TypeAlias = np.ndarray | Callable[[], np.ndarray | None] | None
 #: Weights of red, green and blue in grey (ITU-R BT.601).
 _GREY = (0.299, 0.587, 0.114)
 
@@ -139,7 +141,7 @@ class Perceiver:
         image: np.ndarray,
         intrinsics: Intrinsics | None = None,
         stamp: float | None = None,
-        pose: np.ndarray | None = None,
+        pose: Pose = None,
     ) -> Scene:
         """Labels, depth and tracked segments of the next frame.
 
@@ -148,8 +150,8 @@ class Perceiver:
         image : (H, W, 3) uint8 RGB.
         intrinsics : the camera at that size; without them (or uncalibrated) depth is relative, ``Scene.metric`` False.
         stamp : seconds; None: ``config.track.period`` after the previous frame.
-        pose : (4, 4) from the camera's optical frame to a fixed frame, at that time; None: the camera's motion is
-            estimated from the picture.
+        pose : (4, 4) from the camera's optical frame to a fixed frame, at that time, or a function that gives it and
+            is called after the network has run; None: the camera's motion is estimated from the picture.
 
         Returns
         -------
@@ -167,9 +169,7 @@ class Perceiver:
         raise DeviceMemoryError(reason)
 
     @torch.inference_mode()
-    def _step(
-        self, image: np.ndarray, intrinsics: Intrinsics | None, stamp: float | None, pose: np.ndarray | None
-    ) -> Scene:
+    def _step(self, image: np.ndarray, intrinsics: Intrinsics | None, stamp: float | None, pose: Pose) -> Scene:
         self.timings = {}
         with self._stage("preprocess"):
             picture = to_device(image, self.device)  # (1, 3, H', W')
@@ -201,12 +201,14 @@ class Perceiver:
         how: Resizing,
         intrinsics: Intrinsics | None,
         stamp: float | None,
-        pose: np.ndarray | None,
+        pose: Pose,
     ) -> Scene:
         """The merged scene of ``images`` (1, 3, H, W), resized by ``how``, with anchored scale and track ids."""
         if self.camera_height:
             with self._stage("anchor"):
                 scene = self.anchor.update(scene, intrinsics, self.camera_height, self.up, stamp)
+        if callable(pose):
+            pose = pose()
         with self._stage("track"):
             size = (scene.panoptic.shape[0], scene.panoptic.shape[1])
             camera = intrinsics if is_calibrated(intrinsics, size) else unknown_camera(size)

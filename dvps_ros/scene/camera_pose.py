@@ -6,7 +6,7 @@ import numpy as np
 
 from dvps_ros.config import TrackConfig
 from dvps_ros.labels import LabelSet
-from dvps_ros.scene.ego_motion import EgoMotion, exponential, logarithm
+from dvps_ros.scene.ego_motion import EgoMotion, exponential, implausible, logarithm
 from dvps_ros.scene.view import View
 from dvps_ros.structures import CameraMotion
 
@@ -53,13 +53,13 @@ class CameraPose:
     def update(self, now: float, seconds: float, view: View | None, pose: np.ndarray | None) -> bool:
         """Take in how the camera moved in the ``seconds`` up to ``now``; False where the picture is of another place.
 
-        ``view`` is the picture, ``pose`` (4, 4) what TF or odometry says instead; either may be None.
+        ``view`` is the picture, ``pose`` (4, 4) what TF or odometry says instead; either may be None, and a pose may
+        be missing in some frames.
         """
         motion = CameraMotion(seconds=seconds, problem="no picture")
         if pose is not None:
-            if self._given is not None:
-                motion = CameraMotion(np.linalg.inv(pose) @ self._given, seconds, 1.0, "given")
-            self._given = np.asarray(pose, np.float64)
+            motion = self._between_given(np.asarray(pose, np.float64), seconds)
+            self._ego.reset()  # the picture that it knows is not of the frame before any more
         elif view is not None and self.config.ego_motion:
             motion = self._ego.update(view, seconds)
             if motion.cut:
@@ -75,5 +75,17 @@ class CameraPose:
         elif self._known is not None and now - self._known <= _COASTING:
             step = exponential(self._rate * seconds)
         self.pose = self.pose @ np.linalg.inv(step)
+        if pose is not None:
+            self._given = np.asarray(pose, np.float64)
+        elif self._given is not None:  # so that the next given pose does not repeat this step
+            self._given = self._given @ np.linalg.inv(step)
         self._now = now
         return True
+
+    def _between_given(self, pose: np.ndarray, seconds: float) -> CameraMotion:
+        """The motion from the last given pose, moved on with the steps taken since, to ``pose``."""
+        if self._given is None:
+            return CameraMotion(seconds=seconds, problem="no frame before")
+        matrix = np.linalg.inv(pose) @ self._given
+        problem = implausible(matrix, seconds, self.config)
+        return CameraMotion(None if problem else matrix, seconds, 1.0, "" if problem else "given", problem)

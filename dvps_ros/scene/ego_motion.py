@@ -157,14 +157,19 @@ class EgoMotion:
         """Why a motion is none; empty where it is plausible."""
         if inliers < _LEAST or share < _SHARE:
             return "too few corners agree"
-        angle = math.degrees(np.linalg.norm(cv2.Rodrigues(matrix[:3, :3])[0]))
-        distance = float(np.linalg.norm(matrix[:3, 3]))
-        # a tenth of a second more: stamps jitter
-        if distance > self.config.max_speed * (seconds + 0.1):
-            return f"the camera would have moved {distance:.1f} m"
-        if angle > self.config.max_turn * (seconds + 0.1):
-            return f"the camera would have turned {angle:.0f} degrees"
-        return ""
+        return implausible(matrix, seconds, self.config)
+
+
+def implausible(matrix: np.ndarray, seconds: float, config: TrackConfig) -> str:
+    """Why a motion (4, 4) of ``seconds`` is faster than a camera moves; empty where it is plausible."""
+    angle = math.degrees(np.linalg.norm(cv2.Rodrigues(matrix[:3, :3])[0]))
+    distance = float(np.linalg.norm(matrix[:3, 3]))
+    # a tenth of a second more: stamps jitter
+    if distance > config.max_speed * (seconds + 0.1):
+        return f"the camera would have moved {distance:.1f} m"
+    if angle > config.max_turn * (seconds + 0.1):
+        return f"the camera would have turned {angle:.0f} degrees"
+    return ""
 
 
 def _seen_after(points: np.ndarray, corners: np.ndarray, camera: Intrinsics, step: np.ndarray) -> np.ndarray:

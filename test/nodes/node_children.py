@@ -113,7 +113,7 @@ class SlowPerceiver(QuickPerceiver):
         time.sleep(loading)
         self._working = working
 
-    def step(self, image, intrinsics=None, stamp=None):
+    def step(self, image, intrinsics=None, stamp=None, pose=None):
         print("working")
         time.sleep(self._working)
         return super().step(image, intrinsics)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ class QuickPerceiver:
     def reset_tracks(self):
         self.tracker.reset()
 
-    def step(self, image, intrinsics=None, stamp=None):
+    def step(self, image, intrinsics=None, stamp=None, pose=None):
         self.steps += 1
         if self.fail_next:
             raise self.fail_next.pop(0)
@@ -69,8 +70,9 @@ class QuickPerceiver:
             Segment(i, i // 1000, i % 1000, 0.9, int((panoptic == i).sum()), 5.0) for i in (0, 10000, 13001)
         )
         scene = Scene(panoptic, depth, torch.full((height, width), 0.5), segments, metric=intrinsics is not None)
-        self.numbers.append(self.tracker.update(scene, intrinsics, stamp).segments[-1].instance)
-        return scene
+        tracked = self.tracker.update(scene, intrinsics, stamp, pose=pose() if callable(pose) else pose)
+        self.numbers.append(tracked.segments[-1].instance)
+        return replace(scene, motion=tracked.motion)
 
 
 class Gated(QuickPerceiver):
@@ -80,10 +82,10 @@ class Gated(QuickPerceiver):
         super().__init__()
         self.started, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
 
-    def step(self, image, intrinsics=None, stamp=None):
+    def step(self, image, intrinsics=None, stamp=None, pose=None):
         self.started.release()
         assert self.go_on.acquire(timeout=30)
-        return super().step(image, intrinsics)
+        return super().step(image, intrinsics, pose=pose)
 
 
 def image_of(values, encoding="rgb8", stamp=None, frame_id="camera_optical"):

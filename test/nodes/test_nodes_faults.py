@@ -19,7 +19,7 @@ from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 
-from dvps_ros.nodes import camera_input, health
+from dvps_ros.nodes import camera_input, health, mounting
 from dvps_ros.nodes.messages import info_of
 from dvps_ros.runtime import load_perceiver
 
@@ -307,6 +307,39 @@ def test_a_base_frame_without_a_transform_costs_metres_of_the_ground_alone(bench
     with bench("semantic", "depth", base_frame="base_link") as b:
         b.send_until(lambda: b.got("depth") and b.got("semantic"))
         wait_for(lambda: b.counted("warned: camera height") > 0)
+        assert b.counted("frames dropped") == 0
+
+
+def test_the_camera_s_motion_comes_from_the_fixed_frame(bench, monkeypatch):
+    """The pose is looked up by frame and stamp of the image."""
+
+    class Standing:
+        problem = ""
+
+        def __init__(self, node):
+            pass
+
+        def at(self, target, source, stamp, timeout):
+            asked.add((target, source, stamp > 0, timeout))
+            return np.eye(4)
+
+        def destroy(self):
+            pass
+
+    asked = set()
+    monkeypatch.setattr(mounting, "Transforms", Standing)
+    with bench("semantic", "depth", fixed_frame="odom", transform_timeout=0.2) as b:
+        b.send_until(lambda: len(b.got("depth")) >= 3)
+        assert wait_for(lambda: b.camera.diagnostics().get("camera's motion") == "from TF")
+        assert b.counted("warned: fixed frame") == 0
+    assert asked == {("odom", "camera_optical", True, 0.2)}
+
+
+def test_a_fixed_frame_without_a_transform_costs_nothing_but_a_warning(bench):
+    """Frames are answered with the motion from the picture, and diagnostics say that TF does not give it."""
+    with bench("semantic", "depth", fixed_frame="odom") as b:
+        b.send_until(lambda: b.got("depth") and b.got("semantic"))
+        wait_for(lambda: b.counted("warned: fixed frame") > 0)
         assert b.counted("frames dropped") == 0
 
 

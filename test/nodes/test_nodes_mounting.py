@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from rclpy.time import Time
 
 from dvps_ros.config import PerceptionConfig
 from dvps_ros.labels import CITYSCAPES
@@ -19,6 +20,8 @@ from dvps_ros.structures import Anchor, CameraMotion, Scene, Segment, TrackedThi
 
 #: An optical frame (x right, y down, z ahead) in a base frame (x ahead, y left, z up), as a quaternion.
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)
+#: In nanoseconds.
+SECOND = 1_000_000_000
 
 
 class MissingError(Exception):
@@ -27,20 +30,30 @@ class MissingError(Exception):
 
 @pytest.fixture
 def tree(monkeypatch):
-    """tf2_ros' buffer and listener, by a dictionary of (target, source)."""
-    known = {}
+    """tf2_ros' buffer and listener, by a dictionary of (target, source).
+
+    A value is the newest translation and rotation; with a third entry (a list of stamps in nanoseconds, the newest
+    last) there are transforms at these stamps alone, and with a fourth one that comes while somebody waits.
+    """
+    known = {"waited": []}
 
     class Buffer:
-        def lookup_transform(self, target, source, time):
-            assert time.nanoseconds == 0  # the newest
+        def lookup_transform(self, target, source, time, timeout):
             if (target, source) not in known:
                 raise MissingError(f'"{target}" passed to lookupTransform\ndoes not exist')
-            (x, y, z), rotation = known[target, source]
+            (x, y, z), rotation, *stamped = known[target, source]
+            stamps = stamped[0] if stamped else [0]
+            if timeout.nanoseconds:
+                known["waited"].append(timeout.nanoseconds / 1e9)
+                stamps.extend(stamped[1:])
+            if time.nanoseconds and stamped and time.nanoseconds not in stamps:
+                raise MissingError("Lookup would require extrapolation into the future")
             fields = dict(zip("xyzw", rotation, strict=True))
             return SimpleNamespace(
+                header=SimpleNamespace(stamp=Time(nanoseconds=stamps[-1]).to_msg()),
                 transform=SimpleNamespace(
                     translation=SimpleNamespace(x=x, y=y, z=z), rotation=SimpleNamespace(**fields)
-                )
+                ),
             )
 
     class Listener:
@@ -116,6 +129,51 @@ def test_a_camera_below_the_ground_plane_has_no_height(tree):
     assert found.problem == "camera lies 2.50 m below the ground plane of map"
 
 
+def test_a_pose_in_the_fixed_frame_at_the_stamp(tree):
+    """It is that of the image's stamp, and the mount stays unknown."""
+    tree["odom", "camera"] = ((5.0, 1.0, 0.9), OPTICAL, [SECOND])
+    placed = mounting(fixed_frame="odom")
+    pose = placed.pose("camera", SECOND)
+    assert pose[:3, 3] == pytest.approx([5.0, 1.0, 0.9])
+    assert pose[:3, 2] == pytest.approx([1, 0, 0], abs=1e-9)  # the optical axis points ahead
+    assert placed.pose_problem == ""
+    assert placed.of("camera") == Mount()
+    assert tree["waited"] == []
+
+
+def test_a_late_transform_is_waited_for(tree):
+    tree["odom", "camera"] = ((5.0, 1.0, 0.9), OPTICAL, [SECOND], SECOND + 1)
+    placed = mounting(fixed_frame="odom", transform_timeout=0.3)
+    assert placed.pose("camera", SECOND + 1) is not None
+    assert placed.pose_problem == ""
+    assert tree["waited"] == [pytest.approx(0.3)]
+
+
+def test_a_transform_that_does_not_come_is_a_problem(tree):
+    tree["odom", "camera"] = ((5.0, 1.0, 0.9), OPTICAL, [SECOND])
+    placed = mounting(fixed_frame="odom")
+    assert placed.pose("camera", SECOND + 1) is None
+    assert "extrapolation into the future" in placed.pose_problem
+
+
+def test_nobody_waits_for_transforms_that_have_stopped_or_never_came(tree):
+    placed = mounting(fixed_frame="odom")
+    assert placed.pose("camera", SECOND) is None
+    assert "does not exist" in placed.pose_problem
+    tree["odom", "camera"] = ((5.0, 1.0, 0.9), OPTICAL, [SECOND], 3 * SECOND)
+    assert placed.pose("camera", 3 * SECOND) is None
+    assert placed.pose_problem == "the newest transform from 'camera' to 'odom' is over a second old"
+    assert tree["waited"] == []
+
+
+def test_an_image_without_a_stamp_has_no_pose(tree):
+    tree["odom", "camera"] = ((5.0, 1.0, 0.9), OPTICAL)
+    placed = mounting(fixed_frame="odom")
+    assert placed.pose("camera", 0) is None
+    assert placed.pose_problem == "the image has no stamp"
+    assert mounting(base_frame="odom").pose("camera", SECOND) is None  # not asked for
+
+
 def test_its_listener_ends_with_it(tree):
     mounted = mounting(base_frame="base")
     assert tree["listeners"].alive == 1
@@ -158,7 +216,8 @@ def test_facts_of_objects_and_of_the_camera_s_motion():
     lost = replace(scene, motion=CameraMotion(problem="too few corners found again"))
     assert tracking_facts(lost, CITYSCAPES)["camera's motion"] == "unknown: too few corners found again"
     given = replace(scene, motion=CameraMotion(np.eye(4), 0.1, 1.0, "given"))
-    assert tracking_facts(given, CITYSCAPES)["camera's motion"] == "given"
+    assert tracking_facts(given, CITYSCAPES)["camera's motion"] == "from TF"
+    assert tracking_facts(scene, CITYSCAPES, "no transform") == {"objects": "2", "fixed frame": "no transform"}
 
 
 def test_the_real_tf2_ros_has_what_is_used():

@@ -27,7 +27,7 @@ class Perceiver(QuickPerceiver):
         time.sleep({loading})
         return cls()
 
-    def step(self, image, intrinsics=None, stamp=None):
+    def step(self, image, intrinsics=None, stamp=None, pose=None):
         print("working", flush=True)
         time.sleep({working})
         return super().step(image, intrinsics)

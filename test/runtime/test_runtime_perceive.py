@@ -156,6 +156,20 @@ def test_camera_of_another_size_is_refused_and_the_next_frame_works():
     assert len(perceiver.step(picture(), CAMERA).segments) == 3
 
 
+def test_a_pose_is_asked_for_after_the_network_has_run():
+    """By then a transform of the image's time has come; where there is none, the picture tells the motion."""
+    perceiver, asked = make(), []
+
+    def pose():
+        asked.append(len(perceiver.network.seen))
+        return np.eye(4) if len(asked) < 3 else None
+
+    scenes = [perceiver.step(picture(), CAMERA, stamp, pose) for stamp in (0.0, 0.1, 0.2)]
+    assert asked == [1, 2, 3]
+    assert scenes[1].motion.source == "given"
+    assert scenes[2].motion.source != "given"
+
+
 @pytest.mark.parametrize("part", ["class_logits", "mask_embedding", "mask_features", "backup_embedding"])
 def test_output_that_is_not_finite_is_named(part):
     perceiver = make()

@@ -7,6 +7,10 @@ from dvps_ros.config import TrackConfig
 from dvps_ros.labels import CITYSCAPES
 from dvps_ros.scene.camera_pose import CameraPose
 from dvps_ros.scene.ego_motion import exponential
+from dvps_ros.scene.view import View
+from dvps_ros.structures import Intrinsics
+
+GREY = np.zeros((64, 128), np.uint8)
 
 
 def driven(seconds=0.5, speed=4.0):
@@ -51,3 +55,34 @@ def test_frames_of_one_time_tell_no_speed():
     camera.update(0.5, 0.0, None, exponential(np.array([0, 0, 0, 0, 0, 2.0])))
     camera.update(0.75, 0.25, None, None)
     assert camera.pose[:3, 3] == pytest.approx([0, 0, 3.0], abs=1e-9)
+
+
+def test_a_given_pose_after_a_gap_does_not_repeat_the_steps_taken_meanwhile():
+    """The camera coasts over a frame without a pose; the next pose corrects what coasting got wrong."""
+    camera = driven()
+    camera.update(0.6, 0.1, None, None)
+    assert camera.pose[:3, 3] == pytest.approx([0, 0, 2.4], abs=1e-9)
+    camera.update(0.7, 0.1, None, exponential(np.array([0, 0, 0, 0, 0, 3.1])))
+    assert camera.pose[:3, 3] == pytest.approx([0, 0, 3.1], abs=1e-9)
+    assert camera.motion.matrix[:3, 3] == pytest.approx([0, 0, -0.7], abs=1e-9)
+
+
+def test_a_pose_that_jumps_is_no_motion():
+    """Localisation may jump; the camera then goes on as it did, and the next pose counts from where it jumped to."""
+    camera = driven()
+    camera.update(0.6, 0.1, None, exponential(np.array([0, 0, 0, 50.0, 0, 2.4])))
+    assert camera.motion.matrix is None
+    assert camera.motion.problem == "the camera would have moved 50.0 m"
+    assert camera.pose[:3, 3] == pytest.approx([0, 0, 2.4], abs=1e-9)
+    camera.update(0.7, 0.1, None, exponential(np.array([0, 0, 0, 50.0, 0, 2.8])))
+    assert camera.motion.source == "given"
+    assert camera.pose[:3, 3] == pytest.approx([0, 0, 2.8], abs=1e-9)
+
+
+def test_a_picture_is_not_compared_with_one_from_before_poses_were_given():
+    """After frames with poses the estimation from pictures begins anew."""
+    camera, view = driven(), View(GREY, *np.zeros((2, 64, 128), np.int32), Intrinsics(100, 100, 64, 32, 128, 64))
+    camera.update(0.6, 0.1, view, None)
+    camera.update(0.7, 0.1, None, exponential(np.array([0, 0, 0, 0, 0, 2.8])))
+    camera.update(0.8, 0.1, view, None)
+    assert camera.motion.problem == "no frame before"
