@@ -44,7 +44,7 @@ class Transforms:
         return _pose(self._lookup(target, source, Time(), Duration()))
 
     def at(self, target: str, source: str, stamp: int, timeout: float = 0.0) -> np.ndarray | None:
-        """The pose (4, 4) float64 of frame ``source`` in frame ``target`` at ``stamp`` (nanoseconds); None where unknown.
+        """As ``latest``, but at ``stamp`` (nanoseconds): (4, 4) float64; None where it is not known.
 
         It waits at most ``timeout`` seconds for a transform that comes late, if the newest one is not a second old.
         """
