@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     perception = {"model": str(model), "device": args.device, "autostart": True, "points_stride": 2}
     observer = {"folder": str(args.folder.resolve()), "seconds": args.seconds}
     inputs = {"image": "/camera/image", "camera_info": "/camera/camera_info"}
-    truth = {"~/panoptic": "/camera/truth/panoptic", "~/depth": "/camera/truth/depth"}
+    truth = {f"~/{name}": f"/camera/truth/{name}" for name in ("panoptic", "depth", "pose")}
     with Processes(args.folder, environment(domain, args.folder)) as processes:
         processes.start("dvps_ros.nodes.perception_node", perception, inputs)
         processes.start("dvps_ros.nodes.sim_camera_node", camera, inputs | truth)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import deserialize_message
@@ -35,6 +36,7 @@ FRAME_TOPICS = {
     "/camera/camera_info": CameraInfo,
     "/camera/truth/panoptic": Image,
     "/camera/truth/depth": Image,
+    "/camera/truth/pose": PoseStamped,
     "/perception/panoptic": Image,
     "/perception/depth": Image,
     "/perception/depth/camera_info": CameraInfo,
@@ -43,7 +45,7 @@ FRAME_TOPICS = {
     "/perception/markers": MarkerArray,
 }
 #: Left out of the recording, which they would double: they are no output of the node.
-UNRECORDED = frozenset({"/camera/truth/panoptic", "/camera/truth/depth"})
+UNRECORDED = frozenset({"/camera/truth/panoptic", "/camera/truth/depth", "/camera/truth/pose"})
 #: Frames that may wait for their answer before the oldest is forgotten.
 WAITING = 60
 #: Moments in the montage, and seconds between two that are kept for it to choose from.
@@ -145,7 +147,8 @@ class Observer(Watcher[ObserverConfig]):
         image, true_panoptic, true_depth, panoptic, depth, overlay = (
             values_of(parts[name].message) for name, kind in FRAME_TOPICS.items() if kind is Image
         )
-        tally.score(panoptic, depth, true_panoptic, true_depth)
+        street = parts["/camera/truth/pose"].message.header.frame_id
+        tally.score(panoptic, depth, true_panoptic, true_depth, street)
         if self.seconds - self._recorded >= 1 / self.settings.record_rate:
             self._recorded = self.seconds
             self._record(parts)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dvps_ros.labels import DIVISOR, LabelSet
-from dvps_ros.metrics import DepthErrors, PanopticQuality
+from dvps_ros.metrics import DepthErrors, PanopticQuality, TrackingQuality
 
 #: Seconds over which the line's rates and ages are taken.
 WINDOW = 5.0
@@ -30,6 +30,8 @@ class Tally:
         self._max_depth = max_depth
         self._quality = PanopticQuality(labels)
         self._errors = DepthErrors()
+        self._tracking = TrackingQuality(labels)
+        self._street = ""
         self._images: list[float] = []
         self._answers: list[float] = []
         self._ages: list[float] = []
@@ -59,15 +61,27 @@ class Tally:
         self._tracks.update(ids)
         self._size = f"{panoptic.shape[1]}x{panoptic.shape[0]}"
 
-    def score(self, panoptic: np.ndarray, depth: np.ndarray, true_panoptic: np.ndarray, true_depth: np.ndarray) -> None:
-        """Score one frame by its maps (H, W).
+    def score(
+        self,
+        panoptic: np.ndarray,
+        depth: np.ndarray,
+        true_panoptic: np.ndarray,
+        true_depth: np.ndarray,
+        street: str = "",
+    ) -> None:
+        """Score the next frame by its maps (H, W).
 
         Parameters
         ----------
         panoptic, true_panoptic : class * 1000 + instance.
         depth : metres, +Inf beyond range, NaN unknown.
         true_depth : metres; no label where it is not finite (REP 117, 118) or 0.
+        street : name of the place; in another one, true objects are others although their numbers are the same.
         """
+        if street != self._street:
+            self._tracking.begin_sequence()
+            self._street = street
+        self._tracking.update_frame(panoptic, true_panoptic)
         self._quality.update(panoptic, true_panoptic)
         self._errors.update(np.where(np.isposinf(depth), self._max_depth, depth), true_depth)
 
@@ -86,7 +100,7 @@ class Tally:
 
     def table(self, diagnostics: Mapping[str, str]) -> str:
         """The run in a few aligned rows; ``diagnostics`` are the node's own last figures by name, possibly none."""
-        quality, errors = self._quality.compute(), self._errors.compute()
+        quality, errors, tracking = self._quality.compute(), self._errors.compute(), self._tracking.compute()
         rows = [
             ("camera", f"{_rate(self._images):.1f} Hz", f"{len(self._images)} frames of {self._size}"),
             ("answers", f"{_rate(self._answers):.1f} Hz", self._dropped(diagnostics)),
@@ -97,6 +111,13 @@ class Tally:
                 "depth absRel",
                 _figure(errors["absRel"], 3),
                 f"RMSE {_figure(errors['RMSE'], 2)} m, delta<1.25 {_figure(errors['delta1'], 3)}",
+            ),
+            (
+                "STQ",
+                _figure(tracking["STQ"], 1),
+                f"association {_figure(tracking['AQ'], 1)}, segmentation {_figure(tracking['SQ'], 1)}; "
+                f"{tracking['switches']:.0f} id switches and {tracking['fragments']:.0f} fragments in "
+                f"{tracking['covered']:.0f} found of {tracking['seen']:.0f} true things of frames",
             ),
             (
                 "objects per frame",

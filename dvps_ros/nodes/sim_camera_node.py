@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import fields
 
+import numpy as np
 from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, PoseStamped, Quaternion
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -21,7 +24,6 @@ from dvps_ros.nodes.packing import Buffer, image_message
 from dvps_ros.nodes.parameters import NodeParameters
 from dvps_ros.nodes.process import GRACE, FatalError, one_line, run
 from dvps_ros.simulation import Frame, drive
-from dvps_ros.structures import Intrinsics
 
 
 class SimCameraNode(Node):
@@ -29,7 +31,8 @@ class SimCameraNode(Node):
 
     Topics: ``image`` (rgb8), ``camera_info``, ``~/panoptic`` (32SC1, class * 1000 + instance, 255000 unlabelled) and
     ``~/depth`` (32FC1 metres along z; REP 117 and 118: +Inf in the sky and beyond range, NaN where the lens shows
-    nothing), all of one frame with one header. After ``street_seconds`` the drive goes on in the street two seeds on,
+    nothing), all of one frame with one header, and ``~/pose``: the camera's optical frame in the frame ``street_SEED``
+    (metres, z up) at that stamp. After ``street_seconds`` the drive goes on in the street two seeds on,
     with that street's camera.
 
     Raises ``ValueError`` naming a parameter that has no valid value, or that contradicts another.
@@ -42,14 +45,15 @@ class SimCameraNode(Node):
             raise ValueError(self._settings.problems[0])
         check_rig(self._settings.config)
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[self._settings.config.reliability.upper()])
-        topics = {"image": Image, "camera_info": CameraInfo, "~/panoptic": Image, "~/depth": Image}
+        images = {"image": Image, "~/panoptic": Image, "~/depth": Image}
+        topics = {"camera_info": CameraInfo, "~/pose": PoseStamped, **images}
         self._topics = {
             name: self.create_publisher(
                 kind, name, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()
             )
             for name, kind in topics.items()
         }
-        self._buffers = {name: Buffer() for name in topics}
+        self._buffers = {name: Buffer() for name in images}
         self._ended = threading.Event()
         # MuJoCo's OpenGL context belongs to one thread, and rendering must not block the executor
         self._thread = threading.Thread(target=self._drive, name="sim_camera", daemon=True)
@@ -68,14 +72,14 @@ class SimCameraNode(Node):
 
     def _drive(self) -> None:
         try:
-            for intrinsics, frame in self._frames():
-                self._publish(frame, intrinsics)
+            for street, frame in self._frames():
+                self._publish(frame, street)
         except Exception as error:  # no OpenGL, most likely
             if self.executor is not None and self.context.ok() and not self._ended.is_set():
                 self.executor.create_task(_fail, error)
 
-    def _frames(self) -> Iterator[tuple[Intrinsics, Frame]]:
-        """Frames of one street after the other, at the set rate or slower; the drive pauses while nobody subscribes."""
+    def _frames(self) -> Iterator[tuple[int, Frame]]:
+        """Seed and frame by frame of streets, at the set rate or slower; the drive pauses while nobody subscribes."""
         settings = self._settings.config
         rig = {field.name: getattr(settings, field.name) for field in fields(RigConfig)}
         street = StreetConfig(width=settings.width, height=settings.height, rate=settings.rate, **rig)
@@ -87,15 +91,16 @@ class SimCameraNode(Node):
                     return
                 began = time.monotonic()
                 if any(publisher.get_subscription_count() for publisher in self._topics.values()):
-                    yield camera.intrinsics, camera.render(moment)
+                    yield camera.street.seed, camera.render(moment)
                     moment += 1 / self._settings.config.rate
                 self._ended.wait(max(0.0, began + 1 / self._settings.config.rate - time.monotonic()))
 
-    def _publish(self, frame: Frame, intrinsics: Intrinsics) -> None:
+    def _publish(self, frame: Frame, street: int) -> None:
         header = Header(stamp=self._stamp(), frame_id=self._settings.config.frame_id)
-        info = info_of(intrinsics)
+        info = info_of(frame.intrinsics)
         info.header = header
         self._topics["camera_info"].publish(info)
+        self._topics["~/pose"].publish(_pose(Header(stamp=header.stamp, frame_id=f"street_{street}"), frame.pose))
         images = {
             "image": (frame.rgb, "rgb8"),
             "~/panoptic": (frame.panoptic, "32SC1"),
@@ -107,6 +112,15 @@ class SimCameraNode(Node):
 
     def _stamp(self) -> Time:
         return self.get_clock().now().to_msg()
+
+
+def _pose(header: Header, matrix: np.ndarray) -> PoseStamped:
+    """The message of a pose (4, 4)."""
+    message = PoseStamped(header=header)
+    message.pose.position = Point(**dict(zip("xyz", matrix[:3, 3].tolist(), strict=True)))
+    turn = Rotation.from_matrix(matrix[:3, :3]).as_quat().tolist()
+    message.pose.orientation = Quaternion(**dict(zip("xyzw", turn, strict=True)))
+    return message
 
 
 def _fail(error: Exception) -> None:

@@ -35,6 +35,7 @@ class Frame:
     intrinsics : the camera, with the distortion of its lens.
     height : metres from the ground under the camera up to it.
     up : (3,) float64 unit vector in the optical frame (x right, y down, z forward) that points away from the ground.
+    pose : (4, 4) float64 from the optical frame to the street's: x ahead along its start, y left, z up from the road, metres.
     blind : (H, W) bool, True where the street is not seen, and label is void: beyond the lens's field, where the
         picture is black, and behind the car's own hood.
     """
@@ -46,6 +47,7 @@ class Frame:
     intrinsics: Intrinsics
     height: float
     up: np.ndarray
+    pose: np.ndarray
     blind: np.ndarray
 
     @property
@@ -119,8 +121,10 @@ class StreetCamera:
             rgb[self._lens.blind], blind = 0, blind | self._lens.blind
         panoptic[blind] = VOID
         depth[blind | (depth > self.street.config.max_depth)] = 0.0
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = axes.T, position
         height = self.street.rig.height
-        return Frame(rgb, depth, _without_specks(panoptic), time, self.intrinsics, height, axes[:, 2], blind)
+        return Frame(rgb, depth, _without_specks(panoptic), time, self.intrinsics, height, axes[:, 2], pose, blind)
 
     def _place(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Move the bodies, the camera and the sun's shadow map.

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import PoseStamped
 from node_helpers import spinning, wait_for
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 
+from dvps_ros.config import SimCameraConfig
+from dvps_ros.nodes import transforms
 from dvps_ros.nodes.sim_camera_node import SimCameraNode
 
 SETTINGS = {
@@ -21,7 +24,8 @@ def node_with(**settings):
 
 def test_a_distorting_camera_on_the_pavement():
     node, received = node_with(**SETTINGS), {}
-    topics = {"camera_info": CameraInfo, "image": Image, "sim_camera/depth": Image, "sim_camera/panoptic": Image}
+    topics = {"camera_info": CameraInfo, "sim_camera/pose": PoseStamped}
+    topics |= dict.fromkeys(("image", "sim_camera/depth", "sim_camera/panoptic"), Image)
     for name, kind in topics.items():
         node.create_subscription(kind, name, lambda message, name=name: received.setdefault(name, message), 1)
     with spinning(node):
@@ -40,6 +44,12 @@ def test_a_distorting_camera_on_the_pavement():
     finite = depth[np.isfinite(depth)]
     assert finite.size > 1000
     assert 0.2 < finite.min() < finite.max() <= 80.0
+    pose = received["sim_camera/pose"]
+    assert pose.header.frame_id == f"street_{SimCameraConfig().seed}"
+    assert 0.8 < pose.pose.position.z < 1.0  # on the pavement, a kerb above the road
+    q = pose.pose.orientation
+    matrix = transforms.rotation(q.x, q.y, q.z, q.w)
+    assert matrix[2, 1] < -0.9  # down in the picture is down in the street
 
 
 @pytest.mark.parametrize(

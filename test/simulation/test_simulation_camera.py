@@ -85,6 +85,17 @@ def test_height_and_up_are_the_true_ones(view):
     assert lean == pytest.approx(np.degrees(yard.rig.roll), abs=0.1)
 
 
+def test_the_pose_leads_to_the_street_s_frame(view):
+    """The road, seen by the camera, is the plane z = 0 there, and up is z."""
+    _, frame, k, *_, labels = view
+    road = (frame.panoptic == labels) & (labels == ROAD) & (frame.depth > 0) & (frame.depth < 30)
+    points = unproject(torch.from_numpy(frame.depth), k).numpy()[road]
+    assert np.abs(points @ frame.pose[2, :3] + frame.pose[2, 3]).max() < 0.01 * frame.height
+    assert frame.pose[2, 3] == pytest.approx(frame.height)
+    assert frame.pose[2, :3] == pytest.approx(frame.up)
+    assert np.linalg.det(frame.pose[:3, :3]) == pytest.approx(1)
+
+
 def test_ranges_follow_rep_117(view):
     _, frame, *_, labels = view
     ranges = frame.ranges
