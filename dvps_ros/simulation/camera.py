@@ -35,7 +35,7 @@ class Frame:
     intrinsics : the camera, with the distortion of its lens.
     height : metres from the ground under the camera up to it.
     up : (3,) float64 unit vector in the optical frame (x right, y down, z forward) that points away from the ground.
-    pose : (4, 4) float64 from the optical frame to the street's: x ahead along its start, y left, z up from the road, metres.
+    pose : (4, 4) float64, metres, from the optical frame to the street's: x along the road's start, z up from the road.
     blind : (H, W) bool, True where the street is not seen, and label is void: beyond the lens's field, where the
         picture is black, and behind the car's own hood.
     """
