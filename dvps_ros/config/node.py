@@ -71,6 +71,11 @@ class PerceptionConfig:
         "transform at the image's stamp. Empty, or without the transform: it is estimated from the picture. Needs "
         "tf2_ros.",
     )
+    target_frame: str = option(
+        "",
+        "Frame in which clouds, boxes, markers and objects are published, e.g. base_link. Empty, or without a "
+        "transform at the image's stamp: the image's frame. Needs tf2_ros.",
+    )
     transform_timeout: float = option(
         0.05, "Seconds to wait for a transform at the image's stamp.", low=0.0, high=1.0, runtime=True
     )

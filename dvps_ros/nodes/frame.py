@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dvps_ros.config import PerceptionConfig
 from dvps_ros.labels import LabelSet
+from dvps_ros.nodes.placement import Placement
 from dvps_ros.scene.boxes import InstanceBox, instances
 from dvps_ros.scene.clouds import ground_cloud, obstacle_cloud, organized_cloud, scene_cloud, valid_pixels
 from dvps_ros.scene.resampling import Nearest
@@ -33,6 +34,7 @@ class Frame:
     intrinsics : the camera at the scene's size, None when unknown.
     info : the camera_info that came with the image, if any.
     labels, config : class table, and the node's parameters at this frame.
+    placement : the frame of clouds, boxes and objects; None: the camera's.
     things_only : whether ``dense`` holds things alone, because no topic needs the rest.
     """
 
@@ -43,6 +45,7 @@ class Frame:
     info: CameraInfo | None
     labels: LabelSet
     config: PerceptionConfig
+    placement: Placement | None = None
     things_only: bool = False
 
     @property
@@ -57,6 +60,15 @@ class Frame:
         return self.intrinsics is not None and self.scene.metric
 
     @property
+    def placed_header(self) -> Header:
+        """The header of clouds, boxes and objects."""
+        return self.header if self.placement is None else self.placement.header(self.header)
+
+    def placed(self, cloud: SegmentCloud) -> SegmentCloud:
+        """``cloud`` in the frame of ``placed_header``."""
+        return cloud if self.placement is None else self.placement.cloud(cloud)
+
+    @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the scene's maps."""
         height, width = self.scene.panoptic.shape
@@ -69,7 +81,7 @@ class Frame:
             return self
         scene = self.scene.mapped(Nearest.of(self.size, (height, width), self.size, self.scene.panoptic.device))
         camera = None if self.intrinsics is None else self.intrinsics.resized(width, height)
-        return Frame(self.header, self.image, scene, camera, None, self.labels, self.config)
+        return replace(self, scene=scene, intrinsics=camera, info=None)
 
     @cached_property
     def picture(self) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from rclpy.node import Node
 
 from dvps_ros.config import PerceptionConfig
+from dvps_ros.nodes.placement import Placement
 from dvps_ros.nodes.transforms import Transforms
 from dvps_ros.scene.ground import Direction
 
@@ -33,23 +34,25 @@ class Mount:
 class Mounting:
     """Gives the mount of a camera by its frame, from the parameters ``camera_height`` and ``base_frame``.
 
-    It also gives the pose of the camera in ``fixed_frame``.
+    It also gives the pose of the camera in ``fixed_frame``, and in ``target_frame``.
 
     Parameters
     ----------
-    node : listens to transforms, where ``base_frame`` or ``fixed_frame`` is given.
+    node : listens to transforms, where one of the three frames is given.
     settings : gives the current parameters.
 
     Attributes
     ----------
     pose_problem : why the last ``pose`` is unknown although ``fixed_frame`` is given; else empty.
+    placement_problem : the same of the last ``placement`` and ``target_frame``.
     """
 
     def __init__(self, node: Node, settings: Callable[[], PerceptionConfig]) -> None:
         self._settings = settings
         given = settings()
-        self._transforms = Transforms(node) if given.base_frame or given.fixed_frame else None
-        self.pose_problem = ""
+        wanted = given.base_frame or given.fixed_frame or given.target_frame
+        self._transforms = Transforms(node) if wanted else None
+        self.pose_problem = self.placement_problem = ""
 
     def of(self, frame_id: str) -> Mount:
         """The mount of the camera whose images have this ``frame_id``; a transform is looked up anew each time."""
@@ -81,6 +84,19 @@ class Mounting:
         pose = self._transforms.at(given.fixed_frame, frame_id, stamp, given.transform_timeout)
         self.pose_problem = self._transforms.problem
         return pose
+
+    def placement(self, frame_id: str, stamp: int) -> Placement | None:
+        """The camera's pose in ``target_frame`` at ``stamp`` (nanoseconds; 0: the newest); None where unknown.
+
+        It waits at most ``transform_timeout`` seconds.
+        """
+        given = self._settings()
+        self.placement_problem = ""
+        if self._transforms is None or not given.target_frame:
+            return None
+        pose = self._transforms.at(given.target_frame, frame_id, stamp, given.transform_timeout)
+        self.placement_problem = self._transforms.problem
+        return None if pose is None else Placement(given.target_frame, pose)
 
     def destroy(self) -> None:
         """Stop listening to transforms."""

@@ -23,7 +23,7 @@ from dvps_ros.nodes import detections, objects, packing
 from dvps_ros.nodes.frame import Frame
 from dvps_ros.nodes.messages import info_of
 from dvps_ros.nodes.view_frame import ViewFrame
-from dvps_ros.structures import Scene
+from dvps_ros.structures import Scene, SegmentCloud
 
 #: Per-frame topics that need depth in metres: they are published if the camera is calibrated.
 METRIC = (
@@ -39,6 +39,8 @@ METRIC = (
     "detections",
     "objects",
 )
+#: Per-frame topics that ``Frame.placement`` moves into another frame.
+PLACED = frozenset({"points", "obstacles", "ground", "instances", "markers", "detections", "objects"})
 #: Per-frame topics that are published if the camera is not calibrated.
 RELATIVE = ("depth/relative",)
 #: Per-frame topics that need a model that estimates the uncertainty of its depth.
@@ -166,32 +168,41 @@ def _camera_info(frame: Frame, buffer: packing.Buffer) -> CameraInfo:
 
 def _points(frame: Frame, buffer: packing.Buffer) -> PointCloud2:
     if not frame.config.organized:
-        return packing.cloud_message(frame.header, frame.dense, buffer)
-    return packing.cloud_message(frame.header, frame.organized, buffer, frame.size)
+        return _cloud(frame, frame.dense, buffer)
+    return _cloud(frame, frame.organized, buffer, frame.size)
 
 
 def _obstacles(frame: Frame, buffer: packing.Buffer) -> PointCloud2:
-    return packing.cloud_message(frame.header, frame.obstacles, buffer)
+    return _cloud(frame, frame.obstacles, buffer)
 
 
 def _ground(frame: Frame, buffer: packing.Buffer) -> PointCloud2:
-    return packing.cloud_message(frame.header, frame.ground, buffer)
+    return _cloud(frame, frame.ground, buffer)
 
 
 def _instances(frame: Frame, buffer: packing.Buffer) -> PointCloud2:
-    return packing.cloud_message(frame.header, frame.instances[0], buffer)
+    return _cloud(frame, frame.instances[0], buffer)
+
+
+def _cloud(
+    frame: Frame, cloud: SegmentCloud, buffer: packing.Buffer, shape: tuple[int, int] | None = None
+) -> PointCloud2:
+    return packing.cloud_message(frame.placed_header, frame.placed(cloud), buffer, shape)
 
 
 def _markers(frame: Frame, buffer: packing.Buffer) -> MarkerArray:
-    return packing.marker_array(frame.header, frame.instances[1], frame.labels, frame.scene.things)
+    message = packing.marker_array(frame.placed_header, frame.instances[1], frame.labels, frame.scene.things)
+    return message if frame.placement is None else frame.placement.markers(message)
 
 
 def _detections(frame: Frame, buffer: packing.Buffer) -> Any:
-    return detections.detection_array(frame.header, frame.instances[1], frame.labels)
+    message = detections.detection_array(frame.placed_header, frame.instances[1], frame.labels)
+    return message if frame.placement is None else frame.placement.detections(message)
 
 
 def _objects(frame: Frame, buffer: packing.Buffer) -> Any:
-    return objects.tracked_objects(frame.header, frame.scene.things, frame.instances[1], frame.labels)
+    message = objects.tracked_objects(frame.placed_header, frame.scene.things, frame.instances[1], frame.labels)
+    return message if frame.placement is None else frame.placement.objects(message)
 
 
 def _overlay(frame: Frame, buffer: packing.Buffer) -> Image:

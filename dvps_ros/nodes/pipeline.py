@@ -19,7 +19,8 @@ from dvps_ros.nodes.frame_reader import FrameReader
 from dvps_ros.nodes.health import Health
 from dvps_ros.nodes.messages import nanoseconds
 from dvps_ros.nodes.mounting import Mounting
-from dvps_ros.nodes.outputs import Outputs
+from dvps_ros.nodes.outputs import PLACED, Outputs
+from dvps_ros.nodes.placement import Placement
 from dvps_ros.nodes.process import one_line
 from dvps_ros.nodes.worker import LatestWorker
 from dvps_ros.runtime import DeviceMemoryError, NonFiniteOutputError, Perceiver
@@ -134,7 +135,9 @@ class FramePipeline:
         stopwatch.lap("perceive")
         info = job.info if intrinsics is not None else None
         labels, settings = self._perceiver.labels, self._settings()
-        messages = self._outputs.pack(Frame(job.image.header, image, scene, intrinsics, info, labels, settings), wanted)
+        placement = self._placement(job) if wanted & PLACED else None
+        frame = Frame(job.image.header, image, scene, intrinsics, info, labels, settings, placement)
+        messages = self._outputs.pack(frame, wanted)
         stopwatch.lap("pack")
         with self._publishing:
             if not self._is_current(job):
@@ -161,6 +164,14 @@ class FramePipeline:
         self._health.anchor = anchor_facts(scene.anchor, mount.problem)
         self._health.tracking = tracking_facts(scene, perceiver.labels, problem)
         return scene
+
+    def _placement(self, job: Job) -> Placement | None:
+        header = job.image.header
+        placement = self._mounting.placement(header.frame_id, nanoseconds(header.stamp))
+        problem = self._mounting.placement_problem
+        if problem:
+            self._health.fault("target frame", f"clouds and boxes stay in the camera's frame: {problem}", lost=False)
+        return placement
 
     def _stages(self, job: Job, laps: dict[str, float]) -> dict[str, float]:
         """Seconds of each stage of ``diagnostics.STAGES``."""

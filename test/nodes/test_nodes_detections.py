@@ -5,13 +5,20 @@ import sys
 import types
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from geometry_msgs.msg import Pose, PoseWithCovariance, Vector3
 from std_msgs.msg import Header
 
 from dvps_ros.labels import CITYSCAPES
 from dvps_ros.nodes import detections
+from dvps_ros.nodes.placement import Placement
 from dvps_ros.scene.boxes import InstanceBox
+
+#: From the optical frame to one with x ahead, y left and z up, whose origin lies 1 m behind and 2 m below the camera.
+BASE = Placement(
+    "base_link", np.array([[0.0, 0.0, 1.0, 1.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 2.0], [0.0, 0.0, 0.0, 1.0]])
+)
 
 
 @dataclass
@@ -88,6 +95,15 @@ def test_one_detection_for_each_instance(installed):
     center, size = detection.bbox.center, detection.bbox.size
     assert (center.position.x, center.position.y, center.position.z) == (1.0, 2.0, 12.0)
     assert (size.x, size.y, size.z, center.orientation.w) == (1.8, 1.5, 4.2, 1.0)
+
+
+def test_in_another_frame_a_detection_s_box_and_pose_are_one(installed):
+    box = InstanceBox(13007, 13, 7, 0.75, 10, 40, (1.0, 2.0, 12.0), (1.8, 1.5, 4.2))
+    [detection] = BASE.detections(installed.detection_array(Header(), (box,), CITYSCAPES)).detections
+    center = detection.bbox.center.position
+    assert (center.x, center.y, center.z) == pytest.approx((13.0, -1.0, 0.0))
+    assert detection.results[0].pose.pose == detection.bbox.center
+    assert (detection.bbox.size.x, detection.bbox.size.z) == (1.8, 4.2)  # along the camera's axes, as before
 
 
 def test_label_info_names_every_class(installed):

@@ -335,6 +335,15 @@ def test_the_camera_s_motion_comes_from_the_fixed_frame(bench, monkeypatch):
     assert asked == {("odom", "camera_optical", True, 0.2)}
 
 
+def test_clouds_stay_in_the_camera_s_frame_without_a_transform(bench):
+    """The target frame is not known: a warning, and clouds all the same."""
+    with bench("obstacles", target_frame="base_link") as b:
+        b.send_until(lambda: b.got("obstacles"))
+        wait_for(lambda: b.counted("warned: target frame") > 0)
+        assert b.counted("frames dropped") == 0
+        assert b.got("obstacles")[-1].header.frame_id == "camera_optical"
+
+
 def test_a_fixed_frame_without_a_transform_costs_nothing_but_a_warning(bench):
     """Frames are answered with the motion from the picture, and diagnostics say that TF does not give it."""
     with bench("semantic", "depth", fixed_frame="odom") as b:

@@ -174,6 +174,18 @@ def test_an_image_without_a_stamp_has_no_pose(tree):
     assert mounting(base_frame="odom").pose("camera", SECOND) is None  # not asked for
 
 
+def test_a_placement_in_the_target_frame(tree):
+    tree["base_link", "camera"] = ((0.3, 0.0, 0.9), OPTICAL)
+    placed = mounting(target_frame="base_link")
+    found = placed.placement("camera", SECOND)
+    assert found.frame_id == "base_link"
+    assert found.matrix[:3, 3] == pytest.approx([0.3, 0.0, 0.9])
+    assert (placed.placement_problem, placed.pose("camera", SECOND)) == ("", None)
+    assert placed.placement("other", SECOND) is None
+    assert placed.placement_problem.startswith("no transform from 'other' to 'base_link': ")
+    assert mounting(base_frame="base_link").placement("camera", SECOND) is None  # not asked for
+
+
 def test_its_listener_ends_with_it(tree):
     mounted = mounting(base_frame="base")
     assert tree["listeners"].alive == 1

@@ -15,10 +15,15 @@ from unique_identifier_msgs.msg import UUID
 
 from dvps_ros.labels import CITYSCAPES
 from dvps_ros.nodes import objects
+from dvps_ros.nodes.placement import Placement
 from dvps_ros.scene.boxes import InstanceBox
 from dvps_ros.structures import TrackedThing
 
 HEADER = Header(frame_id="camera")
+#: From the optical frame to one with x ahead, y left and z up, whose origin lies 1 m behind and 2 m below the camera.
+BASE = Placement(
+    "base_link", np.array([[0.0, 0.0, 1.0, 1.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 2.0], [0.0, 0.0, 0.0, 1.0]])
+)
 
 
 @dataclass
@@ -125,6 +130,20 @@ def test_the_orientation_stands_upright(installed):
     ahead = np.array([1 - 2 * (q.y**2 + q.z**2), 2 * (q.x * q.y + q.w * q.z), 2 * (q.x * q.z - q.w * q.y)])
     assert up == pytest.approx([0, -1, 0])  # y of an optical frame points down
     assert ahead == pytest.approx([0, 0, 1])
+
+
+def test_in_another_frame_an_object_is_upright_with_its_covariance(installed):
+    [before] = installed.tracked_objects(HEADER, (thing(),), (box(),), CITYSCAPES).objects
+    [after] = BASE.objects(installed.tracked_objects(HEADER, (thing(),), (box(),), CITYSCAPES)).objects
+    pose = after.kinematics.pose_with_covariance
+    at, q = pose.pose.position, pose.pose.orientation
+    assert (at.x, at.y, at.z) == pytest.approx((13.0, -1.0, 0.0))
+    assert abs(q.w) == pytest.approx(1.0)  # x ahead, y left, z up
+    spread, was = (np.array(one.kinematics.pose_with_covariance.covariance).reshape(6, 6) for one in (after, before))
+    assert np.diag(spread)[:3] == pytest.approx([0.9, 0.1, 0.2])
+    assert np.diag(spread)[3:] == pytest.approx(np.diag(was)[3:])
+    # along the object's own axes
+    assert after.kinematics.twist_with_covariance == before.kinematics.twist_with_covariance
 
 
 def test_a_velocity_against_the_camera_is_none(installed):
