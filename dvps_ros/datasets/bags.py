@@ -1,7 +1,7 @@
 """Recordings as files: ROS 2 bags (MCAP, SQLite, split, compressed) and ROS 1 bags, read by rosbags without any ROS.
 
-A bag gives the messages of a topic in the order of their recording; whatever a reader throws at a damaged file becomes
-one line that says what is wrong and what to do about it.
+A bag gives the messages of a topic in the order of their recording. Any error that a reader raises on a damaged file
+becomes a ``ValueError`` of one line with the fault and its remedy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from dvps_ros.errors import joined
 
-#: How the names of recordings' files end.
+#: Suffixes of the files of recordings.
 SUFFIXES = (".mcap", ".db3", ".bag")
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
@@ -37,12 +37,15 @@ class Bag:
         self.types: dict[str, str] = {name: info.msgtype for name, info in reader.topics.items() if info.msgcount}
 
     def serialized(self, topic: str) -> Iterator[tuple[int, bytes]]:
-        """Time of recording (ns) and bytes of each message; ``ValueError`` when fewer come than the index states."""
+        """Time of recording (ns) and bytes of each message.
+
+        Raises ``ValueError`` when the file holds fewer messages than its index states.
+        """
         connections = [connection for connection in self._reader.connections if connection.topic == topic]
         rows = self._reader.messages(connections)
         stated, count = sum(connection.msgcount for connection in connections), 0
         while True:
-            with _faults(self.path):
+            with _errors_in_one_line(self.path):
                 row = next(rows, None)
                 if row is None:
                     if count < stated:
@@ -50,20 +53,20 @@ class Bag:
                     return
                 count += 1
                 _, recorded, data = row
-                if data.startswith(_ZSTD):  # a bag of compression_mode message, without the metadata that says so
+                if data.startswith(_ZSTD):  # compression_mode: message, in a bag whose metadata.yaml is missing
                     data = _decompressed(data)
             yield recorded, data
 
     def message(self, topic: str, data: bytes) -> Any:
-        """A message of its bytes; the fields of ROS 1's messages have ROS 2's names."""
-        with _faults(self.path):
+        """The deserialized message; fields of ROS 1 messages get the names they have in ROS 2."""
+        with _errors_in_one_line(self.path):
             message = self._reader.deserialize(data, self.types[topic])
         if self._reader.is2:
             return message
         return SimpleNamespace(**{name.lower(): value for name, value in vars(message).items()})
 
     def stamp(self, data: bytes) -> int:
-        """The header's stamp (ns) in the bytes of a message that begins with one; -1 where it is no time."""
+        """The stamp (ns) in a serialized message that begins with a header; -1 if it is not a valid time."""
         if self._reader.is2:
             order = "<" if data[1] & 1 else ">"
             seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, 4)  # after the encapsulation
@@ -76,7 +79,7 @@ class Bag:
 def open_bag(path: Path) -> Iterator[Bag]:
     """The recording of a file, or of a folder with ``metadata.yaml``.
 
-    Raises ``ValueError`` in one line saying why it cannot be read, and what to do.
+    Raises ``ValueError`` with one line: why the recording cannot be read, and the remedy.
     """
     _check_files(path)
     try:
@@ -85,8 +88,8 @@ def open_bag(path: Path) -> Iterator[Bag]:
     except ImportError:
         raise ValueError("rosbags, which reads recordings, is not installed: pip install rosbags") from None
     logging.getLogger("rosbags").setLevel(logging.ERROR)
-    with _faults(path):
-        # bags from before Iron carry no message definitions
+    with _errors_in_one_line(path):
+        # bags recorded before ROS 2 Iron carry no message definitions
         reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
         reader.open()
     try:
@@ -96,7 +99,7 @@ def open_bag(path: Path) -> Iterator[Bag]:
 
 
 def is_recording(path: Path) -> bool:
-    """Whether a path is meant as a recording: a file of one, compressed or not, or a folder that holds some."""
+    """Whether a path names a recording: a recording's file, compressed or not, or a folder that holds such files."""
     if path.is_dir():
         return (path / "metadata.yaml").is_file() or any(
             is_recording(file) for file in path.iterdir() if file.is_file()
@@ -109,7 +112,7 @@ def _suffix(path: Path) -> str:
 
 
 def _check_files(path: Path) -> None:
-    """What can be said of a recording by the names of its files alone."""
+    """Refuse a recording that is compressed as a whole or lacks ``metadata.yaml``, before any file is opened."""
     if path.is_file():
         if path.suffix.lower() == ".zstd":
             raise ValueError(f"recording {path} is compressed as a whole: unpack it with zstd -d {path}")
@@ -120,8 +123,8 @@ def _check_files(path: Path) -> None:
     packed = [name for name in files if name.lower().endswith(".zstd")]
     unpack = f"unpack {packed[0]}{' and others' * (len(packed) > 1)} with zstd -d, then " if packed else ""
     raise ValueError(
-        f"recording {path} has no metadata.yaml, because the recorder was killed or it was not copied along: "
-        f"{unpack}ros2 bag reindex {path} writes it anew, or give {'the unpacked file' if packed else files[0]} itself"
+        f"recording {path} has no metadata.yaml: the recorder was killed, or the file was not copied; "
+        f"{unpack}run ros2 bag reindex {path} to write it, or give {'the unpacked file' if packed else files[0]} itself"
     )
 
 
@@ -134,16 +137,18 @@ def _decompressed(data: bytes) -> bytes:
 
 
 @contextmanager
-def _faults(path: Path) -> Iterator[None]:
-    """Whatever a reader throws at a damaged file, as one line."""
+def _errors_in_one_line(path: Path) -> Iterator[None]:
+    """Turn any error that a reader raises on a damaged file into a ``ValueError`` of one line."""
     try:
         yield
     except PermissionError:
         raise
-    except Exception as error:  # rosbags lets the errors of struct, zstd, lz4, apsw and of its own parsing through
+    except Exception as error:  # rosbags passes on errors of struct, zstd, lz4, apsw and of its own parsers
         reason = joined(error)
         if "files are missing" in reason:
-            raise ValueError(f"recording {path} lacks files that its metadata.yaml lists: {reason[:300]}") from error
+            raise ValueError(f"recording {path}: files listed in metadata.yaml are missing: {reason[:300]}") from error
         repairs = {".mcap": f"mcap recover {path}", ".bag": f"rosbag reindex {path}"}
         repair = repairs.get(path.suffix.lower(), f"ros2 bag reindex {path}")
-        raise ValueError(f"recording {path} cannot be read, was it cut off? ({reason[:200]}); try {repair}") from error
+        raise ValueError(
+            f"recording {path} cannot be read; it may be truncated ({reason[:200]}); try {repair}"
+        ) from error

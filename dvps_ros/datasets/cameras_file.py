@@ -8,8 +8,9 @@
       drive_2: {fx: 910.0, fy: 910.0, cx: 639.5, cy: 359.5, width: 1280, height: 720,
                 distortion_model: plumb_bob, distortion: [-0.1, 0.01, 0, 0, 0]}
 
-A sequence without a camera of its own has the default; without that, or without the file, only a focal length. Names of
-sequences are what is written there (``0001`` is no number); one that no split has is an error.
+A sequence that is not listed has the camera ``default``. Without a default, or without the file, only the focal length
+of the configuration is known. Names of sequences are text: ``0001`` is not a number. A name that no split has is an
+error.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _NUMBERS = ("fx", "fy", "cx", "cy", "width", "height")
 
 @dataclass(frozen=True)
 class Cameras:
-    """What ``cameras.yaml`` says.
+    """The content of ``cameras.yaml``.
 
     Attributes
     ----------
@@ -48,7 +49,10 @@ class Cameras:
 
 
 def read_cameras(root: Path) -> Cameras:
-    """``cameras.yaml`` of a data set; the default ``Cameras`` without one; ``ValueError`` naming a broken file."""
+    """The cameras of a data set from its ``cameras.yaml``; ``Cameras()`` if there is no such file.
+
+    Raises ``ValueError`` naming the file and its fault.
+    """
     path = Path(root) / CAMERAS
     if not path.is_file():
         return Cameras()
@@ -74,12 +78,12 @@ def check_cameras(root: Path, cameras: Cameras) -> None:
     found = {path.name for path in Path(root).glob("*/images/*") if path.is_dir()}
     if unknown := [name for name in cameras.sequences if name not in found]:
         near = [name for name in sorted(found) if name.lstrip("0") == unknown[0].lstrip("0")]
-        hint = f"; is {near[0]} meant?" if near else ""
+        hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"{Path(root) / CAMERAS}: sequences.{unknown[0]}: no split has such a sequence{hint}")
 
 
 def write_cameras(root: Path, cameras: Cameras) -> None:
-    """Write ``cameras.yaml``, whole or not at all."""
+    """Write ``cameras.yaml`` atomically."""
     content: dict[str, Any] = {"labels": cameras.labels.name}
     if cameras.default is not None:
         content["default"] = _row(cameras.default)

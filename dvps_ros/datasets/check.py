@@ -1,4 +1,4 @@
-"""A look at every file of a split before training trusts it: what is there, and what is broken, by name."""
+"""Check of every file of a split before training: counts of frames and labels, and each broken file by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Problem:
     ----------
     path : the file or folder.
     message : what is wrong with it.
-    fatal : False where training can go on without it (a frame that has only one of its two labels).
+    fatal : False if training can use the frame nevertheless (it has only one of its two labels).
     """
 
     path: Path
@@ -40,18 +40,18 @@ class Problem:
 
 @dataclass
 class CheckReport:
-    """What was found in one split.
+    """Result of the check of one split.
 
     Attributes
     ----------
     split : its name.
-    frames, sequences : how many there are.
-    with_panoptic, with_semantic, with_depth : frames that have the label.
-    without_instances : frames that have things, and not one instance of them.
-    crowds : further frames in which some of the things have no instance.
-    sizes : frames by image size (H, W).
-    class_frames : frames by class name, of the classes seen in them.
-    problems : everything wrong, in order of the frames.
+    frames, sequences : their numbers.
+    with_panoptic, with_semantic, with_depth : number of frames that have the label.
+    without_instances : number of frames that have things but no instance.
+    crowds : number of frames in which only some of the things have instances.
+    sizes : number of frames by image size (H, W).
+    class_frames : number of frames in which a class occurs, by class name.
+    problems : all faults, in the order of the frames.
     """
 
     split: str
@@ -87,22 +87,21 @@ class CheckReport:
         lines = []
         if self.without_instances:
             count = self.without_instances
-            lines.append(f"  things without instances in {count} frames: their class alone is learned and measured")
+            lines.append(f"  things without instances in {count} frames: only their class is learned and measured")
         if self.crowds:
-            lines.append(f"  things of which some have no instance in {self.crowds} frames: those are no segment")
+            lines.append(f"  things of which some have no instance in {self.crowds} frames: those form no segment")
         return lines
 
 
 def check(config: DataConfig | SourceConfig, split: str) -> CheckReport:
-    """Read every file of a split that training would read, and report counts and each broken file by name.
+    """Read every file of a split that training would read; report counts, and each broken file by name.
 
     Parameters
     ----------
-    config : one source, or the one data set that ``root`` of the whole section names.
-    split : to read where the source does not say.
+    config : a source, or the whole section, whose ``root`` names the data set.
+    split : the split to read if the source names none.
 
-    Raises ``FileNotFoundError`` when the root folder itself does not exist; a missing or empty split is a problem in
-    the report.
+    Raises ``FileNotFoundError`` if the root folder does not exist. A missing or empty split is a problem in the report.
     """
     config = plain_source(config) if isinstance(config, DataConfig) else config
     split = config.split or split
@@ -118,14 +117,15 @@ def check(config: DataConfig | SourceConfig, split: str) -> CheckReport:
         return report
     report.frames = len(reader)
     report.sequences = len(reader.sequences())
-    kinds = [kind for kind in ("panoptic", "depth") if not all(files.lacks(kind) for files in reader.files)]
+    kinds = [kind for kind in ("panoptic", "depth") if not all(files.missing_label(kind) for files in reader.files)]
     for files in reader.files:
         _check_frame(reader, files, config.labels, kinds, report)
-    chosen = bool(config.include or config.exclude)  # then what belongs to no frame may belong to one that is held out
-    if not chosen:
+    # with include or exclude, a file that belongs to no frame may belong to a sequence that was left out
+    whole_split = not (config.include or config.exclude)
+    if whole_split:
         report.problems += _labels_without_image(config.format, place, reader)
-    if in_folders and not chosen:
-        report.problems += _pictures_passed_over(place / folder.IMAGES, reader) + _equal_numbers(reader)
+    if in_folders and whole_split:
+        report.problems += _ignored_images(place / folder.IMAGES, reader) + _equal_numbers(reader)
     return report
 
 
@@ -133,10 +133,10 @@ def _check_frame(reader: FrameReader, files: FrameFiles, labels: str, kinds: lis
     report.with_panoptic += bool(files.panoptic)
     report.with_semantic += files.semantic is not None
     report.with_depth += files.depth is not None
-    if lack := files.lacks(labels):
-        report.problems.append(Problem(files.image, lack))
-    elif labels == "both" and (lacks := [lack for kind in kinds if (lack := files.lacks(kind))]):
-        report.problems.append(Problem(files.image, lacks[0], fatal=False))
+    if missing := files.missing_label(labels):
+        report.problems.append(Problem(files.image, missing))
+    elif labels == "both" and (partly := [missing for kind in kinds if (missing := files.missing_label(kind))]):
+        report.problems.append(Problem(files.image, partly[0], fatal=False))
     try:
         size = reader.image(files).shape[:2]
         report.sizes[size] += 1
@@ -154,36 +154,36 @@ def _check_frame(reader: FrameReader, files: FrameFiles, labels: str, kinds: lis
             report.problems.append(Problem(path, f"size {values.shape} differs from the image's {size}"))
         else:
             maps[path] = values
-        report.problems += _look(reader, files, path, values)
+        report.problems += _value_problems(reader, files, path, values)
     if maps and all(path in maps for path in files.maps(labels)):
         try:
-            told = reader.decode(files, maps)
+            decoded = reader.decode(files, maps)
         except ValueError as error:
             report.problems.append(_problem(files.semantic or files.image, error))
             return
-        if told is not None:
-            _count_classes(reader, told, report)
+        if decoded is not None:
+            _count_classes(reader, decoded, report)
 
 
-def _count_classes(reader: FrameReader, told: ClassLabels, report: CheckReport) -> None:
+def _count_classes(reader: FrameReader, decoded: ClassLabels, report: CheckReport) -> None:
     table = reader.table
-    rows = class_labels.all_rows(told.panoptic, told.semantic, table)
+    rows = class_labels.all_rows(decoded.panoptic, decoded.semantic, table)
     seen = np.unique(rows[rows >= 0])
     report.class_frames.update(table.names[row] for row in seen)
     things = [row for row in seen if any(table.labels.is_thing[k] for k in table.sets[row])]
-    if told.semantic is None or not things:
+    if decoded.semantic is None or not things:
         return
-    borderless = np.isin(rows, things) & (told.panoptic == VOID)
-    report.without_instances += told.segmented is not None
-    report.crowds += told.segmented is None and bool(borderless.any())
+    without_instance = np.isin(rows, things) & (decoded.panoptic == VOID)
+    report.without_instances += decoded.segmented is not None
+    report.crowds += decoded.segmented is None and bool(without_instance.any())
 
 
-def _look(reader: FrameReader, files: FrameFiles, path: Path, values: np.ndarray) -> list[Problem]:
+def _value_problems(reader: FrameReader, files: FrameFiles, path: Path, values: np.ndarray) -> list[Problem]:
     if fault := reader.fault(files, path, values):
         return [Problem(path, fault)]
     if path.name.endswith(f"{semkitti_dvps.INSTANCE}.png") and path in files.panoptic:
         overflow = out_of_range("instance ids out of range:", values, values < DIVISOR)
-        return [Problem(path, f"{overflow}: numbered anew", fatal=False)] if overflow else []
+        return [Problem(path, f"{overflow}: renumbered", fatal=False)] if overflow else []
     return []
 
 
@@ -200,23 +200,23 @@ def _labels_without_image(format_name: str, place: Path, reader: FrameReader) ->
     else:
         kinds = (semkitti_dvps.CLASS, semkitti_dvps.INSTANCE, "depth")
     return [
-        Problem(path, "belongs to no image or lacks its counterpart", fatal=False)
+        Problem(path, "the image or the other label file is missing", fatal=False)
         for path in sorted(files)
         if path not in used and (not kinds or any(f"_{kind}" in path.name for kind in kinds))
     ]
 
 
-def _pictures_passed_over(images: Path, reader: FrameReader) -> list[Problem]:
+def _ignored_images(images: Path, reader: FrameReader) -> list[Problem]:
     used = {files.image for files in reader.files}
     others = [path for path in natural(images.rglob("*")) if path.suffix.lower() in SUFFIXES and path not in used]
     if not others:
         return []
-    message = f"{len(others)} pictures are no frames (suffix {', '.join(folder.SUFFIXES)}; at most one folder deep)"
+    message = f"{len(others)} pictures ignored (frames end in {', '.join(folder.SUFFIXES)}, at most one folder deep)"
     return [Problem(others[0], message, fatal=False)]
 
 
 def _equal_numbers(reader: FrameReader) -> list[Problem]:
-    """Names that differ in padding alone (1 and 01), whose order is nobody's intention."""
+    """Names that differ only in padding (1 and 01): their order in time is ambiguous."""
     problems = []
     for earlier, later in zip(reader.files, reader.files[1:], strict=False):
         if earlier.sequence == later.sequence and natural_key(earlier.image)[0] == natural_key(later.image)[0]:

@@ -1,9 +1,9 @@
 """The Cityscapes-DVPS format (Qiao et al., ViP-DeepLab, CVPR 2021): index, reader and writer.
 
 ``root/video_sequence/{train,val}/SSSSSS_FFFFFF_<city>_<sequence>_<frame>_<kind>.png``, kind one of ``leftImg8bit``
-(RGB), ``gtFine_instanceTrainIds`` (16 bit panoptic) and ``depth`` (16 bit, metres * 256, 0 = no label). Beside them,
-this project's addition ``cameras.json``: ``{"SSSSSS": {"fx", "fy", "cx", "cy", "width", "height"}}``, optional, where a
-lens that distorts adds ``"distortion_model"`` and ``"distortion"`` (sensor_msgs/CameraInfo's).
+(RGB), ``gtFine_instanceTrainIds`` (16 bit panoptic) and ``depth`` (16 bit, metres * 256, 0 = no label). This project
+adds an optional file ``cameras.json``: ``{"SSSSSS": {"fx", "fy", "cx", "cy", "width", "height"}}``. For a lens with
+distortion it also holds ``"distortion_model"`` and ``"distortion"``, as in sensor_msgs/CameraInfo.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NAME = re.compile(r"(?P<name>(?P<sequence>\d+)_(?P<frame>\d+)_.+)_" + IMAGE + r
 
 
 def index(root: Path, split: str) -> list[FrameFiles]:
-    """All frames of a split that have an image (see ``index_split``); labels that do not exist are left out."""
+    """All frames of a split that have an image; label files that do not exist are None. Raises as ``index_split``."""
     return index_split(root, split, _NAME, IMAGE, _find_labels)
 
 
@@ -47,9 +47,10 @@ def _find_labels(folder: Path, present: set[str]) -> FindLabels:
 
 
 def decode_panoptic(values: np.ndarray) -> np.ndarray:
-    """Both encodings in circulation to class * 1000 + instance, (H, W) int32.
+    """Both published encodings to class * 1000 + instance, (H, W) int32.
 
-    v < 1000 is a class by itself (stuff, or 255 void), all else class * 1000 + instance; classes above 18 are void.
+    A value below 1000 is a class without an instance (stuff, or 255 void). Other values are class * 1000 + instance.
+    Classes above 18 are void.
     """
     values = values.astype(np.int32)
     panoptic = np.where(values < DIVISOR, values * DIVISOR, values)
@@ -59,13 +60,13 @@ def decode_panoptic(values: np.ndarray) -> np.ndarray:
 def encode_panoptic(panoptic: np.ndarray) -> np.ndarray:
     """(H, W) class * 1000 + instance to the 16-bit file values, void 32000, stuff without instance numbers.
 
-    Raises ``ValueError`` naming a negative id, or one that is neither void nor of a known class.
+    Raises ``ValueError`` naming an id that is negative, or neither void nor of a known class.
     """
     panoptic = np.asarray(panoptic)
     void = panoptic >= VOID
     bad = (panoptic < 0) | (~void & (panoptic >= len(CITYSCAPES) * DIVISOR))
     if bad.any():
-        raise ValueError(f"panoptic id {int(panoptic[bad][0])} is of no Cityscapes class")
+        raise ValueError(f"panoptic id {int(panoptic[bad][0])} has no Cityscapes class")
     is_thing = np.array([*CITYSCAPES.is_thing, False])[np.where(void, len(CITYSCAPES), panoptic // DIVISOR)]
     # a value below 1000 would be read as a class by itself
     return np.where(void, FILE_VOID, np.where(is_thing, panoptic, panoptic // DIVISOR * DIVISOR)).astype(np.uint16)
@@ -80,7 +81,7 @@ def write_frame(
     depth: np.ndarray | None,
     city: str = "street",
 ) -> None:
-    """Write one frame into a split's folder (``split_folder``), each file whole or not at all, the image last.
+    """Write one frame into a split's folder (``split_folder``), each file atomically, the image last.
 
     Parameters
     ----------
@@ -104,14 +105,14 @@ def write_frame(
         png.write(stem.with_name(f"{stem.name}_{PANOPTIC}.png"), encode_panoptic(panoptic))
     if depth is not None:
         png.write(stem.with_name(f"{stem.name}_{DEPTH}.png"), png.encode_depth(depth))
-    # a frame is found by its image: once that is there, its labels are
+    # readers find a frame by its image, so the image comes after its labels
     png.write(stem.with_name(f"{stem.name}_{IMAGE}.png"), rgb)
 
 
 def write_cameras(folder: Path, cameras: Mapping[int, Intrinsics]) -> None:
-    """Add cameras (by sequence number) to a split's ``cameras.json``, keeping those of other sequences.
+    """Add cameras (by sequence number) to a split's ``cameras.json``; those of other sequences stay.
 
-    Safe when several processes write the sequences of one split.
+    Several processes may write the sequences of one split at the same time.
     """
     path = Path(folder) / "cameras.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +123,10 @@ def write_cameras(folder: Path, cameras: Mapping[int, Intrinsics]) -> None:
 
 
 def read_cameras(folder: Path) -> dict[int, Intrinsics]:
-    """Cameras by sequence number from ``cameras.json``; empty without one; ``ValueError`` naming a broken one."""
+    """Cameras by sequence number from ``cameras.json``; empty if there is none.
+
+    Raises ``ValueError`` naming the file and its fault.
+    """
     path = Path(folder) / "cameras.json"
     if not path.is_file():
         return {}
@@ -141,11 +145,11 @@ def read_cameras(folder: Path) -> dict[int, Intrinsics]:
             for sequence, row in _read_json(path).items()
         }
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path}: a camera needs a sequence's number, and fx, fy, cx, cy, width, height") from error
+        raise ValueError(f"{path}: a camera needs a sequence number, fx, fy, cx, cy, width and height") from error
 
 
 class CityscapesDvps(FrameReader):
-    """A split of this format; one camera per sequence, see ``intrinsics``.
+    """A split of this format, with one camera per sequence.
 
     Parameters
     ----------
@@ -156,8 +160,8 @@ class CityscapesDvps(FrameReader):
     Raises
     ------
     FileNotFoundError : naming a folder that is missing or holds no image.
-    ValueError : naming an image that ``index`` refuses, a broken ``cameras.json``, or a camera in it of no sequence
-        while a sequence has none.
+    ValueError : naming an image that ``index`` refuses, a broken ``cameras.json``, or, if a sequence has no camera, a
+        camera there whose sequence does not exist.
     """
 
     labels = CITYSCAPES
@@ -166,17 +170,17 @@ class CityscapesDvps(FrameReader):
         super().__init__(index(root, split), focal)
         self.cameras = read_cameras(split_folder(root, split))
         sequences = {files.sequence for files in self.files}
-        # an interrupted rendering leaves a camera too many; a mistyped number also leaves a sequence without one
+        # an interrupted rendering only leaves an unused camera; a mistyped number also leaves a sequence without one
         if (unknown := set(self.cameras) - sequences) and sequences - set(self.cameras):
             file = split_folder(root, split) / "cameras.json"
             raise ValueError(f"{file}: {min(unknown):06d}: the split has no such sequence")
 
     def decode_panoptic(self, files: FrameFiles, values: Sequence[np.ndarray]) -> ClassLabels:
-        """From (H, W) values of either encoding, see ``decode_panoptic``; a thing's class by itself is a crowd."""
+        """Class labels from (H, W) values of either encoding; a thing class without an instance is a crowd."""
         return class_labels.from_panoptic(decode_panoptic(values[0]), values[0] < DIVISOR, self.table)
 
     def class_fault(self, path: Path, values: np.ndarray) -> str | None:
-        """Names those of (H, W) ids that are neither a class nor one of the two encodings' void."""
+        """The ids in (H, W) values that are neither a class nor void of one of the two encodings; None if all are."""
         classes = np.where(values < DIVISOR, values, values // DIVISOR)
         void = (values == VOID_CLASS) | (values // DIVISOR == FILE_VOID // DIVISOR)
         return out_of_range("class ids out of range:", classes, (classes < len(self.labels)) | void)
@@ -186,7 +190,7 @@ class CityscapesDvps(FrameReader):
         return files.sequence in self.cameras
 
     def intrinsics(self, files: FrameFiles, height: int, width: int) -> Intrinsics:
-        """From ``cameras.json``, resized to the image when that differs; else the focal length given, centered."""
+        """The camera in ``cameras.json``, scaled to the image size; without one, ``focal`` and the image's center."""
         camera = self.cameras.get(files.sequence)
         if camera is None:
             return self.camera_unknown(height, width)
@@ -200,7 +204,7 @@ def _locked(folder: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)  # gives the lock back
+        os.close(descriptor)  # releases the lock
 
 
 def _row(camera: Intrinsics) -> dict[str, Any]:

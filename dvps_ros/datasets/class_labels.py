@@ -1,4 +1,4 @@
-"""What label files say of classes: whole segments where they can, and else which classes a pixel may be."""
+"""Class labels of a frame: segments where a file has instances, elsewhere the set of classes that a pixel may have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from dvps_ros.labels import DIVISOR, VOID, SemanticTable
 
-#: Row of a semantic map where nothing is said.
+#: Row of unlabelled pixels in a semantic map.
 UNKNOWN = -1
 
 
@@ -18,11 +18,11 @@ class ClassLabels:
 
     Attributes
     ----------
-    panoptic : (H, W) int32, class * 1000 + instance, 255000 where no segment is told: unlabelled, or ``semantic`` alone
-        knows the class.
+    panoptic : (H, W) int32, class * 1000 + instance; 255000 where the pixel is unlabelled or only ``semantic`` has its
+        class.
     semantic : (H, W) int16 rows of the format's ``SemanticTable`` (-1 unlabelled), at least where ``panoptic`` is void;
-        None where it would say no more than ``panoptic``.
-    segmented : train ids whose segments ``panoptic`` tells apart, also those of which the picture has none; None: all.
+        None if it adds nothing to ``panoptic``.
+    segmented : train ids of the classes whose segments ``panoptic`` separates, whether they occur or not; None: all.
     """
 
     panoptic: np.ndarray
@@ -30,35 +30,35 @@ class ClassLabels:
     segmented: frozenset[int] | None = None
 
 
-def from_panoptic(panoptic: np.ndarray, alone: np.ndarray, table: SemanticTable) -> ClassLabels:
+def from_panoptic(panoptic: np.ndarray, class_only: np.ndarray, table: SemanticTable) -> ClassLabels:
     """Labels of a panoptic file.
 
     Parameters
     ----------
     panoptic : (H, W) int32, class * 1000 + instance, 255000 void.
-    alone : (H, W) bool, pixels for which the file gives a class and no instance.
-    table : with a row for each class alone, see ``SemanticTable.with_classes``.
+    class_only : (H, W) bool, pixels for which the file gives a class and no instance.
+    table : has a row for each single class, see ``SemanticTable.with_classes``.
 
-    Stuff needs no instance. Things without one (a crowd of people, or the whole file was made without instances) are
-    no segment. Where none of a picture's things has an instance, things as such are not told apart.
+    Stuff needs no instance. Things without one form no segment: a crowd of people, or a file without instances. If no
+    thing of the frame has an instance, ``segmented`` holds stuff only.
     """
     is_thing = np.zeros(VOID // DIVISOR + 1, bool)
     is_thing[list(table.labels.things)] = True
     classes = panoptic // DIVISOR
     things = is_thing[classes]
-    alone = alone & things
-    if not alone.any():
+    crowd = class_only & things
+    if not crowd.any():
         return ClassLabels(panoptic)
-    told = things & ~alone
+    instances = things & ~crowd
     return ClassLabels(
-        np.where(alone, VOID, panoptic).astype(np.int32),
+        np.where(crowd, VOID, panoptic).astype(np.int32),
         all_rows(panoptic, None, table),
-        None if told.any() else frozenset(table.labels.stuff),
+        None if instances.any() else frozenset(table.labels.stuff),
     )
 
 
 def from_values(values: np.ndarray, table: SemanticTable) -> ClassLabels:
-    """Labels of a file without instances: (H, W) int values of the table; all others are unlabelled."""
+    """Labels of a file without instances. ``values`` are (H, W) int; those that the table lacks are unlabelled."""
     rows, segments = np.full(256, UNKNOWN, np.int16), np.full(len(table) + 1, VOID, np.int32)
     for row, (value, stuff) in enumerate(zip(table.values, table.stuff, strict=True)):
         if value >= 0:
@@ -71,7 +71,7 @@ def from_values(values: np.ndarray, table: SemanticTable) -> ClassLabels:
 
 
 def joined(panoptic: ClassLabels, semantic: ClassLabels) -> ClassLabels:
-    """Both labels of one frame, which do not disagree: segments of the one, classes of the other where it has none."""
+    """Both labels of one frame, which must agree: segments of ``panoptic``; elsewhere the classes of ``semantic``."""
     rows = _rows(semantic)
     if panoptic.semantic is not None:
         rows = np.where((rows == UNKNOWN) & (panoptic.panoptic == VOID), panoptic.semantic, rows)
@@ -84,7 +84,7 @@ def _rows(semantic: ClassLabels) -> np.ndarray:
 
 
 def disagreement(panoptic: ClassLabels, semantic: ClassLabels, table: SemanticTable) -> str | None:
-    """Where a panoptic and a semantic label of one frame exclude each other, in words, or None."""
+    """A message about the pixels at which the two labels of a frame exclude each other, or None."""
     own = all_rows(panoptic.panoptic, panoptic.semantic, table)
     given = _rows(semantic)
     both = (own != UNKNOWN) & (given != UNKNOWN)
@@ -98,11 +98,11 @@ def disagreement(panoptic: ClassLabels, semantic: ClassLabels, table: SemanticTa
 
 
 def all_rows(panoptic: np.ndarray, semantic: np.ndarray | None, table: SemanticTable) -> np.ndarray:
-    """(H, W) int16 rows of ``table``, -1 unlabelled: what is known of the class of every pixel.
+    """(H, W) int16 rows of ``table``, -1 unlabelled: the classes that each pixel may have.
 
     Parameters
     ----------
-    panoptic, semantic : (H, W), as in ``ClassLabels``; what a segment tells comes first.
+    panoptic, semantic : (H, W), as in ``ClassLabels``; ``panoptic`` takes precedence.
     """
     own = np.full(VOID // DIVISOR + 1, UNKNOWN, np.int16)
     own[: len(table.labels)] = [table.sets.index(frozenset({k})) for k in range(len(table.labels))]

@@ -1,4 +1,4 @@
-"""One's own data in plain folders: index, reader and writer.
+"""The folder format, for own data: index, reader and writer.
 
 ::
 
@@ -9,9 +9,9 @@
     root/{train,val}/semantic/SEQUENCE/FRAME.png   8 bit, a value of labels.yaml (without it a train id); may be missing
     root/{train,val}/depth/SEQUENCE/FRAME.png      16 bit, metres * 256, 0 = no label; may be missing
 
-SEQUENCE is any folder name; pictures that lie directly in ``images/`` are one sequence. Frames of a sequence follow one
-another by name, numbers in it by their value. What label values mean is in ``decode_values``.
-``cameras.yaml`` is described in ``datasets/cameras_file.py``.
+SEQUENCE is any folder name. Pictures directly in ``images/`` form one sequence. Frames of a sequence are ordered by
+name, where numbers count by their value. ``decode_values`` documents the values of panoptic files,
+``datasets/cameras_file.py`` documents ``cameras.yaml``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def split_folder(root: Path, split: str) -> Path:
 
 
 def index(root: Path, split: str) -> list[FrameFiles]:
-    """All frames of a split that have an image, by sequence and name; label files that do not exist are left out.
+    """All frames of a split that have an image, by sequence and name; label files that do not exist are None.
 
     Raises ``FileNotFoundError`` naming the folder that is missing or has no image, ``ValueError`` naming two images
     that differ only in their suffix.
@@ -69,7 +69,7 @@ def index(root: Path, split: str) -> list[FrameFiles]:
     for path in pictures:
         name = path.relative_to(images).with_suffix("")
         if frames and frames[-1].name == name.as_posix():
-            raise ValueError(f"{frames[-1].image} and {path} are one frame twice")
+            raise ValueError(f"{frames[-1].image} and {path} are the same frame")
         panoptic, semantic, depth = (
             (folder / kind / name).with_name(f"{name.name}.png") for kind in (PANOPTIC, SEMANTIC, DEPTH)
         )
@@ -89,11 +89,11 @@ def index(root: Path, split: str) -> list[FrameFiles]:
 
 
 def decode_values(values: np.ndarray, bits: int, labels: LabelSet) -> tuple[np.ndarray, np.ndarray]:
-    """What the values of a panoptic file mean.
+    """Decode the values of a panoptic file.
 
-    8 bits hold train ids, 255 void. In 16 bits the values from 1000 on are class * 1000 + instance, smaller ones a
-    class by itself, 255, 32000 and 65535 void. Only where class 0 is a thing (SemanticKITTI's car), 1 to 999 are its
-    instances.
+    In 8 bits the values are train ids, and 255 is void. In 16 bits a value from 1000 on is class * 1000 + instance, a
+    smaller value is a class without an instance, and 255, 32000 and 65535 are void. If class 0 is a thing
+    (SemanticKITTI's car), 1 to 999 are its instances instead.
 
     Parameters
     ----------
@@ -103,26 +103,26 @@ def decode_values(values: np.ndarray, bits: int, labels: LabelSet) -> tuple[np.n
 
     Returns
     -------
-    panoptic : (H, W) int32, class * 1000 + instance, 255000 void and for values without meaning; stuff has instance 0.
-    alone : (H, W) bool, where the file tells a class and no instance.
+    panoptic : (H, W) int32, class * 1000 + instance; 255000 for void and for invalid values; stuff has instance 0.
+    class_only : (H, W) bool, where the file gives a class and no instance.
     """
     counts_class_0 = bits > 8 and labels.is_thing[0]
-    alone = np.ones(values.shape, bool) if bits <= 8 else values < (1 if counts_class_0 else DIVISOR)
-    classes = np.where(alone, values, values // DIVISOR)
+    class_only = np.ones(values.shape, bool) if bits <= 8 else values < (1 if counts_class_0 else DIVISOR)
+    classes = np.where(class_only, values, values // DIVISOR)
     known = classes < len(labels)
     is_thing = np.array(labels.is_thing)[np.where(known, classes, 0)]
-    instances = np.where(is_thing & ~alone, values % DIVISOR, 0)
-    return np.where(known, classes * DIVISOR + instances, VOID).astype(np.int32), alone
+    instances = np.where(is_thing & ~class_only, values % DIVISOR, 0)
+    return np.where(known, classes * DIVISOR + instances, VOID).astype(np.int32), class_only
 
 
 def value_fault(values: np.ndarray, bits: int, labels: LabelSet) -> str | None:
-    """What in (H, W) values of a panoptic file means nothing (see ``decode_values``), or None."""
-    panoptic, alone = decode_values(values, bits, labels)
+    """A message about invalid (H, W) values of a panoptic file (see ``decode_values``), or None."""
+    panoptic, class_only = decode_values(values, bits, labels)
     if bits > 8 and labels.is_thing[0] and values.size and 0 < values.max() < DIVISOR:
-        return f"no value reaches {DIVISOR}: class ids alone belong into an 8-bit file, as class 0 is a thing here"
+        return f"all values are below {DIVISOR}: class ids without instances need an 8-bit file, as class 0 is a thing"
     void = values == VOID_CLASS if bits <= 8 else np.isin(values, (VOID_CLASS, FILE_VOID, CITYSCAPES_FILE_VOID))
     return out_of_range(
-        "class ids out of range:", np.where(alone, values, values // DIVISOR), (panoptic != VOID) | void
+        "class ids out of range:", np.where(class_only, values, values // DIVISOR), (panoptic != VOID) | void
     )
 
 
@@ -135,7 +135,7 @@ def write_frame(
     depth: np.ndarray | None,
     labels: LabelSet = CITYSCAPES,
 ) -> None:
-    """Write one frame into a split's folder (``split_folder``), each file whole or not at all, the image last.
+    """Write one frame into a split's folder (``split_folder``), each file atomically, the image last.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def write_frame(
 
     Raises
     ------
-    ValueError : sizes differ, a name is no file name, or an id is of no class.
+    ValueError : sizes differ, a name is not a valid file name, or an id has no class.
     """
     if any(not name or name.startswith(".") or Path(name).name != name for name in (sequence, frame)):
         raise ValueError(f"sequence {sequence!r}, frame {frame!r}: not names of a folder and a file")
@@ -165,17 +165,15 @@ def write_frame(
 def encode_panoptic(panoptic: np.ndarray, labels: LabelSet = CITYSCAPES) -> np.ndarray:
     """(H, W) class * 1000 + instance to the 16-bit file values, void 65535, stuff without instance numbers.
 
-    Raises ``ValueError`` naming an id that is of no class, or that 16 bits do not hold (of a class from 65 on).
+    Raises ``ValueError`` naming an id that has no class, or does not fit 16 bits (classes from 65 on).
     """
     panoptic = np.asarray(panoptic)
     void = panoptic >= VOID
     bad = (panoptic < 0) | (~void & (panoptic >= min(len(labels), FILE_VOID // DIVISOR) * DIVISOR))
     if bad.any():
-        raise ValueError(
-            f"panoptic id {int(panoptic[bad][0])} is of no class of {labels.name}, or too large for 16 bits"
-        )
+        raise ValueError(f"panoptic id {int(panoptic[bad][0])} has no class of {labels.name}, or does not fit 16 bits")
     is_thing = np.array([*labels.is_thing, False])[np.where(void, len(labels), panoptic // DIVISOR)]
-    # a stuff value with an instance could be read as another class by itself
+    # a stuff value with an instance number could be read as another class without an instance
     return np.where(void, FILE_VOID, np.where(is_thing, panoptic, panoptic // DIVISOR * DIVISOR)).astype(np.uint16)
 
 
@@ -187,13 +185,14 @@ class Folder(FrameReader):
     root : the folder that holds ``train/`` and ``val/``.
     split : ``"train"`` or ``"val"``.
     focal : fx in pixels for sequences without a camera.
-    table : file that says what the values in ``semantic/`` mean; None: ``labels.yaml`` if there is one, else each value
+    table : file with the meaning of the values in ``semantic/``; None: ``labels.yaml`` if there is one, else each value
         is a train id.
 
     Raises
     ------
     FileNotFoundError : naming a folder or table that is missing, or a folder that holds no image.
-    ValueError : naming a broken ``cameras.yaml`` or table, a camera of no sequence, or a frame that is there twice.
+    ValueError : naming a broken ``cameras.yaml`` or table, a camera whose sequence does not exist, or a frame with two
+        images.
     """
 
     def __init__(self, root: Path, split: str, focal: float, table: Path | None = None) -> None:
@@ -208,7 +207,7 @@ class Folder(FrameReader):
 
     @property
     def table(self) -> SemanticTable:
-        """Of the file, and a row for each class that panoptic files name."""
+        """The table of label values, with a row for each class that panoptic files can hold."""
         return self._table
 
     def image(self, files: FrameFiles) -> np.ndarray:
@@ -216,17 +215,17 @@ class Folder(FrameReader):
         return read_picture(files.image)
 
     def decode_panoptic(self, files: FrameFiles, values: Sequence[np.ndarray]) -> ClassLabels:
-        """From (H, W) values, see ``decode_values``."""
+        """Class labels from the (H, W) values of one panoptic file, see ``decode_values``."""
         return class_labels.from_panoptic(
             *decode_values(values[0], png.bits(files.panoptic[0]), self.labels), self.table
         )
 
     def class_fault(self, path: Path, values: np.ndarray) -> str | None:
-        """Names those of (H, W) ids that are neither a class nor one of the usual values for void."""
+        """A message about the ids in (H, W) values that are neither a class nor void, or None."""
         return value_fault(values, png.bits(path), self.labels)
 
     def sequence_name(self, files: FrameFiles) -> str:
-        """Its folder; empty for pictures that lie directly in ``images/``."""
+        """Name of the sequence's folder; empty for pictures directly in ``images/``."""
         return files.name.rpartition("/")[0]
 
     def has_camera(self, files: FrameFiles) -> bool:
@@ -234,7 +233,7 @@ class Folder(FrameReader):
         return self.cameras.default is not None or self.sequence_name(files) in self.cameras.sequences
 
     def intrinsics(self, files: FrameFiles, height: int, width: int) -> Intrinsics:
-        """From ``cameras.yaml``, resized to the image when that differs; else the focal length given, centered."""
+        """The camera in ``cameras.yaml``, scaled to the image size; without one, ``focal`` and the image's center."""
         camera = self.cameras.sequences.get(self.sequence_name(files), self.cameras.default)
         if camera is None:
             return self.camera_unknown(height, width)

@@ -1,4 +1,4 @@
-"""From a configuration to the readers of its data sets."""
+"""Opens the data sets that a configuration names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _READERS = {"cityscapes_dvps": CityscapesDvps, "semkitti_dvps": SemkittiDvps}
 
 
 def open_split(config: DataConfig, split: str) -> FrameReader:
-    """The labelled frames of one split of ``config.root``; raises what ``open_source`` does."""
+    """The labelled frames of one split of ``config.root``; raises as ``open_source``."""
     return open_source(plain_source(config), split)
 
 
@@ -26,54 +26,53 @@ def open_source(source: SourceConfig, split: str) -> FrameReader:
 
     Parameters
     ----------
-    source : where it lies, and which of its sequences to take.
-    split : to take where the source does not say.
+    source : its folder, format and sequences.
+    split : the split to read if the source names none.
 
     Raises
     ------
     FileNotFoundError : naming a folder that is missing or empty, or a table of label values that is missing.
-    ValueError : naming what is wrong with one of their files, a pattern that fits no sequence, or what else of the
-        source makes no sense.
+    ValueError : naming a broken file, a pattern that matches no sequence, or a setting that contradicts another.
     """
     root, split = Path(source.root), source.split or split
     if not source.root:
-        raise ValueError("a data source has no root: give the folder of its data set")
+        raise ValueError("a data source has no root: set it to the folder of the data set")
     if source.format == "folder":
         table = resources.find(source.semantic_table) if source.semantic_table else None
         reader: FrameReader = Folder(root, split, source.focal, table)
     elif source.semantic_table:
-        raise ValueError(f"semantic_table is for the format folder; {source.format} has no semantic labels")
+        raise ValueError(f"semantic_table applies to the format folder only; {source.format} has no semantic labels")
     else:
         reader = _READERS[source.format](root, split, source.focal)
     reader.focal_widths = source.focal_widths
-    _choose(reader, source, split)
+    _select_sequences(reader, source, split)
     _check_cameras(reader, source)
     return reader
 
 
 def plain_source(config: DataConfig) -> SourceConfig:
-    """``config.root`` with what belongs to it, as a source."""
+    """``config.root`` and the settings that belong to it, as a source."""
     shared = ("root", "format", "labels", "semantic_table", "include", "exclude", "focal", "focal_widths")
     return SourceConfig(**{key: getattr(config, key) for key in shared})
 
 
 def training_sources(config: DataConfig) -> tuple[SourceConfig, ...]:
-    """The data sets to train with, each with its name.
+    """The data sets to train on, each with its name.
 
-    Raises ``ValueError`` for a share of zero, one name twice, or sources without anything to validate on.
+    Raises ``ValueError`` for a share of zero, two equal names, or ``sources`` without ``validation``.
     """
     if not config.sources:
         return (_named(plain_source(config)),)
     if not config.validation:
-        raise ValueError("data.sources without data.validation: say what to validate on")
+        raise ValueError("data.sources needs data.validation: name the data sets to validate on")
     for number, source in enumerate(config.sources):
         if source.share == 0:
-            raise ValueError(f"data.sources[{number}] ({_named(source).name}): its share is 0: leave it out")
+            raise ValueError(f"data.sources[{number}] ({_named(source).name}): share is 0; remove the source")
     return _all_named(config.sources, "data.sources")
 
 
 def validation_sources(config: DataConfig) -> tuple[SourceConfig, ...]:
-    """The data sets to validate on, each with its name; ``ValueError`` for one name twice."""
+    """The data sets to validate on, each with its name. Raises ``ValueError`` for two equal names."""
     if not config.validation:
         return (_named(plain_source(config)),)
     return _all_named(config.validation, "data.validation")
@@ -87,14 +86,14 @@ def _all_named(sources: tuple[SourceConfig, ...], where: str) -> tuple[SourceCon
     named = tuple(map(_named, sources))
     names = [source.name for source in named]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"{where}: two sources are called {twice[0]}: give each a name")
+        raise ValueError(f"{where}: two sources have the name {twice[0]}: set their name")
     if bad := [name for name in names if "/" in name]:
-        raise ValueError(f"{where}: the name {bad[0]} must be without /")
+        raise ValueError(f"{where}: the name {bad[0]} must not contain /")
     return named
 
 
-def _choose(reader: FrameReader, source: SourceConfig, split: str) -> None:
-    """Leave in the reader the frames of those sequences that the source wants."""
+def _select_sequences(reader: FrameReader, source: SourceConfig, split: str) -> None:
+    """Keep only the frames of sequences that ``include`` and ``exclude`` of the source select."""
     names = {reader.sequence_name(files) for files in reader.files}
     for pattern in (*source.include, *source.exclude):
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -112,10 +111,10 @@ def _choose(reader: FrameReader, source: SourceConfig, split: str) -> None:
 
 
 def _check_cameras(reader: FrameReader, source: SourceConfig) -> None:
-    """A distance means nothing without a focal length; labels of classes do without."""
+    """Refuse depth labels without a focal length: their scale would be unknown. Class labels need none."""
     if source.focal or source.focal_widths:
         return
     for files in reader.files:
         if files.depth is not None and source.labels != "panoptic" and not reader.has_camera(files):
-            raise ValueError(f"{files.image}: depth and no camera: give the source's focal (pixels) or focal_widths")
+            raise ValueError(f"{files.image}: depth without a camera: set the source's focal (pixels) or focal_widths")
     reader.focal_widths = 1.0

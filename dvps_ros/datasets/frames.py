@@ -1,4 +1,4 @@
-"""What every data set format gives: an index of files, and frames with labels read from them."""
+"""The interface of all data set formats: an index of files, and labelled frames read from them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FindLabels = Callable[[str], tuple[tuple[Path, ...], Path | None]]
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """Where one frame lies.
+    """The files of one frame.
 
     Attributes
     ----------
     sequence, frame : numbers of the sequence and of the frame inside it.
-    name : what the file names share, without the kind at their end.
+    name : the common part of the file names, without the kind at their end.
     image : path of the image.
     panoptic : paths of the panoptic label (SemKITTI-DVPS: class and instance); empty where there is none.
     depth : path of the depth label, or None.
@@ -43,16 +43,19 @@ class FrameFiles:
     depth: Path | None = None
     semantic: Path | None = None
 
-    def lacks(self, labels: str) -> str | None:
-        """What this image lacks to be trained with ``labels`` (``"both"``, of which one is enough, ``"panoptic"`` or
-        ``"depth"``; a semantic label counts as a panoptic one), or None."""
+    def missing_label(self, labels: str) -> str | None:
+        """A message about the label that this frame lacks for training with ``labels``, or None.
+
+        ``labels`` is ``"panoptic"``, ``"depth"`` or ``"both"``; for both, one of them is enough. A semantic label
+        counts as a panoptic one.
+        """
         has_classes = bool(self.panoptic) or self.semantic is not None
         if labels == "both":
             return None if has_classes or self.depth else "has neither a panoptic nor a depth label"
         return None if (has_classes if labels == "panoptic" else self.depth) else f"has no {labels} label"
 
     def maps(self, labels: str = "both") -> tuple[Path, ...]:
-        """Paths of those of its label files that belong to ``labels``."""
+        """Paths of its label files that ``labels`` (see ``missing_label``) includes."""
         classes = () if labels == "depth" else (*self.panoptic, self.semantic)
         depth = () if labels == "panoptic" else (self.depth,)
         return tuple(path for path in (*classes, *depth) if path is not None)
@@ -68,9 +71,8 @@ class LabelledFrame:
     panoptic : (H, W) int32, class * 1000 + instance, 255000 void; None without a label of classes.
     depth : (H, W) float32 metres, 0 = no label; None without a label.
     intrinsics : the camera.
-    name : where it came from.
-    semantic, segmented : what is known of classes where ``panoptic`` is void, and which classes it tells apart; see
-        ``ClassLabels``.
+    name : common part of its file names.
+    semantic, segmented : see ``ClassLabels``.
     """
 
     image: np.ndarray
@@ -89,8 +91,9 @@ class FrameReader(ABC):
     ----------
     labels : the class table of the format.
     files : where each frame lies.
-    focal, focal_widths : fx of cameras that the data set does not tell, in pixels; in image widths, if that is not 0.
-    table : what the rows of a frame's ``semantic`` map mean; each class has a row of its own.
+    focal : fx in pixels for cameras that the data set does not give.
+    focal_widths : the same in image widths; it replaces ``focal`` unless it is 0.
+    table : meaning of the rows of a frame's ``semantic`` map; each class has a row of its own.
     """
 
     labels: LabelSet
@@ -99,7 +102,7 @@ class FrameReader(ABC):
 
     @property
     def table(self) -> SemanticTable:
-        """Each class is its own row, where a format has no other table."""
+        """The table of ``semantic`` maps; in formats without one, each class is its own row."""
         return identity_table(self.labels)
 
     def __init__(self, files: Sequence[FrameFiles], focal: float) -> None:
@@ -110,21 +113,21 @@ class FrameReader(ABC):
         return len(self.files)
 
     def __getitem__(self, position: int) -> LabelledFrame:
-        """Read one frame; ids that the format does not know are void.
+        """Read one frame; ids that the format does not define become void.
 
-        ``ValueError`` naming a broken file, or a label of another size than the image.
+        Raises ``ValueError`` naming a broken file, or a label of another size than the image.
         """
         return self._frame(self.files[position], "both", strict=False)
 
     def read(self, position: int, labels: str = "both") -> LabelledFrame:
-        """Read one frame to train with: its ``labels`` alone (see ``FrameFiles.lacks``), and strictly.
+        """Read one frame for training, with ``labels`` only (see ``FrameFiles.missing_label``) and strict checks.
 
-        Raises ``ValueError`` or ``OSError`` naming the file where ``__getitem__`` does, and also for an image without
-        its label, class ids out of range and depth at the format's limit.
+        Raises ``ValueError`` or ``OSError`` naming the file as ``__getitem__`` does. Raises ``ValueError`` also for a
+        missing label, class ids out of range and depth at the format's limit.
         """
         files = self.files[position]
-        if lack := files.lacks(labels):
-            raise ValueError(f"{files.image}: {lack}")
+        if missing := files.missing_label(labels):
+            raise ValueError(f"{files.image}: {missing}")
         return self._frame(files, labels, strict=True)
 
     def _frame(self, files: FrameFiles, labels: str, strict: bool) -> LabelledFrame:
@@ -136,22 +139,23 @@ class FrameReader(ABC):
                 raise ValueError(f"{path}: size {values.shape} differs from the image's {(height, width)}")
             if strict and (fault := self.fault(files, path, values)):
                 raise ValueError(f"{path}: {fault}")
-        told = self.decode(files, maps)
+        decoded = self.decode(files, maps)
         depth = None if files.depth is None else maps.get(files.depth)
         return LabelledFrame(
             image,
-            None if told is None else told.panoptic,
+            None if decoded is None else decoded.panoptic,
             None if depth is None else png.metres(depth),
             self.intrinsics(files, height, width),
             files.name,
-            None if told is None else told.semantic,
-            None if told is None else told.segmented,
+            None if decoded is None else decoded.semantic,
+            None if decoded is None else decoded.segmented,
         )
 
     def decode(self, files: FrameFiles, maps: Mapping[Path, np.ndarray]) -> ClassLabels | None:
-        """What a frame's label files say of classes: ``maps`` are the values (H, W) of those that were read.
+        """Class labels from a frame's label files; None if none of them holds classes.
 
-        None where they say nothing. Raises ``ValueError`` naming a semantic label that the panoptic one contradicts.
+        ``maps`` are the (H, W) values of the files that were read. Raises ``ValueError`` naming a semantic label that
+        contradicts the panoptic one.
         """
         values = [maps[path] for path in files.panoptic if path in maps]
         panoptic = self.decode_panoptic(files, values) if values else None
@@ -165,13 +169,13 @@ class FrameReader(ABC):
         return class_labels.joined(panoptic, semantic)
 
     def fault(self, files: FrameFiles, path: Path, values: np.ndarray) -> str | None:
-        """What no writer of the format means by ``values`` (H, W) of a label file ``path``, or None."""
+        """A message about invalid ``values`` (H, W) in the label file ``path``, or None."""
         if path == files.depth:
             return depth_fault(values)
         return self.value_fault(values) if path == files.semantic else self.class_fault(path, values)
 
     def value_fault(self, values: np.ndarray) -> str | None:
-        """Names those of a semantic file's (H, W) values that the table does not have."""
+        """A message about the (H, W) values of a semantic file that the table lacks, or None."""
         known = np.isin(values, [*self.table.values, VOID_CLASS])
         return out_of_range("label values without a class in the table:", values, known)
 
@@ -192,10 +196,10 @@ class FrameReader(ABC):
 
     @abstractmethod
     def class_fault(self, path: Path, values: np.ndarray) -> str | None:
-        """What is wrong with the ids (H, W) in a panoptic file, or None."""
+        """A message about invalid ids (H, W) in a panoptic file, or None."""
 
     def sequence_name(self, files: FrameFiles) -> str:
-        """What users call a frame's sequence: its number in six digits, or its folder."""
+        """Name of a frame's sequence: its number in six digits, or its folder."""
         return f"{files.sequence:06d}"
 
     def camera_unknown(self, height: int, width: int) -> Intrinsics:
@@ -204,7 +208,7 @@ class FrameReader(ABC):
 
     @abstractmethod
     def has_camera(self, files: FrameFiles) -> bool:
-        """Whether the data set itself tells the focal length of a frame's camera."""
+        """Whether the data set gives the focal length of a frame's camera."""
 
     @abstractmethod
     def intrinsics(self, files: FrameFiles, height: int, width: int) -> Intrinsics:
@@ -212,7 +216,7 @@ class FrameReader(ABC):
 
 
 def out_of_range(what: str, ids: np.ndarray, allowed: np.ndarray) -> str | None:
-    """Names the ``ids`` (H, W) where ``allowed`` is False, and how many pixels have them; None where there are none."""
+    """A message with the ``ids`` (H, W) that are not ``allowed`` (H, W) and their number of pixels; None if all are."""
     if allowed.all():
         return None
     bad = np.unique(ids[~allowed])
@@ -221,17 +225,17 @@ def out_of_range(what: str, ids: np.ndarray, allowed: np.ndarray) -> str | None:
 
 
 def depth_fault(values: np.ndarray) -> str | None:
-    """What is wrong with a depth file's values (H, W), or None.
+    """A message about invalid values (H, W) of a depth file, or None.
 
-    The largest 16-bit value is no distance (it would be 255.996 m) but a measurement that was cut off, or a foreign "no
-    label"; this project's writers leave such pixels unlabelled.
+    The largest 16-bit value (255.996 m) is not a distance: a writer clipped the measurement, or used it for "no label".
+    This project's writers leave such pixels unlabelled.
     """
     cut = np.count_nonzero(values == _DEPTH_LIMIT)
     return f"depth {_DEPTH_LIMIT}, the format's limit, at {cut} pixels" if cut else None
 
 
 def centered(focal: float, height: int, width: int) -> Intrinsics:
-    """A camera of which only the focal length in pixels is known: square pixels, principal point in the middle."""
+    """A camera with this focal length in pixels, square pixels and the principal point at the image's center."""
     return Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
 
 
@@ -252,12 +256,13 @@ def index_split(
     Parameters
     ----------
     root, split : see ``split_folder``.
-    pattern : of the names of images, with the groups ``name``, ``sequence`` and ``frame``.
-    kind : what the names of images end with, before ``.png``.
-    find_labels : called once with the folder and the names of its files; makes what finds the labels of a frame.
+    pattern : matches the names of images; has the groups ``name``, ``sequence`` and ``frame``.
+    kind : end of the names of images, before ``.png``.
+    find_labels : called once with the folder and the names of its files; returns the function that finds the labels of
+        a frame.
 
-    Raises ``FileNotFoundError`` naming the folder that is missing or has no image, ``ValueError`` naming an image whose
-    name has no sequence and frame number, or the same ones as another.
+    Raises ``FileNotFoundError`` naming a folder that is missing or has no image. Raises ``ValueError`` naming an image
+    whose name lacks a sequence or frame number, or has the same numbers as another image.
     """
     folder = split_folder(root, split)
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Instance numbers that fit below the divisor, where a data set or a tracker counts further."""
+"""Instance numbers below the divisor, for data sets and trackers whose own numbers exceed it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dvps_ros.labels import DIVISOR
 def renumber(spans: Mapping[int, tuple[int, int]], most: int = DIVISOR - 1) -> dict[int, int]:
     """A number from 1 to ``most`` for each instance of one class in one sequence.
 
-    Two instances share a number only if one has gone before the other comes. Numbers that fit stay as they are.
+    Two instances share a number only if one ends before the other begins. Numbers up to ``most`` stay as they are.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ def renumber(spans: Mapping[int, tuple[int, int]], most: int = DIVISOR - 1) -> d
         ]
         if not free:
             raise ValueError(f"more than {most} instances of one class at once")
-        # one that nobody else has, else the one that rests longest
-        rests = {n: max((end for _, end in held.get(n, ()) if end < first), default=-1) for n in free}
-        number = min(free, key=lambda n: (n in held, rests[n]))  # used at once
+        # prefer a number that no instance has, else the one that has been unused for longest
+        ended = {n: max((end for _, end in held.get(n, ()) if end < first), default=-1) for n in free}
+        number = min(free, key=lambda n: (n in held, ended[n]))
         numbers[instance] = number
         held.setdefault(number, []).append((first, last))
     return numbers

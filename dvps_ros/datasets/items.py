@@ -1,4 +1,4 @@
-"""Items of a training run: augmented crops and whole frames as tensors, and how they become a batch."""
+"""Items of a training run: augmented crops and whole frames as tensors, and their collation to batches."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from dvps_ros.structures import Target
 
 Item = tuple[Tensor, Target]
 
-#: So many samples in a row may be unreadable before the data set as a whole is called so.
-_PATIENCE = 100
-#: Side in pixels of what stands for an unreadable validation frame.
-_SMALL = 64
+#: After this many unreadable samples in a row the data set is reported as unreadable.
+_MAX_SKIPPED = 100
+#: Side in pixels of the empty frame that replaces an unreadable validation frame.
+_EMPTY_SIDE = 64
 
 
 class SampleError(ValueError):
@@ -37,13 +37,16 @@ class SampleError(ValueError):
 
 @dataclass(frozen=True)
 class BrokenBatch:
-    """In place of a batch: why there is none, so that it can be said without a loader process's traceback."""
+    """Replaces a batch that could not be read.
+
+    A value, not an exception: the loader process would add its traceback to the message.
+    """
 
     reason: str
 
 
 class _Frames(Dataset):
-    """Frames of one split: of a mixture, or of the one data set that ``config.data`` tells of."""
+    """Frames of one split: those of a mixture, or of the single data set of ``config.data``."""
 
     def __init__(self, frames: Mixture | FrameReader, config: Config) -> None:
         if not isinstance(frames, Mixture):
@@ -55,7 +58,7 @@ class _Frames(Dataset):
         return len(self.frames)
 
     def __getitems__(self, keys: Sequence[Any]) -> list[Item | BrokenBatch]:
-        """One batch's items, as loaders ask for them; a ``SampleError`` becomes a value."""
+        """The items of one batch; a ``SampleError`` becomes a ``BrokenBatch``."""
         try:
             return [self[key] for key in keys]
         except SampleError as error:
@@ -73,11 +76,11 @@ class _Frames(Dataset):
 
 
 class TrainingFrames(_Frames):
-    """Augmented crops; the item of a ``Place`` is the same in every process and on every run of one seed.
+    """Augmented crops. The item of a ``Place`` is the same in every process and in every run with the same seed.
 
-    Each item is ``(image (3, H, W) uint8 RGB, Target)``, all of one batch of one size (``crop_size``). A frame that
-    cannot be read raises ``SampleError``, or with ``data.on_bad_sample: skip`` makes room for another one, drawn from
-    the seed, whose target's ``skipped`` says why.
+    Each item is ``(image (3, H, W) uint8 RGB, Target)``; items of one batch have one size (``crop_size``). A frame that
+    cannot be read raises ``SampleError``. With ``data.on_bad_sample: skip`` another frame, drawn from the seed,
+    replaces it, and the target's ``skipped`` holds the reason.
     """
 
     def __getitem__(self, place: Place) -> Item:
@@ -95,7 +98,7 @@ class TrainingFrames(_Frames):
         return _image_tensor(image), replace(self._target(frame, table), skipped=skipped)
 
     def _frame(self, position: int, epoch: int) -> tuple[Found, tuple[str, ...]]:
-        """The frame at ``position`` or what takes its place, and why others were passed over."""
+        """The frame at ``position`` or its replacement, and the errors of the frames that were skipped."""
         skipped: list[str] = []
         for candidate in self._candidates(position, epoch):
             try:
@@ -110,14 +113,14 @@ class TrainingFrames(_Frames):
         yield position
         # the 1 keeps these numbers apart from those of the augmentation
         order = np.random.default_rng((self.config.training.seed, epoch, position, 1)).permutation(len(self))
-        yield from order[order != position][:_PATIENCE].tolist()
+        yield from order[order != position][:_MAX_SKIPPED].tolist()
 
 
 class ValidationFrames(_Frames):
-    """Whole frames as the network sees them at run time (``camera.resizing``), labels resized with them.
+    """Whole frames, resized as at run time (``camera.resizing``), with their labels.
 
-    With ``data.on_bad_sample: skip`` a small black frame without labels, which counts for nothing, stands for one that
-    cannot be read.
+    With ``data.on_bad_sample: skip`` a small black frame without labels replaces one that cannot be read. It does not
+    count in any measure.
     """
 
     def __getitem__(self, position: int) -> Item:
@@ -126,29 +129,29 @@ class ValidationFrames(_Frames):
         except SampleError as error:
             if self.config.data.on_bad_sample == "error":
                 raise
-            return self._nothing(str(error))
+            return self._empty_item(str(error))
         seen = as_at_run_time(frame, self.config.input.pixels)
         image = resize(_image_tensor(frame.image)[None], seen)[0]
         return image, self._target(apply_window(frame, whole_window(seen)), table)
 
-    def _nothing(self, reason: str) -> Item:
-        image = np.zeros((_SMALL, _SMALL, 3), np.uint8)
-        frame = LabelledFrame(image, None, None, centered(self.config.data.focal, _SMALL, _SMALL), "")
+    def _empty_item(self, reason: str) -> Item:
+        image = np.zeros((_EMPTY_SIDE, _EMPTY_SIDE, 3), np.uint8)
+        frame = LabelledFrame(image, None, None, centered(self.config.data.focal, _EMPTY_SIDE, _EMPTY_SIDE), "")
         return _image_tensor(image), replace(
             self._target(frame, identity_table(LABEL_SETS[self.config.labels])), skipped=(reason,)
         )
 
 
 def one_third(frame: LabelledFrame, turn: int) -> LabelledFrame:
-    """``frame`` with its panoptic label alone, its depth alone, or both, as ``turn`` is 0, 1 or 2 modulo 3.
+    """``frame`` with only its class labels, only its depth, or both: for ``turn`` modulo 3 of 0, 1 or 2.
 
-    The set-up of incomplete labels of He et al., ICCV 2023, Table 5.
+    This is the experiment with incomplete labels of He et al., ICCV 2023, Table 5.
     """
     return (replace(frame, depth=None), replace(frame, panoptic=None, semantic=None), frame)[turn % 3]
 
 
 def collate(items: Sequence[Item | BrokenBatch]) -> tuple[Tensor, list[Target]] | BrokenBatch:
-    """Stack images (B, 3, H, W) uint8; smaller ones are padded on their right and below, there without any label."""
+    """Stack images to (B, 3, H, W) uint8. Smaller ones are padded at the right and bottom; padding is unlabelled."""
     if isinstance(items[0], BrokenBatch):
         return items[0]
     whole = [item for item in items if not isinstance(item, BrokenBatch)]

@@ -1,4 +1,4 @@
-"""Several data sets as one to train with: each has its share of the places of an epoch."""
+"""Several data sets mixed for training: each has its share of the places of an epoch."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from dvps_ros.labels import SemanticTable
 
 
 class Part(NamedTuple):
-    """One data set of a mixture: what was asked for, and its frames."""
+    """One data set of a mixture: its configuration and its frames."""
 
     source: SourceConfig
     reader: FrameReader
 
 
 class Found(NamedTuple):
-    """A frame and what its data set says of it.
+    """A frame, and what depends on its data set.
 
     Attributes
     ----------
-    frame : with those labels that its source wants.
-    table : what the rows of its semantic map mean.
-    turn : number of its sequence among those of its data set.
+    frame : the frame, with the labels that its source asks for.
+    table : meaning of the rows of its semantic map.
+    turn : index of its sequence in its data set.
     """
 
     frame: LabelledFrame
@@ -36,11 +36,11 @@ class Found(NamedTuple):
 
 
 class Mixture:
-    """Frames of several data sets by place and epoch: an epoch has as many places as there are frames in all.
+    """Frames of several data sets by place and epoch. An epoch has as many places as all data sets have frames.
 
-    A part's places go through its frames in a shuffled order, one pass after the other, over the epochs: a small part
-    with a large share comes round several times in an epoch, a large one with a small share goes on in the next.
-    A part that is alone has its frames in order, the same in each epoch.
+    The places of a part run through its frames in shuffled order, pass after pass, across epochs. A small part with a
+    large share is repeated within an epoch. A large part with a small share continues in the next epoch. A single part
+    has its frames in order, the same in each epoch.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def _order(seed: int, part: int, turn: int, frames: int) -> np.ndarray:
 
 
 def _share_out(places: int, shares: Sequence[float]) -> list[int]:
-    """``places`` in proportion to ``shares``, each at least 1; what rounding leaves goes to the largest remainders."""
+    """``places`` in proportion to ``shares``, each at least 1 (largest remainder method)."""
     exact = [places * share / sum(shares) for share in shares]
     counts = [max(int(value), 1) for value in exact]
     by_remainder = sorted(range(len(shares)), key=lambda number: counts[number] - exact[number])

@@ -23,15 +23,15 @@ from dvps_ros.labels import LABEL_SETS
 class DvpsData(lightning.LightningDataModule):
     """Loaders of the training and validation splits of ``config.data``.
 
-    ``setup`` raises ``FileNotFoundError`` naming a folder that is missing or empty, ``ValueError`` when the data set's
-    classes are not those of ``config.labels``, an image lacks its label, a range of ``config.data`` is empty, or there
-    are fewer frames than one step of all processes needs. A batch with a broken sample raises ``SampleError`` when it
-    is due.
+    ``setup`` raises ``FileNotFoundError`` naming a folder that is missing or empty. It raises ``ValueError`` if the
+    data set's classes are not those of ``config.labels``, an image has no label, a range of ``config.data`` is empty,
+    or the frames do not suffice for one step of all processes. A batch with a broken sample raises ``SampleError`` in
+    its turn.
 
     Parameters
     ----------
     config : of the run.
-    processes : how many will train together.
+    processes : number of training processes.
     """
 
     def __init__(self, config: Config, processes: int = 1) -> None:
@@ -51,7 +51,7 @@ class DvpsData(lightning.LightningDataModule):
         self._enough("validation", self.val, 1)
 
     def val_labels(self) -> tuple[bool, bool]:
-        """Whether any validation frame has a panoptic label, and whether any has depth (and they are to be used)."""
+        """Whether any validation frame has class labels, and whether any has depth, of those its source asks for."""
         parts = self._val().frames.parts
         return (
             any(s.labels != "depth" and any(f.panoptic or f.semantic for f in reader.files) for s, reader in parts),
@@ -59,7 +59,7 @@ class DvpsData(lightning.LightningDataModule):
         )
 
     def on_before_batch_transfer(self, batch: Any, _: int) -> Any:
-        """The batch as it is; ``SampleError`` naming the file of a broken one."""
+        """The unchanged batch; raises ``SampleError`` naming the file of a broken one."""
         if isinstance(batch, BrokenBatch):
             hint = "" if self.config.data.on_bad_sample == "skip" else " (data.on_bad_sample=skip trains without it)"
             raise SampleError(batch.reason + hint)
@@ -82,7 +82,7 @@ class DvpsData(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """Every frame once, in order; with several processes each its share."""
+        """Every frame once, in order; each of several processes reads its share."""
         data = self._val()
         return self._loader(data, sampler=ShareSampler(data, self._world(), self._rank()), drop_last=False)
 
@@ -112,13 +112,15 @@ class DvpsData(lightning.LightningDataModule):
         reader = open_source(source, split)
         if reader.labels is not LABEL_SETS[self.config.labels]:
             raise ValueError(
-                f"data format {source.format} has the classes of {reader.labels.name}, labels says {self.config.labels}"
+                f"data format {source.format} has the classes of {reader.labels.name}, labels is {self.config.labels}"
             )
-        lacking = [(files.image, lack) for files in reader.files if (lack := files.lacks(source.labels))]
-        if len(lacking) == len(reader) or (lacking and self.config.data.on_bad_sample == "error"):
-            image, lack = lacking[0]
-            more = f", nor have {len(lacking) - 1} other images of {split}" if len(lacking) > 1 else ""
-            raise ValueError(f"{image}: {lack} (data.labels={source.labels}){more}")
+        unlabelled = [
+            (files.image, missing) for files in reader.files if (missing := files.missing_label(source.labels))
+        ]
+        if len(unlabelled) == len(reader) or (unlabelled and self.config.data.on_bad_sample == "error"):
+            image, missing = unlabelled[0]
+            more = f", nor have {len(unlabelled) - 1} other images of {split}" if len(unlabelled) > 1 else ""
+            raise ValueError(f"{image}: {missing} (data.labels={source.labels}){more}")
         return reader
 
     def _enough(self, what: str, frames: TrainingFrames | ValidationFrames, batch: int) -> None:
@@ -137,5 +139,5 @@ class DvpsData(lightning.LightningDataModule):
 
 
 def _one_thread(worker: int) -> None:
-    # the processes are the parallelism; OpenCV's own threads would fight them for the cores
+    # the loader's processes already use all cores; OpenCV's own threads would compete with them
     cv2.setNumThreads(0)

@@ -11,17 +11,17 @@ _NUMBER, _DECIMAL = re.compile(r"(\d+)"), re.compile(r"\d+\.\d+")
 
 
 def natural(paths: Iterable[Path]) -> list[Path]:
-    """Paths of one folder by name, in natural order; names that are equal but for padding by their length."""
+    """Paths of one folder by name, in natural order; names that differ only in padding are ordered by length."""
     return sorted(paths, key=natural_key)
 
 
 def natural_key(path: Path) -> tuple:
-    """Sorts by the name without its suffix, digits by their value; then by the name as it is.
+    """Sort key: the name without its suffix, with digits by their value; then the name as it is.
 
-    A name that is one decimal number is a time: 1.75 comes before 1.8.
+    A name that is a decimal number is a time: 1.75 comes before 1.8.
     """
     parts = ["", path.stem, ""] if _DECIMAL.fullmatch(path.stem) else _NUMBER.split(path.stem)
-    # every other part is a number: parts of one place compare with their like
+    # parts alternate between text and number, so parts at one position have the same type
     key = tuple(Decimal(part) if place % 2 else part for place, part in enumerate(parts))
     return key, len(path.stem), path.name
 
@@ -29,8 +29,8 @@ def natural_key(path: Path) -> tuple:
 def numbered(folder: Path, names: Iterable[str], pattern: re.Pattern[str], ending: str) -> list[re.Match[str]]:
     """The matches of ``pattern``, which has the groups ``sequence`` and ``frame``, by those two numbers.
 
-    Raises ``ValueError`` naming a file with this ``ending`` that does not match, and two of the same numbers: neither
-    is left out without a word.
+    Raises ``ValueError`` naming a file with this ``ending`` that does not match, or two files with the same numbers:
+    no file is left out silently.
     """
     found: dict[tuple[int, int], re.Match[str]] = {}
     for name in sorted(name for name in names if name.endswith(ending)):
@@ -39,6 +39,6 @@ def numbered(folder: Path, names: Iterable[str], pattern: re.Pattern[str], endin
             raise ValueError(f"{folder / name}: the name must begin with the numbers SEQUENCE_FRAME_")
         place = int(match["sequence"]), int(match["frame"])
         if place in found:
-            raise ValueError(f"{folder / found[place].string} and {folder / name} are one frame twice")
+            raise ValueError(f"{folder / found[place].string} and {folder / name} are the same frame")
         found[place] = match
     return [found[place] for place in sorted(found)]

@@ -1,4 +1,4 @@
-"""PNG files: strict reading, and writing that never leaves half a file."""
+"""PNG files: strict reading, atomic writing."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ DEPTH_SCALE = 256.0
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an 8-bit PNG; ``ValueError`` naming a broken file, ``FileNotFoundError`` a missing one."""
+    """(H, W, 3) uint8 RGB of an 8-bit PNG.
+
+    Raises ``ValueError`` naming a broken file, ``FileNotFoundError`` naming a missing one.
+    """
     return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def read_values(path: Path) -> np.ndarray:
     """(H, W) int32 values of an 8- or 16-bit one-channel PNG.
 
-    Signed on purpose: differences of the file's own uint16 would wrap around. ``ValueError``
-    naming a broken file or one of several channels, ``FileNotFoundError`` a missing one.
+    The type is signed because differences of uint16 would wrap around. Raises ``ValueError`` naming a broken file or
+    one with several channels, ``FileNotFoundError`` naming a missing one.
     """
     values = _decode(path, cv2.IMREAD_UNCHANGED)
     if values.ndim != 2:
-        raise ValueError(f"{path}: {values.shape[2]} channels where one was expected")
+        raise ValueError(f"{path}: {values.shape[2]} channels, expected one")
     return values.astype(np.int32)
 
 
@@ -49,7 +52,7 @@ def metres(values: np.ndarray) -> np.ndarray:
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:
-    """(H, W) metres to the 16-bit file values; 0 where not finite, not positive or beyond the format (256 m)."""
+    """(H, W) metres to (H, W) 16-bit file values; 0 where not finite, not positive or beyond the format (256 m)."""
     depth = np.asarray(depth, np.float64)
     valid = np.isfinite(depth) & (depth > 0)
     steps = np.rint(np.where(valid, depth, 0.0) * DEPTH_SCALE)
@@ -58,9 +61,9 @@ def encode_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def write(path: Path, pixels: np.ndarray) -> None:
-    """Write (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, as PNG, under a temporary name first.
+    """Write (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB, as PNG, atomically.
 
-    Raises ``ValueError`` naming the file when the array is none of these.
+    Raises ``ValueError`` naming the file if the array has another shape or type.
     """
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)

@@ -1,8 +1,9 @@
 """Predictions as PNG files that the data sets' official evaluation scripts read (Qiao et al., ViP-DeepLab, CVPR 2021).
 
 ``folder/panoptic`` and ``folder/depth`` are the scripts' ``--pan_dir`` and ``--depth_dir``. Depth is 16 bit,
-metres * 256. Cityscapes-DVPS labels are one RGB file a frame, red the class, green the instance; SemKITTI-DVPS has
-``*_cat.png`` (8 bit class) and ``*_ins.png`` (16 bit instance). Unlabelled pixels get class 19, which is not scored.
+metres * 256. Cityscapes-DVPS has one RGB file per frame: red is the class, green the instance. SemKITTI-DVPS has
+``*_cat.png`` (8 bit class) and ``*_ins.png`` (16 bit instance). Unlabelled pixels get class 19, which the scripts
+ignore.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from dvps_ros.datasets import png
 from dvps_ros.datasets.frames import FrameFiles
 from dvps_ros.labels import CITYSCAPES, DIVISOR, LabelSet
 
-#: The green channel holds instance numbers up to this.
+#: Largest instance number of the 8-bit green channel.
 _MOST_INSTANCES = 255
 
 
 class PredictionWriter:
-    """Writes the scenes of a split, frame by frame, into ``folder``; created with the first frame.
+    """Writes the predictions of a split, frame by frame, into ``folder``, which the first frame creates.
 
-    ``labels`` decides between the two layouts.
+    ``labels`` selects the layout: SemKITTI-DVPS or Cityscapes-DVPS.
     """
 
     def __init__(self, folder: Path, labels: LabelSet) -> None:
@@ -32,7 +33,7 @@ class PredictionWriter:
         self._numbers: dict[int, int] = {}
 
     def write(self, files: FrameFiles, panoptic: np.ndarray, depth: np.ndarray) -> None:
-        """Write one frame, named as ``files`` is.
+        """Write one frame under the name of ``files``.
 
         Parameters
         ----------
@@ -54,9 +55,9 @@ class PredictionWriter:
         png.write(self.folder / "depth" / f"{files.name}.png", png.encode_depth(depth))
 
     def _renumbered(self, panoptic: np.ndarray, instances: np.ndarray) -> np.ndarray:
-        """(H, W) uint8 instance numbers, constant through a sequence; track numbers may exceed what 8 bits hold.
+        """(H, W) uint8 instance numbers, constant within a sequence, as track numbers may not fit 8 bits.
 
-        Each class counts from 1 in order of appearance; the 256th thing of one class in one sequence is 1 again.
+        Each class counts from 1 in order of appearance. The 256th thing of a class in a sequence gets 1 again.
         """
         numbers = np.zeros(instances.shape, np.uint8)
         for value in np.unique(panoptic[instances > 0]).tolist():

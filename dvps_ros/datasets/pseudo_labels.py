@@ -1,7 +1,7 @@
-"""From a model's scenes to a training set in the folder form: what to keep, where it goes, and what is done already.
+"""Pseudo labels: a training set in the folder format from a model's scenes, written so that it can be resumed.
 
-Each sequence of at most ``LabelConfig.length`` frames is labelled beside its place and moved there whole, and noted in
-``labels.json``; started again, the work goes on with the first sequence that is not noted.
+Each sequence of at most ``LabelConfig.length`` frames is labelled in a temporary folder, moved to its place and
+recorded in ``labels.json``. A resumed run continues with the first sequence that is not recorded there.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _PARTIAL = ".partial"
 
 
 def sure_labels(scene: Scene, labels: LabelSet, config: LabelConfig) -> tuple[np.ndarray, np.ndarray]:
-    """What of a scene is sure enough to be learned from.
+    """The labels of a scene that are confident enough for training.
 
     Returns
     -------
-    panoptic : (H, W) int32; void where confidence is below the threshold, and where the greater part of a segment is.
-    depth : (H, W) float32 metres; 0 (no label) where panoptic is void, in the sky, where it is not finite, and
-        everywhere when the scene's depth is not metric.
+    panoptic : (H, W) int32; void where confidence is below the threshold, and in segments of which more than half is.
+    depth : (H, W) float32 metres; 0 (no label) where panoptic is void, in the sky and where depth is not finite; 0
+        everywhere if the scene's depth is not metric.
     """
     scene = scene.cpu()
     panoptic, confidence = scene.panoptic.numpy(), scene.confidence.numpy()
@@ -57,9 +57,9 @@ class Chunk:
 
     Attributes
     ----------
-    name : the sequence's.
+    name : name of the sequence.
     split : ``"train"`` or ``"val"``.
-    first, last : numbers of its first and last frame among the kept ones of the source.
+    first, last : indices of its first and last frame among the frames used of the source.
     """
 
     name: str
@@ -73,10 +73,10 @@ def plan(name: str, runs: Sequence[int], config: LabelConfig) -> list[Chunk]:
 
     Parameters
     ----------
-    name : of the source.
+    name : name of the source.
     runs : the run (see ``SourceFrame``) of each of its frames.
-    config : the share for validation, the last frames of each run; and the length of sequences. Of a source with two
-        frames or more at least one is for validation, if that share is not 0.
+    config : length of sequences, and the share of frames for validation. The last frames of each run are for
+        validation. If the share is not 0, at least one frame of a source with two frames or more is.
     """
     lengths = [runs.count(run) for run in dict.fromkeys(runs)]
     held = [round(length * config.val) for length in lengths]
@@ -93,13 +93,13 @@ def plan(name: str, runs: Sequence[int], config: LabelConfig) -> list[Chunk]:
 
 
 class LabelledFolder:
-    """A data set in the making.
+    """A data set that is being written.
 
     Parameters
     ----------
-    root : the data set's folder; made with the first sequence.
+    root : the data set's folder; the first sequence creates it.
     labels : the class table.
-    settings : what decides the labels; a data set holds labels of one setting only.
+    settings : everything that the labels depend on; a data set holds labels of one setting only.
 
     Raises
     ------
@@ -110,10 +110,10 @@ class LabelledFolder:
         self.root, self.labels = Path(root), labels
         path = self.root / NOTE
         if self.root.exists() and not self.root.is_dir():
-            raise ValueError(f"{root} is not a folder")
+            raise ValueError(f"--out {root} is not a folder")
         if not path.is_file():
             if self.root.is_dir() and any(entry.name != _PARTIAL for entry in self.root.iterdir()):
-                raise ValueError(f"{root} holds something else already; choose another --out")
+                raise ValueError(f"{root} contains other files; choose another --out")
             self._note: dict[str, Any] = {"settings": settings, "sources": {}, "sequences": {}}
             return
         try:
@@ -124,19 +124,19 @@ class LabelledFolder:
         for key in sorted({*before, *settings}):
             if before.get(key) != settings.get(key):
                 raise ValueError(
-                    f"{root} holds labels made with {key} {before.get(key)}, not {settings.get(key)}; "
+                    f"{root} has labels made with {key} {before.get(key)}, not {settings.get(key)}; "
                     "choose another --out"
                 )
 
     @property
     def sequences(self) -> dict[str, dict[str, Any]]:
-        """What is done: for each sequence its split, frames written, frames left out, and share of sure pixels."""
+        """Finished sequences: split, frames written, frames left out and share of labelled pixels of each."""
         return self._note["sequences"]
 
     def register(self, path: Path, topic_name: str, frames: int) -> str:
-        """The name that a source's sequences have here, the same each time.
+        """The name of a source's sequences in this data set, the same in a resumed run.
 
-        Raises ``ValueError`` where it had another number of frames before: then it is not the same any more.
+        Raises ``ValueError`` if the source had another number of frames before: its content has changed.
         """
         key = f"{path.resolve()}|{topic_name}"
         known = self._note["sources"].get(key)
@@ -153,11 +153,11 @@ class LabelledFolder:
         return name
 
     def begin(self, chunk: Chunk) -> SequenceWriter:
-        """A writer for one sequence, of which nothing is seen in the data set before its ``finish``."""
+        """A writer for one sequence, which appears in the data set only after its ``finish``."""
         return SequenceWriter(self, chunk)
 
     def discard_partial(self) -> None:
-        """Remove what an interrupted run left of a sequence."""
+        """Remove the unfinished sequence of an interrupted run."""
         shutil.rmtree(self.root / _PARTIAL, ignore_errors=True)
         if self.root.is_dir() and not any(self.root.iterdir()):
             self.root.rmdir()
@@ -167,11 +167,11 @@ class LabelledFolder:
             cameras = cameras_file.read_cameras(self.root)
             sequences = dict(cameras.sequences) | ({} if camera is None else {chunk.name: camera})
             cameras_file.write_cameras(self.root, cameras_file.Cameras(self.labels, cameras.default, sequences))
-        # images last: a frame is found by its image
+        # readers find a frame by its image, so images come last
         for kind in (folder.PANOPTIC, folder.DEPTH, folder.IMAGES):
             source = self.root / _PARTIAL / kind / chunk.name
             target = folder.split_folder(self.root, chunk.split) / kind / chunk.name
-            shutil.rmtree(target, ignore_errors=True)  # moved there, but not noted any more
+            shutil.rmtree(target, ignore_errors=True)  # of a run that ended before the sequence was recorded
             if source.is_dir():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source.rename(target)
@@ -180,7 +180,7 @@ class LabelledFolder:
 
 
 class SequenceWriter:
-    """One sequence, written beside its place."""
+    """Writes one sequence to a temporary folder."""
 
     def __init__(self, data: LabelledFolder, chunk: Chunk) -> None:
         self._data, self._chunk = data, chunk
@@ -190,7 +190,7 @@ class SequenceWriter:
         data.discard_partial()
 
     def add(self, frame: LabelledFrame, camera: Intrinsics | None) -> None:
-        """Write a frame (``panoptic`` or ``depth`` None: without that label); one without any labelled pixel not."""
+        """Write a frame; ``panoptic`` or ``depth`` may be None. A frame without a labelled pixel is left out."""
         labelled = [
             *([] if frame.panoptic is None else [frame.panoptic < VOID]),
             *([] if frame.depth is None else [frame.depth > 0]),
@@ -208,7 +208,7 @@ class SequenceWriter:
         self._sure += sure
 
     def finish(self) -> None:
-        """Move the sequence to its place in the data set, and note that it is done."""
+        """Move the sequence to its place in the data set and record it as finished."""
         share = round(self._sure / self._written, 4) if self._written else 0.0
         row = {"split": self._chunk.split, "frames": self._written, "left_out": self._left_out, "sure": share}
         self._data._add(self._chunk, self._camera, row)

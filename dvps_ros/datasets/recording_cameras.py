@@ -1,4 +1,4 @@
-"""The cameras that a recording's camera_info tells, by time."""
+"""Cameras from the camera_info of a recording, by time."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from dvps_ros.structures import Intrinsics
 
 
 class Cameras:
-    """Finds the camera of a picture.
+    """Finds the camera of an image.
 
     Parameters
     ----------
     bag : the open recording.
-    topic : of the camera_info; empty: there is none.
-    by_header : whether headers say when a message was taken; else, or where camera_info has none, the recorder does.
-    rectified : whether the images are (see ``intrinsics_of``).
-    needed : whether a camera_info that cannot be used is an error; else it is no camera.
+    topic : the camera_info topic; empty if there is none.
+    by_header : match by header stamps; otherwise, or if a camera_info has none, by times of recording.
+    rectified : whether the images are rectified (see ``intrinsics_of``).
+    needed : raise an error for a camera_info that cannot be used; otherwise the image has no camera.
 
     Attributes
     ----------
-    remarks : what was odd about the camera_info as a whole, one line each.
+    remarks : warnings about the camera_info as a whole, one line each.
     """
 
     def __init__(self, bag: Bag, topic: str, by_header: bool, rectified: bool, needed: bool) -> None:
         self._rectified, self._needed = rectified, needed
-        self._oddities: Counter[str] = Counter()
+        self._warnings: Counter[str] = Counter()
         rows: list[tuple[int, int, Any]] = []  # stamp, time of recording, message; one for each change
         last = None
         for recorded, data in bag.serialized(topic) if topic else ():
             info = bag.message(topic, data)
-            if (told := content(info)) != last:
+            if (calibration := content(info)) != last:
                 rows.append((bag.stamp(data), recorded, info))
-                last = told
+                last = calibration
         self._by_header = by_header and all(stamp > 0 for stamp, _, _ in rows)
         self._rows = sorted(((row[0 if self._by_header else 1], row[2]) for row in rows), key=lambda row: row[0])
         self.remarks: list[str] = []
         if rectified and any(any(info.d) for _, info in self._rows):
-            self.remarks.append("the images are taken for rectified: camera_info's P is used, without distortion")
+            self.remarks.append("the images are assumed to be rectified: camera_info's P is used, without distortion")
 
     def at(self, stamp: int, recorded: int, height: int, width: int) -> Intrinsics | None:
-        """The camera of a ``height`` x ``width`` picture of this stamp and time of recording, in nanoseconds.
+        """The camera of a ``height`` x ``width`` image with this stamp and time of recording, in nanoseconds.
 
-        It is the one last told before, or at the same time; before the first one the first. Where that one is for
-        another size and the next one for this size, it is the next one, which came a moment late.
+        It is the last camera_info up to that time, or the first one for earlier images. If that one has another size
+        and the next one has the image's size, the next one is used: it was published a moment late.
 
-        Raises ``ValueError`` for one that is needed and cannot be used.
+        Raises ``ValueError`` if a camera is needed and its camera_info cannot be used.
         """
         if not self._rows:
             return None
@@ -60,17 +60,17 @@ class Cameras:
         except ValueError as error:
             if self._needed:
                 raise
-            self._oddities[f"no depth in metres: {error}"] += 1
+            self._warnings[f"no depth in metres: {error}"] += 1
             return None
 
-    def found(self) -> list[str]:
-        """What was odd about the cameras asked for, with the number of pictures."""
-        return [f"{words} ({count} pictures)" for words, count in self._oddities.items()]
+    def image_remarks(self) -> list[str]:
+        """Warnings about the cameras returned by ``at``, each with its number of images."""
+        return [f"{warning} ({count} pictures)" for warning, count in self._warnings.items()]
 
     def _camera(self, infos: list[Any], height: int, width: int) -> Intrinsics:
         fitting = (info for info in infos if image_size(info) == (width, height))
         info = next(fitting, infos[0])
         camera = intrinsics_of(info, width, height, self._rectified)
-        if words := contradiction(info, self._rectified):
-            self._oddities[words] += 1
+        if warning := contradiction(info, self._rectified):
+            self._warnings[warning] += 1
         return camera

@@ -1,4 +1,4 @@
-"""When the messages of a recorded topic were taken: by their headers, or by the recorder where those say nothing."""
+"""Times of the messages of a recorded topic: their header stamps, or the times of recording if stamps are unusable."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Headers are not used where more than this share of the steps from stamp to stamp is none forward.
+#: Header stamps are not used if more than this share of the steps between them does not go forward.
 MOST_FAULTS = 1 / 3
 
 
 @dataclass(frozen=True)
 class Times:
-    """Of the messages of one topic, in the order of recording.
+    """Times of the messages of one topic, in the order of recording.
 
     Attributes
     ----------
-    stamps : (N,) int64 nanoseconds, or numbers of the messages in steps of a second where ``timed`` is false.
-    kept : (N,) bool, false for one that only repeats the one before it.
-    by_header : whether the stamps are the headers'.
+    stamps : (N,) int64 nanoseconds. If ``timed`` is false, a count of the messages, one per second.
+    kept : (N,) bool, false for a message that repeats the one before it.
+    by_header : whether the stamps are those of the headers.
     timed : whether the stamps are times.
-    remarks : what had to be decided, one line each.
+    remarks : corrections and replacements that were made, one line each.
     """
 
     stamps: np.ndarray
@@ -32,11 +32,11 @@ class Times:
 
 
 def read_times(rows: Iterable[tuple[int, int, bytes]]) -> Times:
-    """The times of messages, each given as its header's stamp (ns, -1 for none), time of recording (ns), and bytes.
+    """The times of messages, each given as header stamp (ns, -1 for none), time of recording (ns) and bytes.
 
-    A header's stamp is used wherever it goes forward. A few that are zero or stand still advance with the recorder's
-    clock, a few that go back are a new start. Where they do so all the time they are no times, and the recorder's are
-    taken; where those do not go forward either, there is no time.
+    Header stamps are used if nearly all of them go forward (``MOST_FAULTS``). Stamps that are zero or stand still then
+    advance with the recorder's clock, and a stamp that goes back begins a new run. Otherwise the times of recording are
+    used. If those do not go forward either, the messages have no times.
     """
     headers: list[int] = []
     recorded: list[int] = []
@@ -56,42 +56,42 @@ def _decide(headers: np.ndarray, recorded: np.ndarray, kept: np.ndarray) -> Time
     if repeated := int((~kept).sum()):
         remarks.append(f"{repeated} of {len(kept)} messages repeat the one before them and are left out")
     faults = _faults(headers[kept])
-    if _share(faults, kept) <= MOST_FAULTS:
+    if _faulty_share(faults, kept) <= MOST_FAULTS:
         few = {name: count for name, count in faults.items() if name != "earlier than the one before"}
         if any(few.values()):
-            remarks.append(f"header stamps that are {_words(few)}: the time since the last one is the recorder's")
+            remarks.append(f"header stamps replaced by the last one plus the recorder's time since ({_listed(few)})")
         return Times(_filled(headers, recorded, kept), kept, True, True, tuple(remarks))
-    problem = f"header stamps cannot be used ({_words(faults)} of {int(kept.sum())} messages)"
-    if _share(_faults(recorded[kept]), kept) <= MOST_FAULTS:
-        remarks.append(f"{problem}: the times of recording are taken instead")
+    problem = f"header stamps cannot be used ({_listed(faults)} of {int(kept.sum())} messages)"
+    if _faulty_share(_faults(recorded[kept]), kept) <= MOST_FAULTS:
+        remarks.append(f"{problem}: the times of recording are used instead")
         return Times(_filled(recorded, recorded, kept), kept, False, True, tuple(remarks))
-    remarks.append(f"{problem}, nor can the times of recording: all pictures are taken, in the order of the file")
+    remarks.append(f"{problem}, nor can the times of recording: all pictures are used, in the order of the file")
     return Times(np.cumsum(kept) * 10**9, kept, False, False, tuple(remarks))
 
 
 def _faults(stamps: np.ndarray) -> dict[str, int]:
-    """How many stamps are no time, or do not go forward."""
+    """Number of stamps that are not a valid time, or do not go forward."""
     steps = np.diff(stamps)
     usable = (stamps[1:] > 0) & (stamps[:-1] > 0)
     return {
-        "zero or no time": int((stamps <= 0).sum()),
+        "zero or not a valid time": int((stamps <= 0).sum()),
         "equal to the one before": int((usable & (steps == 0)).sum()),
         "earlier than the one before": int((usable & (steps < 0)).sum()),
     }
 
 
-def _share(faults: dict[str, int], kept: np.ndarray) -> float:
+def _faulty_share(faults: dict[str, int], kept: np.ndarray) -> float:
     return sum(faults.values()) / max(int(kept.sum()) - 1, 1)
 
 
-def _words(faults: dict[str, int]) -> str:
+def _listed(faults: dict[str, int]) -> str:
     return ", ".join(f"{name}: {count}" for name, count in faults.items() if count)
 
 
 def _filled(stamps: np.ndarray, recorded: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """The stamps, with those that are no time or stand still moved on by as much as the recorder's clock.
+    """The stamps, where invalid and repeated ones are replaced by the last usable one plus the recorder's time since.
 
-    None is moved beyond the next usable one, and those before the first usable one lie as far before it as recorded.
+    None exceeds the next usable stamp. Those before the first usable stamp precede it by the recorder's interval.
     """
     result, rows = stamps.copy(), np.flatnonzero(kept)
     values = stamps[rows]

@@ -1,7 +1,7 @@
-"""Which topics of a recording hold pictures, and where their camera_info is.
+"""Selection of the image topics of a recording, and of their camera_info topics.
 
-An image topic's camera_info is the topic of that name beside it, as image_transport lays them out:
-``/camera/camera_info`` for ``/camera/image_raw`` and ``/camera/image_raw/compressed``.
+The camera_info topic of an image topic has the same namespace, as in image_transport: ``/camera/camera_info`` for
+``/camera/image_raw`` and ``/camera/image_raw/compressed``.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dvps_ros.datasets.bags import Bag
 from dvps_ros.datasets.streams import Given
 
 RAW, COMPRESSED, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"
-#: Types of messages with pictures that are not read, by the names of their packages.
+#: Packages of message types with video, which is not supported.
 VIDEO_PACKAGES = ("theora_image_transport", "ffmpeg_image_transport_msgs", "foxglove_msgs")
 
 
 def choose_topics(bag: Bag, given: Given) -> tuple[str, ...]:
-    """The image topics that ``given`` names, or the one that shows pictures.
+    """The image topics that ``given`` names, or the only one with camera images.
 
-    Of several, the one with a camera_info beside it; of a raw and a compressed one of the same camera, the raw one.
+    Topics with a camera_info are preferred to those without, and a raw topic to the compressed one of the same camera.
 
-    Raises ``ValueError`` naming the recording where a topic has no images, or there is none or more than one.
+    Raises ``ValueError`` naming the recording if a named topic has no images, or if none or several topics remain.
     """
     for topic in given.topics:
         if bag.types.get(topic) not in (RAW, COMPRESSED):
@@ -31,7 +31,7 @@ def choose_topics(bag: Bag, given: Given) -> tuple[str, ...]:
 
 
 def info_topic(bag: Bag, topic: str, given: Given) -> str:
-    """The camera_info topic of an image topic, empty where there is none."""
+    """The camera_info topic of an image topic; empty if there is none."""
     beside = topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
     name = given.info_topic or beside
     return name if bag.types.get(name) == INFO else ""
@@ -40,14 +40,14 @@ def info_topic(bag: Bag, topic: str, given: Given) -> str:
 def _only_topic(bag: Bag, given: Given) -> str:
     images, others = [], []
     for topic, kind in sorted(bag.types.items()):
-        reason = _no_picture(bag, topic, kind)
+        reason = _rejection(bag, topic, kind)
         if reason:
             others.append(f"{topic} ({reason})")
         elif kind in (RAW, COMPRESSED):
             images.append(topic)
     if not images:
-        told = f": {', '.join(others)}; --topic reads one of 16 bits anyway" if others else ""
-        raise ValueError(f"recording {bag.path} has no images that are pictures{told}")
+        rejected = f": {', '.join(others)}; --topic reads a 16-bit topic anyway" if others else ""
+        raise ValueError(f"recording {bag.path} has no camera images{rejected}")
     found = [topic for topic in images if info_topic(bag, topic, given)] or images
     bases = {topic.removesuffix("/compressed") for topic in found}
     if len(bases) > 1:
@@ -55,10 +55,10 @@ def _only_topic(bag: Bag, given: Given) -> str:
     return min(found, key=len)  # raw rather than compressed
 
 
-def _no_picture(bag: Bag, topic: str, kind: str) -> str:
-    """Why the messages of a topic are images but no pictures that can be read; empty where that is not so."""
+def _rejection(bag: Bag, topic: str, kind: str) -> str:
+    """Why a topic's images are not camera images that can be read; empty if they are, or for another message type."""
     if kind.split("/")[0] in VIDEO_PACKAGES:
-        return f"{kind} is not read"
+        return f"{kind} is not supported"
     if kind not in (RAW, COMPRESSED):
         return ""
     _, data = next(bag.serialized(topic))
@@ -70,4 +70,4 @@ def _no_picture(bag: Bag, topic: str, kind: str) -> str:
             return str(error)
     if message.encoding in MAYBE_DEPTH:
         return f"{message.encoding}, a depth map?"
-    return "" if message.encoding in FORMATS else f"{message.encoding[:40]} is no pixel format of pictures"
+    return "" if message.encoding in FORMATS else f"pixel format {message.encoding[:40]} is not supported"

@@ -1,4 +1,4 @@
-"""Recordings as sources of pictures: raw and compressed images with their camera_info, read as the node reads them."""
+"""Recordings as sources: raw and compressed images with their camera_info, decoded as in the node."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from dvps_ros.structures import CameraFrame
 
 
 def open_recording(path: Path, given: Given) -> list[Source]:
-    """A source for each topic that ``given`` names, or for the one image topic that has a camera.
+    """A source for each topic that ``given`` names, or for the only image topic (see ``choose_topics``).
 
-    Raises ``ValueError`` naming the recording and what is wrong: cut off, no such topic, several or none to choose
-    from, no camera_info.
+    Raises ``ValueError`` naming the recording and its fault: truncated, a topic is missing, no topic or several topics
+    remain, or camera_info is missing.
     """
     with open_bag(path) as bag:
         topics = choose_topics(bag, given)
@@ -38,7 +38,7 @@ def open_recording(path: Path, given: Given) -> list[Source]:
 
 
 class Recording(Source):
-    """The pictures of one image topic, with the camera that the camera_info of ``infos`` (empty: none) tells."""
+    """The images of one topic, with their cameras from the camera_info topic ``infos`` (empty: none)."""
 
     def __init__(self, path: Path, name: str, topic: str, infos: str, given: Given) -> None:
         super().__init__(path, name)
@@ -46,10 +46,9 @@ class Recording(Source):
         self._times: Times | None = None
 
     def frames(self, every: float, max_gap: float) -> Iterator[SourceFrame]:
-        """See ``Source``; times are the headers', or the recorder's where those are no times.
+        """See ``Source``; times are those of ``read_times``.
 
-        Raises ``ValueError`` naming the recording, topic and time of a damaged picture or a camera_info that does not
-        fit.
+        Raises ``ValueError`` naming the recording, topic and time of a damaged image or an unusable camera_info.
         """
         runs, pace, watch, given = Runs(self.name), Pace(every, max_gap), StreamWatch(), self._given
         with open_bag(self.path) as bag:
@@ -72,12 +71,12 @@ class Recording(Source):
                     raise ValueError(f"recording {self.path}, {self._topic}, {at}: {error}") from error
                 self.remarks += watch.add(pixels, given.bits)
                 yield runs.add(CameraFrame(image, camera, stamp, message.header.frame_id), gap)
-        self.remarks += [*watch.end(), *cameras.found()]
+        self.remarks += [*watch.end(), *cameras.image_remarks()]
         if runs.count < times.kept.sum():
-            self.remarks.append(f"{runs.count} of {times.kept.sum()} pictures are taken, one every {every:g} s")
+            self.remarks.append(f"{runs.count} of {times.kept.sum()} pictures are used, one every {every:g} s")
 
     def _read_times(self, bag: Bag) -> Times:
-        """The times of all messages, from a first pass over the recording that decodes nothing."""
+        """The times of all messages, from a first pass over the recording that decodes no image."""
         if self._times is None:
             rows = bag.serialized(self._topic)
             self._times = read_times((bag.stamp(data), recorded, data) for recorded, data in rows)
@@ -85,9 +84,9 @@ class Recording(Source):
         return self._times
 
     def _kept(self, bag: Bag, times: Times) -> Iterator[tuple[int, int, bytes]]:
-        """Stamp, time of recording and bytes of each message that is not left out."""
+        """Stamp (ns), time of recording (ns) and bytes of each message that ``times`` keeps."""
         for number, (recorded, data) in enumerate(bag.serialized(self._topic)):
             if number == len(times.stamps):
-                raise ValueError(f"recording {self.path} has changed while it was read")
+                raise ValueError(f"recording {self.path} changed while it was read")
             if times.kept[number]:
                 yield int(times.stamps[number]), recorded, data

@@ -1,4 +1,4 @@
-"""Which frames a process reads, in which order."""
+"""Samplers: which frames a process reads, and in which order."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 
 class Place(NamedTuple):
-    """One frame's place in a training run: all that its augmentation depends on, besides the seed.
+    """A frame's place in a training run. Its augmentation depends on nothing else but the seed.
 
     Attributes
     ----------
-    position : of the frame in its data set.
-    epoch : how often all frames were gone through before.
-    batch : number of the batch in the run, the same in all processes: its crops are of one size.
+    position : index of the frame in its data set.
+    epoch : number of complete passes over all frames before.
+    batch : index of the batch in the run, the same in all processes; crops of a batch have one size.
     """
 
     position: int
@@ -30,7 +30,7 @@ class EpochSampler(DistributedSampler):
     Parameters
     ----------
     dataset, *rest, **options : as for ``DistributedSampler``.
-    batch_size : frames of one batch of this process.
+    batch_size : number of frames in one batch of this process.
     """
 
     def __init__(self, dataset: Dataset, batch_size: int, *rest: Any, **options: Any) -> None:
@@ -38,20 +38,20 @@ class EpochSampler(DistributedSampler):
         self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[Place]:
-        """The places of one epoch; Lightning calls ``set_epoch``."""
+        """The places of one epoch. Lightning calls ``set_epoch`` before each."""
         first = self.epoch * -(-len(self) // self.batch_size)
         for number, position in enumerate(super().__iter__()):
             yield Place(position, self.epoch, first + number // self.batch_size)
 
 
 class ShareSampler(DistributedSampler):
-    """Every ``num_replicas``-th position in order: each frame exactly once, where its parent class would repeat some.
+    """Every ``num_replicas``-th position in order: each frame exactly once. The parent class would repeat some.
 
-    Both samplers derive from ``DistributedSampler`` so that Lightning leaves them as they are.
+    Both samplers derive from ``DistributedSampler`` so that Lightning does not replace them.
     """
 
     def __iter__(self) -> Iterator[int]:
-        """Positions of this process."""
+        """The positions of this process."""
         return iter(self._share())
 
     def __len__(self) -> int:
@@ -62,19 +62,19 @@ class ShareSampler(DistributedSampler):
 
 
 class ContinuousSampler(Sampler):
-    """Places of shuffled frames, epoch after epoch, a function of the seed alone.
+    """Places of shuffled frames, epoch after epoch, which depend on the seed only.
 
-    One pass yields a whole training run, so no batch is cut short at an epoch's end, and a run resumed after n images
-    yields what an uninterrupted one would have.
+    One pass yields a whole training run, so no epoch ends with an incomplete batch. A run resumed after n images yields
+    the same places as an uninterrupted one.
 
     Parameters
     ----------
     frames : number of frames in the data set.
-    seed : of the order.
-    length : images of the whole run, for this process.
-    start : images of the run that are done, for this process.
-    batch_size : images of one batch of this process.
-    rank, world : this process among all.
+    seed : seed of the order.
+    length : number of images of the whole run, for this process.
+    start : number of images of the run that are done, for this process.
+    batch_size : number of images in one batch of this process.
+    rank, world : index of this process, and number of processes.
     """
 
     def __init__(
@@ -101,12 +101,12 @@ class ContinuousSampler(Sampler):
             yield Place(int(order[place]), epoch, index // self.batch_size)
 
     def __len__(self) -> int:
-        # of the whole run: Lightning counts the batches done before a resume itself
+        # the length of the whole run: after a resume, Lightning subtracts the finished batches itself
         return self.length
 
 
 def continuous_loader(loader: DataLoader, sampler: ContinuousSampler) -> DataLoader:
-    """``loader`` (its data set, batch size, workers, collation) with another order of frames."""
+    """A loader with the data set, batch size, workers and collation of ``loader``, and the order of ``sampler``."""
     return DataLoader(
         loader.dataset,
         batch_size=loader.batch_size,

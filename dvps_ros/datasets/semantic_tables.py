@@ -1,12 +1,12 @@
-"""Tables that say which classes the values of a ``semantic/`` folder may be.
+"""Tables of label values: which class, or which of several classes, each value of a ``semantic/`` folder means.
 
 ::
 
     # labels.yaml
     0: sky
-    1: [building, wall]                                      # this value is one of these two
-    5: {name: tree, classes: [vegetation, terrain]}          # a name for people; default: that of its classes
-    9: 11                                                    # train ids are as good as class names
+    1: [building, wall]                                      # one of these two classes
+    5: {name: tree, classes: [vegetation, terrain]}          # a name for reports; default: the names of its classes
+    9: 11                                                    # a train id instead of a class name
 
 Values are 0 to 254; 255 is unlabelled in every file.
 """
@@ -28,9 +28,9 @@ def read_table(path: Path, labels: LabelSet) -> SemanticTable:
     Parameters
     ----------
     path : the file.
-    labels : the class table of the names in it.
+    labels : the class table that its names belong to.
 
-    Raises ``FileNotFoundError`` naming a missing file, ``ValueError`` naming the file and what in it is wrong.
+    Raises ``FileNotFoundError`` naming a missing file, ``ValueError`` naming the file and its fault.
     """
     path = Path(path)
     if not path.is_file():
@@ -38,12 +38,12 @@ def read_table(path: Path, labels: LabelSet) -> SemanticTable:
     rows = {}
     for key, meaning in yaml_text.read(path).items():
         if not key.isdecimal() or not int(key) < VOID_CLASS:
-            raise ValueError(f"{path}: {key!r} is no label value from 0 to {VOID_CLASS - 1}")
+            raise ValueError(f"{path}: {key!r} is not a label value from 0 to {VOID_CLASS - 1}")
         if int(key) in rows:
             raise ValueError(f"{path}: value {int(key)} is there twice")
         rows[int(key)] = _row(meaning, labels, f"{path}: {key}")
     if not rows:
-        raise ValueError(f"{path}: no label value in it")
+        raise ValueError(f"{path}: the table is empty")
     values = tuple(sorted(rows))
     return SemanticTable(labels, values, *zip(*(rows[value] for value in values), strict=True))
 
@@ -66,4 +66,4 @@ def _class(word: str, labels: LabelSet, where: str) -> int:
         return labels.names.index(word)
     if word.isdecimal() and int(word) < len(labels):
         return int(word)
-    raise ValueError(f"{where}: {word!r} is no class of {labels.name}")
+    raise ValueError(f"{where}: {word!r} is not a class of {labels.name}")

@@ -2,7 +2,7 @@
 
 ``root/video_sequence/{train,val}/SSSSSS_FFFFFF_<kind>.png``, kind one of ``leftImg8bit`` (RGB), ``gtFine_class`` (train
 id, void 255), ``gtFine_instance`` and ``depth_<focal>`` (16 bit, metres * 256, 0 = no label; the focal length in pixels
-is part of the name). Labels come from projected LiDAR points: most pixels have none.
+is part of the name). Labels come from projected LiDAR points, so most pixels have none.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DEPTH_NAME = re.compile(r"(?P<name>\d+_\d+)_depth_(?P<focal>\d+(?:\.\d+)?)\.png
 
 
 def index(root: Path, split: str) -> list[FrameFiles]:
-    """All frames of a split that have an image (see ``index_split``); labels that do not exist are left out."""
+    """All frames of a split that have an image; label files that do not exist are None. Raises as ``index_split``."""
     return index_split(root, split, _IMAGE_NAME, IMAGE, _find_labels)
 
 
@@ -37,19 +37,20 @@ def _find_labels(folder: Path, present: set[str]) -> FindLabels:
 
     def find(name: str) -> tuple[tuple[Path, ...], Path | None]:
         panoptic = tuple(f"{name}_{kind}.png" for kind in (CLASS, INSTANCE))
-        both = present.issuperset(panoptic)  # one of the two is no label
+        both = present.issuperset(panoptic)  # one of the two files alone is not a label
         return tuple(folder / file for file in panoptic) if both else (), depth.get(name)
 
     return find
 
 
 def join_labels(classes: np.ndarray, instances: np.ndarray, numbers: Mapping[int, int] | None = None) -> np.ndarray:
-    """Class and instance maps (H, W) to class * 1000 + instance (int32), void 255000, stuff without instances.
+    """Class and instance maps (H, W) to (H, W) int32, class * 1000 + instance, void 255000, stuff without instances.
 
     Parameters
     ----------
-    numbers : instance below 1000 for each ``pair`` of class and instance, from ``pair_numbers`` of the sequence; None:
-        from this frame alone.
+    classes, instances : (H, W) int, as in the files.
+    numbers : instance number below 1000 for each ``pair`` of class and instance, from ``pair_numbers`` of the sequence;
+        None: computed from this frame only.
     """
     classes = np.where(classes < len(SEMKITTI), classes, VOID_CLASS)
     is_thing = np.zeros(VOID_CLASS + 1, bool)
@@ -68,10 +69,10 @@ def pair(classes: np.ndarray, instances: np.ndarray) -> np.ndarray:
 
 
 def pair_numbers(frames: Iterable[np.ndarray]) -> dict[int, int]:
-    """Instance numbers below 1000 by ``pair``, from the pairs (N,) in each frame of a sequence, in order.
+    """Instance numbers below 1000 by ``pair``, from the pairs (N,) of each frame of a sequence, in order.
 
-    Instance numbers of the format count through a whole sequence and over all classes. Those of things above 999 are
-    numbered anew, such that tubes of a sequence stay what they are (``renumber``, whose ``ValueError`` this raises).
+    The format numbers instances through a whole sequence and over all classes. Numbers of things above 999 are replaced
+    such that each tube of a sequence keeps one number. Raises ``ValueError`` as ``renumber``.
     """
     spans: dict[int, dict[int, tuple[int, int]]] = {}
     for time, pairs in enumerate(frames):
@@ -88,7 +89,7 @@ def pair_numbers(frames: Iterable[np.ndarray]) -> dict[int, int]:
 
 
 def focal_of(depth: Path) -> float | None:
-    """The focal length in pixels that a depth file's name gives, or None."""
+    """The focal length in pixels in a depth file's name, or None."""
     match = _DEPTH_NAME.fullmatch(depth.name)
     return float(match["focal"]) if match else None
 
@@ -102,7 +103,7 @@ def write_frame(
     depth: np.ndarray | None,
     focal: float,
 ) -> None:
-    """Write one frame into a split's folder, each file whole or not at all, the image last.
+    """Write one frame into a split's folder, each file atomically, the image last.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ class SemkittiDvps(FrameReader):
         self._numbers: dict[int, dict[int, int]] = {}
 
     def decode_panoptic(self, files: FrameFiles, values: Sequence[np.ndarray]) -> ClassLabels:
-        """From class and instance maps (H, W), see ``join_labels``; a thing of instance 0 has none.
+        """Class labels from the class and instance maps (H, W); a thing with instance 0 has no instance.
 
         Raises ``ValueError`` naming the file when the two maps differ in size.
         """
@@ -161,24 +162,24 @@ class SemkittiDvps(FrameReader):
         return class_labels.from_panoptic(join_labels(classes, instances, numbers), instances == 0, self.table)
 
     def _numbers_of(self, sequence: int) -> dict[int, int]:
-        """The sequence's instance numbers: all its label files are read, once and only where a number is too large."""
+        """The sequence's instance numbers, read once from all its label files, and only if a number exceeds 999."""
         if sequence not in self._numbers:
             frames = [files for files in self.files if files.sequence == sequence and files.panoptic]
             self._numbers[sequence] = pair_numbers(map(_pairs_of, frames))
         return self._numbers[sequence]
 
     def class_fault(self, path: Path, values: np.ndarray) -> str | None:
-        """Names those of (H, W) class ids that are neither a class nor void; any instance number is allowed."""
+        """A message about (H, W) class ids that are neither a class nor void, or None; any instance number is valid."""
         if path.name.endswith(f"{INSTANCE}.png"):
             return None
         return out_of_range("class ids out of range:", values, (values < len(self.labels)) | (values == VOID_CLASS))
 
     def has_camera(self, files: FrameFiles) -> bool:
-        """Whether there is a depth file, whose name has the focal length."""
+        """Whether the frame has a depth file, whose name holds the focal length."""
         return files.depth is not None
 
     def intrinsics(self, files: FrameFiles, height: int, width: int) -> Intrinsics:
-        """The focal length of the file name, principal point in the middle (the format does not tell it)."""
+        """The focal length in the file name; the principal point, which the format lacks, is the image's center."""
         focal = None if files.depth is None else focal_of(files.depth)
         return self.camera_unknown(height, width) if focal is None else centered(focal, height, width)
 
@@ -186,5 +187,5 @@ class SemkittiDvps(FrameReader):
 def _pairs_of(files: FrameFiles) -> np.ndarray:
     try:
         return np.unique(pair(*(png.read_values(path) for path in files.panoptic)))
-    except (ValueError, OSError):  # said when its own turn comes
+    except (ValueError, OSError):  # reported when this frame itself is read
         return np.empty(0, np.int64)

@@ -1,4 +1,4 @@
-"""Which source of pictures a path means: a folder, a picture, a video or a recording."""
+"""Opens the sources that paths name: folders of pictures, pictures, videos and recordings."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ __all__ = ["Given", "open_sources"]
 
 
 def open_sources(paths: Sequence[Path], given: Given, together: bool = False) -> list[Source]:
-    """A source for each path, for each of its topics where it is a recording.
+    """A source for each path; for a recording, one for each of its topics.
 
     Parameters
     ----------
-    together : picture files that follow one another are one source.
+    paths : files and folders.
+    given : the user's settings.
+    together : consecutive picture files form one source.
 
-    Raises ``FileNotFoundError`` or ``ValueError`` naming what is missing, of an unknown kind, or lacks its camera.
+    Raises ``FileNotFoundError`` naming a missing path, ``ValueError`` naming one of an unknown kind or without a
+    camera.
     """
     sources: list[Source] = []
     waiting: list[Path] = []  # picture files that become one source

@@ -1,7 +1,7 @@
-"""Pictures without labels, in the order they were taken: what a source of them is, and what splits it.
+"""Sources of pictures without labels, in temporal order, and their division into continuous runs.
 
-A source can be read any number of times and gives the same frames each time. What is wrong with it becomes a
-``ValueError`` of one line that names it; what is odd about it, and what is left out of it, a remark.
+A source can be read any number of times and gives the same frames each time. A fault raises a ``ValueError`` of one
+line that names the source. Irregularities and omissions become remarks.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from dvps_ros.structures import CameraFrame, Intrinsics
 
 @dataclass(frozen=True)
 class Given:
-    """What a user says of sources that do not say it themselves.
+    """The user's settings for sources: what files and recordings may lack.
 
     Attributes
     ----------
-    camera : fx, fy, cx, cy in pixels, None where not told (fy then is fx, cx and cy the picture's middle); or None. It
-        wins over a recording's camera_info. Pictures and videos that carry an orientation are turned upright first.
-    topics : image topics to take of each recording; empty: the only one there is.
-    info_topic : the camera_info topic of all of them; empty: the one beside each image topic.
-    need_camera : refuse what has no camera.
-    rectified : all images are rectified: camera_info's P is read, without distortion. Topics whose name says so are
+    camera : fx, fy, cx, cy in pixels, or None. fy None means fx, cx and cy None mean the picture's center. It overrides
+        a recording's camera_info. It applies to pictures and videos after they are turned upright.
+    topics : image topics to read from each recording; empty: the only one.
+    info_topic : the camera_info topic of all of them; empty: the one in the namespace of each image topic.
+    need_camera : refuse sources without a camera.
+    rectified : all images are rectified: camera_info's P is used, without distortion. Topics with a rectified name are
         rectified anyway.
-    bits : how many bits of 16-bit values carry the picture (10, 12, 14); 0: all.
+    bits : number of significant bits of 16-bit values (10, 12, 14); 0: all.
     """
 
     camera: tuple[float, float | None, float | None, float | None] | None = None
@@ -53,9 +53,9 @@ class Given:
         )
 
     def check_camera(self, problem: str) -> None:
-        """Raise ``ValueError`` with the ``problem`` and its remedy where a camera is needed and none is given."""
+        """Raise ``ValueError`` with ``problem`` and its remedy if a camera is needed and none is given."""
         if self.need_camera and self.camera is None:
-            raise ValueError(f"{problem}, which depth in metres needs: give --fx, or take --labels panoptic alone")
+            raise ValueError(f"{problem}, which depth in metres needs: give --fx, or use --labels panoptic")
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class SourceFrame:
 
     Attributes
     ----------
-    frame : the picture, its camera (None when unknown) and time.
-    name : what its results are called: the picture's name, or the source's with a number.
-    run : number of the continuous run it belongs to, from 0: one camera, one size, no gap.
-    break_reason : why a new run begins with it; empty otherwise.
+    frame : the picture, its camera (None if unknown) and time.
+    name : name of its results: the picture's name, or the source's name with a number.
+    run : index of its continuous run, from 0. A run has one camera, one size and no gap.
+    break_reason : why a new run begins with this picture; empty otherwise.
     """
 
     frame: CameraFrame
@@ -77,15 +77,15 @@ class SourceFrame:
 
 
 class Source(ABC):
-    """Where pictures come from.
+    """A source of pictures.
 
     Attributes
     ----------
     path : the file or folder.
-    name : what its sequences are called.
-    in_motion : whether its pictures are frames of a moving camera; else they may be of anything.
-    timed : whether the stamps of its frames are times; else they only count.
-    remarks : one line for each thing that was odd or left out in the last complete reading.
+    name : name of its sequences.
+    in_motion : whether its pictures are consecutive frames of one camera; otherwise they may be unrelated.
+    timed : whether the stamps of its frames are times; otherwise they only count.
+    remarks : irregularities and omissions of the last complete pass, one line each.
     """
 
     def __init__(self, path: Path, name: str = "") -> None:
@@ -95,25 +95,25 @@ class Source(ABC):
         self.remarks: list[str] = []
 
     def result_names(self) -> list[tuple[str, Path]]:
-        """What its results are called (or begin with, where their number is not known before), each with its file."""
+        """Names of its results with their files; a common prefix if the number of results is not known before."""
         return [(self.name, self.path)]
 
     def seconds(self, item: SourceFrame) -> float | None:
-        """When one of its frames was taken, for a tracker; None where its stamps only count."""
+        """Time of one of its frames in seconds, for a tracker; None if its stamps only count."""
         return item.frame.stamp / 1e9 if self.timed else None
 
     @abstractmethod
     def frames(self, every: float, max_gap: float) -> Iterator[SourceFrame]:
-        """Its pictures, decoded, at least ``every`` seconds apart; after ``max_gap`` seconds of none a new run begins.
+        """Its decoded pictures, at least ``every`` seconds apart. A gap of over ``max_gap`` seconds begins a new run.
 
-        Raises ``ValueError`` naming what is broken, when it is reached.
+        Raises ``ValueError`` naming a broken file or message, when the iteration reaches it.
         """
 
 
 class Pace:
-    """Thins a stream of stamps, and notices where it is interrupted.
+    """Throttles a stream of stamps to one per ``every`` seconds, and finds its interruptions.
 
-    ``every`` and ``max_gap`` are seconds; ``every`` 0 keeps all.
+    ``every`` 0 keeps all pictures. An interruption is a gap of more than ``max_gap`` seconds, or a jump back.
     """
 
     def __init__(self, every: float, max_gap: float) -> None:
@@ -123,7 +123,7 @@ class Pace:
         self.start = 0.0
 
     def keep(self, stamp: int) -> bool:
-        """Whether the picture of this time (ns) is taken; the first one is, and the first one after a gap."""
+        """Whether to keep the picture with this stamp (ns). The first one, also after an interruption, is kept."""
         seconds = stamp / 1e9
         if self._last is None:
             self.start = seconds
@@ -132,7 +132,7 @@ class Pace:
         return taken
 
     def gap(self, stamp: int) -> str | None:
-        """What interrupts the stream between the last stamp that ``keep`` saw and this one (ns), in words; or None."""
+        """A message about an interruption between the last stamp given to ``keep`` and this one (ns), or None."""
         if self._last is None:
             return None
         step = stamp / 1e9 - self._last
@@ -143,9 +143,9 @@ class Pace:
 
 
 class Runs:
-    """Numbers the pictures that are taken of one camera, and its continuous runs.
+    """Numbers the pictures of one source, and its continuous runs.
 
-    ``name`` is that of the source, which the pictures' names begin with.
+    ``name``, the source's name, is the prefix of the pictures' names.
     """
 
     def __init__(self, name: str) -> None:
@@ -155,7 +155,7 @@ class Runs:
         self._last: CameraFrame | None = None
 
     def add(self, frame: CameraFrame, gap: str | None, name: str = "") -> SourceFrame:
-        """The frame with its run; a gap, another size or another camera begins a new one."""
+        """The frame with its run; a gap, another size or another camera begins a new run."""
         reason, last = gap or "", self._last
         if last is not None and not reason:
             if frame.image.shape[:2] != last.image.shape[:2]:
@@ -164,6 +164,6 @@ class Runs:
             elif frame.intrinsics != last.intrinsics:
                 reason = "the camera's intrinsics change"
         self._run += bool(reason)
-        self._last = replace(frame, image=frame.image[:, :, :0])  # the size is enough; the picture may go
+        self._last = replace(frame, image=frame.image[:, :, :0])  # keeps the size without the pixels
         self.count += 1
         return SourceFrame(frame, name or f"{self._name}_{self.count - 1:06d}", self._run, reason)

@@ -1,4 +1,4 @@
-"""From label maps to the network's training target."""
+"""The network's training target from label maps."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def build_target(
     canonical_focal: float | None = None,
     table: SemanticTable | None = None,
 ) -> Target:
-    """The truth of one (augmented) frame.
+    """The training target of one (augmented) frame.
 
     Parameters
     ----------
-    frame : at the size the network will see; its intrinsics at that size.
-    labels : stuff of one class becomes one segment, whatever its instance numbers.
-    canonical_focal : pixels; the depth label is divided by fx / canonical_focal, so that it is that of a camera with
-        this focal length. None leaves metres.
-    table : what the frame's ``semantic`` map means; None: each class is its own row.
+    frame : image, labels and intrinsics at the size of the network's input.
+    labels : the class table; stuff of one class becomes one segment, whatever its instance numbers.
+    canonical_focal : pixels. The depth label is divided by fx / canonical_focal, as if a camera with this focal length
+        had taken the image. None keeps metres.
+    table : meaning of the rows of the frame's ``semantic`` map; None: each class is its own row.
     """
     size = frame.image.shape[:2]
     panoptic = np.full(size, VOID, np.int32) if frame.panoptic is None else _merge_stuff(frame.panoptic, labels)
@@ -52,7 +52,7 @@ def build_target(
 
 
 def _semantic(frame: LabelledFrame, panoptic: np.ndarray, table: SemanticTable) -> tuple[Tensor | None, Tensor | None]:
-    """Rows (H, W) int64 of all pixels, -1 void, and which classes (V, K) they may be; None if segments say it all."""
+    """Rows (H, W) int64 of all pixels, -1 void, and classes (V, K) bool of each row; None if segments say as much."""
     rows = class_labels.all_rows(panoptic, frame.semantic, table)
     if not ((rows >= 0) & (panoptic == VOID)).any():
         return None, None

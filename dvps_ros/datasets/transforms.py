@@ -17,10 +17,11 @@ from dvps_ros.structures import Intrinsics
 
 @dataclass(frozen=True)
 class Window:
-    """Which part of a frame becomes the new frame.
+    """The part of a frame that becomes the new frame.
 
-    The frame is resized by ``scale_x`` and ``scale_y``, of that the window with the top left pixel (``left``, ``top``)
-    and of size ``height`` x ``width`` is taken (it may reach beyond the frame), and mirrored last if ``flip``.
+    First the frame is resized by ``scale_x`` and ``scale_y``. Then the window with the top left pixel (``left``,
+    ``top``) and the size ``height`` x ``width`` is cut out; it may reach beyond the frame. With ``flip`` it is mirrored
+    last.
     """
 
     scale_x: float
@@ -33,7 +34,7 @@ class Window:
 
 
 def as_at_run_time(frame: LabelledFrame, pixels: int) -> Resizing:
-    """How the network sees the whole frame with ``input.pixels``."""
+    """The resizing of the whole frame to ``pixels`` (``input.pixels``), as at run time."""
     return to_budget(frame.image.shape[:2], pixels, _camera_of(frame))
 
 
@@ -42,8 +43,8 @@ def random_window(seen: Resizing, crop: tuple[int, int], config: DataConfig, rng
 
     Parameters
     ----------
-    seen : how the network sees the whole frame; the scale drawn is a factor on that.
-    crop : (h, w). A frame smaller than it is padded on its right and below, as at run time.
+    seen : resizing of the whole frame at run time; the scale drawn is a factor on it.
+    crop : (h, w) in pixels. A smaller frame is padded at the right and bottom, as at run time.
     """
     scale = rng.uniform(config.min_scale, config.max_scale)
     left, top = (int(rng.integers(0, max(round(seen.extent[axis] * scale) - crop[axis], 0) + 1)) for axis in (1, 0))
@@ -56,9 +57,10 @@ def whole_window(seen: Resizing) -> Window:
 
 
 def apply_window(frame: LabelledFrame, window: Window) -> LabelledFrame:
-    """The frame seen through ``window``: image linear, labels nearest, outside void / no depth, camera to match.
+    """The frame within ``window``, with its camera. Images are sampled linearly, labels by nearest neighbour.
 
-    Depth values stay as they are: a resized image is that of a camera with another focal length at the same place.
+    Pixels outside the frame have no label. Depth values do not change: a resized image equals the image of a camera
+    with another focal length at the same place.
     """
     rows = _source(window.height, window.top, window.scale_y)
     columns = _source(window.width, window.left, window.scale_x)
@@ -96,7 +98,7 @@ def jitter_color(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _source(size: int, start: int, scale: float) -> np.ndarray:
-    """(size,) source coordinates of output pixels; pixel centers lie at whole numbers."""
+    """(size,) source coordinates of output pixels; pixel centers have integer coordinates."""
     return (np.arange(start, start + size) + 0.5) / scale - 0.5
 
 
@@ -134,7 +136,7 @@ def _sample_nearest(
     if values is None:
         return None
     inside_y, inside_x = _inside(rows, values.shape[0]), _inside(columns, values.shape[1])
-    # half rounds up, as the pixel areas do; np.rint would round to even
+    # .5 rounds up, so that pixels are half-open intervals; np.rint would round to even
     y = np.clip(np.floor(rows + 0.5).astype(np.intp), 0, values.shape[0] - 1)
     x = np.clip(np.floor(columns + 0.5).astype(np.intp), 0, values.shape[1] - 1)
     sampled = values.take(y, axis=0).take(x, axis=1)

@@ -1,7 +1,7 @@
-"""YAML files whose names and numbers stay the text that the user wrote.
+"""YAML files with every scalar as text.
 
-YAML 1.1 takes ``0001`` and ``00`` for numbers, ``2011_09_26`` too, ``2011-09-26`` for a date and ``no`` for False:
-names of sequences and classes would not be found again. Here each scalar is a string, from which numbers are read.
+YAML 1.1 reads ``0001``, ``00`` and ``2011_09_26`` as numbers, ``2011-09-26`` as a date and ``no`` as False, so names of
+sequences and classes would change. Here each scalar is a string; callers convert the numbers.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dvps_ros.errors import joined
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The mapping of a YAML file, empty for an empty file, with every scalar as written (a value None if it is empty).
+    """The mapping in a YAML file, with scalars as text and empty values as None; empty for an empty file.
 
-    Raises ``ValueError`` naming a file that is no YAML, no mapping, or has a key twice.
+    Raises ``ValueError`` naming a file that is not YAML, is not a mapping, or repeats a key.
     """
     try:
         node = yaml.compose(Path(path).read_text(), yaml.SafeLoader)
@@ -26,7 +26,7 @@ def read(path: Path) -> dict[str, Any]:
     if node is None:
         return {}
     if not isinstance(node, yaml.MappingNode):
-        raise ValueError(f"{path}: expected a mapping from names")
+        raise ValueError(f"{path}: expected a mapping with names as keys")
     return _value(node, path)
 
 
@@ -40,6 +40,6 @@ def _value(node: yaml.Node, path: Path) -> Any:
         if not isinstance(key, yaml.ScalarNode):
             raise ValueError(f"{path}: line {key.start_mark.line + 1}: a key must be a name")
         if key.value in content:
-            raise ValueError(f"{path}: {key.value!r} is there twice")
+            raise ValueError(f"{path}: key {key.value!r} is repeated")
         content[key.value] = _value(value, path)
     return content

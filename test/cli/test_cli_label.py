@@ -250,9 +250,9 @@ def test_broken_recordings_write_nothing(teacher, tmp_path, capsys):
     cut = record(tmp_path / "cut", drive(*range(20)))
     (file,) = cut.glob("*.mcap")
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    assert "was it cut off" in refused(capsys, out, cut)
+    assert "it may be truncated" in refused(capsys, out, cut)
     good = record(tmp_path / "good", drive(*range(20)))
-    assert "was it cut off" in refused(capsys, out, good, cut)  # the good one is not begun either
+    assert "it may be truncated" in refused(capsys, out, good, cut)  # the good one is not begun either
     assert teacher.seen == []
 
 
@@ -293,7 +293,7 @@ def test_a_data_set_of_other_settings_is_not_mixed(teacher, pictures, tmp_path, 
     assert "labels" in refused(capsys, out, pictures, *SETTINGS, "--labels", "depth")
     (pictures / "19.png").unlink()
     assert "20 frames before, now 19" in refused(capsys, out, pictures, *SETTINGS)
-    assert "holds something else" in refused(capsys, pictures, pictures, *SETTINGS)
+    assert "contains other files" in refused(capsys, pictures, pictures, *SETTINGS)
     (out / "labels.json").write_text("{")
     assert "broken" in refused(capsys, out, pictures, *SETTINGS)
 

@@ -117,7 +117,7 @@ def test_label_without_image_is_named(root):
     file(root, 2, "leftImg8bit").unlink()
     found = problems(root)
     assert len(found) == 2
-    assert all("no image" in message for _, message, _ in found)
+    assert all("image or the other label file is missing" in message for _, message, _ in found)
 
 
 def test_empty_split_and_missing_root(root, tmp_path):

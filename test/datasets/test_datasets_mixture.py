@@ -95,10 +95,10 @@ def test_sequences_are_taken_and_held_out(roots):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"validation": ()}, "data.sources without data.validation: say what to validate on"),
-        ({"share": 0.0}, r"data.sources\[0\] \(few\): its share is 0: leave it out"),
-        ({"name": "many"}, "data.sources: two sources are called many: give each a name"),
-        ({"name": "a/b"}, "data.sources: the name a/b must be without /"),
+        ({"validation": ()}, "data.sources needs data.validation: name the data sets to validate on"),
+        ({"share": 0.0}, r"data.sources\[0\] \(few\): share is 0; remove the source"),
+        ({"name": "many"}, "data.sources: two sources have the name many: set their name"),
+        ({"name": "a/b"}, "data.sources: the name a/b must not contain /"),
         ({"root": ""}, "a data source has no root"),
     ],
 )

@@ -48,8 +48,8 @@ def test_broken_videos_are_named(tmp_path):
     for path, message in (
         (empty, "not a video"),
         (text, "not a video"),
-        (none, "zero frames|not a video"),
-        (half, "cut off"),
+        (none, "without frames|not a video"),
+        (half, "truncated"),
     ):
         with pytest.raises(ValueError, match=message) as error:
             frames(path, FREE)
@@ -83,7 +83,7 @@ def test_what_is_no_source_is_named(tmp_path):
     (broken / "b.jpg").write_text("text")
     for path, kind, message in (
         (tmp_path / "none", FileNotFoundError, "no such file"),
-        (tmp_path / "empty", ValueError, "holds no pictures"),
+        (tmp_path / "empty", ValueError, "has no pictures"),
         (tmp_path / "code.py", ValueError, "neither a folder of pictures"),
         (broken, ValueError, "a.png: truncated"),
         (broken / "b.jpg", ValueError, "b.jpg: not a readable picture"),
@@ -119,9 +119,9 @@ def test_names_without_numbers_and_what_is_left_out_are_told(tmp_path):
     names, told = remarks([tmp_path / "a"])
     assert names == ["cat", "cow_1", "dog"]
     assert told == [
-        "1 folder(s) inside it left out",
-        "1 file(s) that are no pictures left out",
-        "2 of 3 names have no number: the order of the pictures is that of the alphabet",
+        "1 subfolder(s) left out",
+        "1 file(s) that are not pictures left out",
+        "2 of 3 names have no number: the pictures are in alphabetical order",
     ]
 
 
@@ -131,7 +131,7 @@ def test_pictures_given_one_by_one_keep_their_order_and_say_when_it_is_odd(tmp_p
     assert remarks([first, second, tenth], together=True) == (["f1", "f2", "f10"], [])
     names, told = remarks([first, tenth, second], together=True)  # as a shell writes f*.png
     assert names == ["f1", "f10", "f2"]
-    assert told == ["pictures are taken in the order given, which is not that of their names"]
+    assert told == ["pictures are used in the order given, which is not the order of their names"]
 
 
 def test_a_given_camera_is_that_of_the_upright_picture(tmp_path):
@@ -151,5 +151,5 @@ def test_pictures_of_twelve_bits(tmp_path):
 def test_frames_of_a_video_that_are_not_taken_are_counted(tmp_path):
     (source,) = open_sources([video(tmp_path / "drive.avi", 31)], FREE)
     assert [item.name for item in source.frames(1.0, 2.0)] == [f"drive_{k:06d}" for k in range(4)]
-    assert source.remarks == ["4 of 31 frames are taken, one every 1 s"]
+    assert source.remarks == ["4 of 31 frames are used, one every 1 s"]
     assert source.timed

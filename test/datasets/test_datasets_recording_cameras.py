@@ -105,7 +105,7 @@ def test_rectified_images_are_read_through_p(tmp_path):
     named = record(tmp_path / "named", pair(START, image, "/cam/image_rect_color", camera=LENS, p=P))
     camera = frames(named)[0].frame.intrinsics
     assert (camera.fx, camera.fy, camera.cx, camera.cy, camera.distortion) == (*P, ())
-    assert remarks(named) == ["the images are taken for rectified: camera_info's P is used, without distortion"]
+    assert remarks(named) == ["the images are assumed to be rectified: camera_info's P is used, without distortion"]
     other = record(tmp_path / "other", pair(START, image, camera=LENS, p=P))
     assert frames(other)[0].frame.intrinsics == LENS
     assert remarks(other) == []
@@ -142,7 +142,7 @@ def test_stamps_that_are_no_times(tmp_path):
     found = frames(bag)
     assert [item.frame.stamp - START for item in found] == [k * 5 * 10**8 for k in range(5)]
     assert len(frames(bag, every=1.0)) == 3
-    assert "zero or no time: 5 of 5 messages): the times of recording are taken" in remarks(bag)[0]
+    assert "zero or not a valid time: 5 of 5 messages): the times of recording are used" in remarks(bag)[0]
     equal = [(topic, raw(START, picture(k)), START + k * 10**8) for k, (topic, *_) in enumerate(rows[::2])]
     bag = record(tmp_path / "equal", equal)
     assert len(frames(bag, FREE)) == 5
@@ -156,7 +156,7 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert len(list(source.frames(0.2, 2.0))) == 3
     assert source.remarks == [
         "1 of 7 messages repeat the one before them and are left out",
-        "3 of 6 pictures are taken, one every 0.2 s",
+        "3 of 6 pictures are used, one every 0.2 s",
     ]
 
 

@@ -30,11 +30,11 @@ def test_stamps_that_go_forward_are_the_times():
 @pytest.mark.parametrize(
     ("headers", "words"),
     [
-        ([None] * 4, "zero or no time: 4 of 4"),
+        ([None] * 4, "zero or not a valid time: 4 of 4"),
         ([7] * 4, "equal to the one before: 3 of 4"),
         ([9, 7, 5, 3], "earlier than the one before: 3 of 4"),
         ([0, 0, 1, 1, 2, 2], "equal to the one before: 3 of 6"),
-        ([None], "zero or no time: 1 of 1"),
+        ([None], "zero or not a valid time: 1 of 1"),
     ],
 )
 def test_stamps_that_are_no_times_give_way_to_the_recorder(headers, words):
@@ -42,7 +42,7 @@ def test_stamps_that_are_no_times_give_way_to_the_recorder(headers, words):
     assert steps(found, START + 5 * 10**9) == list(range(len(headers)))
     assert (found.by_header, found.timed) == (False, True)
     assert found.remarks == (
-        f"header stamps cannot be used ({words} messages): the times of recording are taken instead",
+        f"header stamps cannot be used ({words} messages): the times of recording are used instead",
     )
 
 
@@ -50,7 +50,7 @@ def test_without_any_time_the_order_of_the_file_remains():
     found = times([None] * 3, received=[4, 4, 4])
     assert not found.timed
     assert np.diff(found.stamps).tolist() == [10**9, 10**9]
-    assert "nor can the times of recording: all pictures are taken, in the order of the file" in found.remarks[0]
+    assert "nor can the times of recording: all pictures are used, in the order of the file" in found.remarks[0]
 
 
 def test_a_few_stamps_of_zero_are_filled_in_by_the_recorder():
@@ -58,7 +58,7 @@ def test_a_few_stamps_of_zero_are_filled_in_by_the_recorder():
     assert steps(found) == [0, 1, 2, 3, 4, 5, 6, 7, 8]
     assert found.by_header
     assert found.remarks == (
-        "header stamps that are zero or no time: 2: the time since the last one is the recorder's",
+        "header stamps replaced by the last one plus the recorder's time since (zero or not a valid time: 2)",
     )
     first = times([None, None, 2, 3, 4, 5, 6, 7])
     assert steps(first) == [0, 1, 2, 3, 4, 5, 6, 7]
@@ -70,7 +70,7 @@ def test_a_few_equal_stamps_of_different_pictures_are_all_kept():
     found = times([0, 1, 1, 3, 4, 5, 6])
     assert steps(found) == [0, 1, 2, 3, 4, 5, 6]
     assert found.kept.all()
-    assert found.remarks[0].startswith("header stamps that are equal to the one before: 1:")
+    assert found.remarks[0].endswith("(equal to the one before: 1)")
 
 
 def test_a_message_recorded_twice_is_left_out_and_counted():

@@ -121,7 +121,7 @@ def test_a_recording_cut_off_in_the_middle(plugin, share, tmp_path):
         with pytest.raises(ValueError) as error:
             frames(path)
         assert str(path) in one_line(error)
-        assert "cut off" in str(error.value) or "has no images" in str(error.value)
+        assert "truncated" in str(error.value) or "has no images" in str(error.value)
 
 
 def test_damage_inside_a_recording(tmp_path):

@@ -78,17 +78,17 @@ def test_the_shipped_table_of_camvid():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no label value in it"),
-        ("0: [sky, cloud]", "0: 'cloud' is no class of cityscapes"),
-        ("0: 19", "0: '19' is no class"),
-        ("255: sky", "'255' is no label value from 0 to 254"),
-        ("a: sky", "'a' is no label value"),
-        ("-1: sky", "'-1' is no label value"),
+        ("", "the table is empty"),
+        ("0: [sky, cloud]", "0: 'cloud' is not a class of cityscapes"),
+        ("0: 19", "0: '19' is not a class"),
+        ("255: sky", "'255' is not a label value from 0 to 254"),
+        ("a: sky", "'a' is not a label value"),
+        ("-1: sky", "'-1' is not a label value"),
         ("1: []", "1: must be a class or a list of classes"),
         ("1: {name: x}", "1: expected the keys classes and name"),
         ("1: [[sky]]", "1: must be a class"),
         ("1: sky\n01: road", "value 1 is there twice"),
-        ("1: sky\n1: road", "'1' is there twice"),
+        ("1: sky\n1: road", "key '1' is repeated"),
         ("- sky", "expected a mapping"),
         ("1: [", "not readable as YAML"),
     ],
@@ -136,7 +136,7 @@ def test_a_table_given_by_the_configuration_comes_first(root, tmp_path):
     assert np.unique(frame.panoptic).tolist() == [1_000, 8_000, 10_000, VOID]
     with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
         open_train(root, semantic_table=str(tmp_path / "none.yaml"))
-    with pytest.raises(ValueError, match="semantic_table is for the format folder"):
+    with pytest.raises(ValueError, match="semantic_table applies to the format folder only"):
         open_split(DataConfig(root=str(root), semantic_table=str(mine)), "train")
 
 
@@ -200,8 +200,8 @@ def test_the_check_counts_what_is_passed_over(root):
     png.write(root / "train" / "semantic" / "drive" / "7.png", values())
     problems = [str(p) for p in check(DataConfig(format="folder", root=str(root)), "train").problems]
     assert len(problems) == 3
-    assert "semantic/drive/7.png: belongs to no image" in problems[0]
-    assert "2 pictures are no frames (suffix .png, .jpg, .jpeg; at most one folder deep)" in problems[1]
+    assert "semantic/drive/7.png: the image or the other label file is missing" in problems[0]
+    assert "2 pictures ignored (frames end in .png, .jpg, .jpeg, at most one folder deep)" in problems[1]
     assert "01.png: has the same number as 1.png" in problems[2]
 
 
@@ -227,7 +227,7 @@ def test_names_of_sequences_are_what_is_written(tmp_path):
     assert cameras_file.read_cameras(tmp_path) == reader.cameras
 
 
-@pytest.mark.parametrize(("name", "hint"), [("1", "; is 0001 meant?"), ("drive", "")])
+@pytest.mark.parametrize(("name", "hint"), [("1", "; did you mean 0001?"), ("drive", "")])
 def test_a_camera_that_fits_no_sequence_is_named(tmp_path, name, hint):
     folder.write_frame(tmp_path / "train", "0001", "0", np.zeros((H, W, 3), np.uint8), None, None)
     folder.write_frame(tmp_path / "val", "0002", "0", np.zeros((H, W, 3), np.uint8), None, None)
