@@ -19,6 +19,7 @@ from dvps_ros.nodes.camera_input import CameraInput, ImageMessage
 from dvps_ros.nodes.diagnostics import STEADY, DiagnosticsPublisher, device_facts
 from dvps_ros.nodes.frame_reader import FrameReader
 from dvps_ros.nodes.health import Health
+from dvps_ros.nodes.manager_bond import MANAGER, ManagerBond
 from dvps_ros.nodes.mounting import Mounting
 from dvps_ros.nodes.outputs import Outputs
 from dvps_ros.nodes.parameters import NodeParameters
@@ -54,6 +55,7 @@ class PerceptionNode(LifecycleNode):
         self._pipeline: FramePipeline | None = None
         self._mounting: Mounting | None = None
         self._input: CameraInput | None = None
+        self._bond = ManagerBond(self)
         self._enabled = True
         self._beat = Beat()  # selects frames for max_rate
         self._model_facts: dict[str, str] = {}
@@ -67,8 +69,7 @@ class PerceptionNode(LifecycleNode):
         self._prepare_autostart()
         if self._autostart is None:
             ways = f"ros2 lifecycle set {self.get_fully_qualified_name()} configure, then activate, or autostart:=true"
-            manager = "a lifecycle manager (Nav2's with bond_timeout: 0.0)"
-            self.get_logger().info(f"unconfigured: waits for {manager}, or: {ways}")
+            self.get_logger().info(f"unconfigured: waits for {MANAGER}, or: {ways}")
 
     @property
     def settings(self) -> PerceptionConfig:
@@ -103,14 +104,10 @@ class PerceptionNode(LifecycleNode):
         """Start to take frames."""
         result = super().on_activate(state)
         try:
-            self._input = CameraInput(
-                self,
-                lambda: self.settings,
-                self._take,
-                self._health.statistics.received,
-                self._health.fault,
-            )
+            received, fault = self._health.statistics.received, self._health.fault
+            self._input = CameraInput(self, lambda: self.settings, self._take, received, fault)
             self._publish_labels()
+            self._bond.form()
         except Exception as error:
             self._stop_input()
             super().on_deactivate(state)
@@ -183,6 +180,7 @@ class PerceptionNode(LifecycleNode):
         self.get_logger().info(f"model {name} on {where}, ready after {seconds:.1f} s")
 
     def _stop_input(self) -> None:
+        self._bond.end()
         if self._pipeline is not None:
             self._pipeline.deactivate()
         if self._input is not None:
