@@ -1,1 +1,1 @@
-"""Plain functions on results: queries to labels and depth, stable ids, clouds and pictures."""
+"""From network output to scenes: labels and depth, ground and scale, tracks and camera motion, point clouds."""

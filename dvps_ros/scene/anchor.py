@@ -1,4 +1,4 @@
-"""Scale over time: the factor on a network's distances that puts the camera at its known height above the ground."""
+"""Scale over time: the factor on a network's depth that brings the camera to its known height above the ground."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from dvps_ros.labels import LabelSet
 from dvps_ros.scene.ground import Direction, GroundPlane, ground_plane
 from dvps_ros.structures import Anchor, Intrinsics, Scene
 
-#: A camera whose focal length or height changes by more than this, in ln, from one frame to the next is another one.
-_OTHER = 0.02
+#: A larger change of the logarithm of focal length or height between two frames means another camera.
+_MAX_CAMERA_CHANGE = 0.02
 
 
 class GroundAnchor:
     """Multiplies distances of scenes by a factor that is averaged over time.
 
-    Every frame's ground tells a factor of its own. In ln, they are averaged: over all time in the beginning, so that
-    the first frame counts fully, later over about ``memory`` seconds; then no frame, however wrong, moves the factor by
-    more than ``max_step / memory`` per second. Where no ground counts the factor is held, and after ``hold`` seconds it
-    fades to 1 together with what it rests on.
+    The ground of each frame gives one factor. The average is taken of their logarithms: at first over all frames, so
+    that the first frame counts fully, later over about ``memory`` seconds. From then on no frame, however wrong, moves
+    the factor by more than ``max_step / memory`` per second. Without a valid ground plane the factor is held. After
+    ``hold`` seconds it fades to 1, and the averaging time fades to 0.
 
     Parameters
     ----------
-    labels : tells which classes are ground.
-    config : which planes count, and the times.
+    labels : the class table; ``labels.ground`` are the ground classes.
+    config : limits of valid planes, and the times.
     """
 
     def __init__(self, labels: LabelSet, config: GroundConfig | None = None) -> None:
@@ -37,10 +37,10 @@ class GroundAnchor:
     def reset(self) -> None:
         """Forget all frames: the next one counts fully."""
         self._log_factor = 0.0
-        self._age = 0.0  # seconds that the factor rests on
-        self._counted: float | None = None  # when ground counted the last time
+        self._age = 0.0  # averaging time of the factor, seconds
+        self._last_ground: float | None = None  # time of the last valid ground plane
         self._now: float | None = None
-        self._before: tuple[float, float, int, int] | None = None  # the camera of the last frame
+        self._camera: tuple[float, float, int, int] | None = None  # ln height, ln fx, width, height of the last frame
 
     def update(
         self,
@@ -50,23 +50,23 @@ class GroundAnchor:
         up: Direction | None = None,
         stamp: float | None = None,
     ) -> Scene:
-        """The next frame's scene with distances in true metres, as far as its ground tells.
+        """The next frame's scene with its distances multiplied by the averaged factor.
 
         Parameters
         ----------
-        scene : labels, and metric depth as the network gives it.
+        scene : labels, and metric depth of the network.
         intrinsics : the camera at the scene's size.
-        height : metres of the camera above the ground.
-        up : in the optical frame, where it is known.
+        height : height of the camera above the ground, metres.
+        up : up direction in the optical frame; None if unknown.
         stamp : seconds; None: ``period`` after the last frame.
 
-        A scene that is not metric comes back as it is. The anchoring starts anew when the camera or its height changes
-        abruptly, when stamps jump back, or after a gap of ``max_gap`` seconds.
+        A scene that is not metric is returned unchanged, with ``anchor.state`` "lost". The average starts again when
+        the camera or its height changes abruptly, when stamps jump back, or after a gap of ``max_gap`` seconds.
         """
         if not scene.metric or intrinsics is None:
             return replace(scene, anchor=Anchor(state="lost", problem="the camera is not calibrated"))
         elapsed = self._advance(stamp, (math.log(height), math.log(intrinsics.fx), intrinsics.width, intrinsics.height))
-        plane = self._believed(ground_plane(scene, intrinsics, self.labels, self.config, up), height)
+        plane = self._within_bounds(ground_plane(scene, intrinsics, self.labels, self.config, up), height)
         if plane.problem:
             self._fade(elapsed)
         else:
@@ -76,54 +76,54 @@ class GroundAnchor:
         return replace(scene.scaled(factor) if factor != 1 else scene, anchor=anchor)
 
     def _advance(self, stamp: float | None, camera: tuple[float, float, int, int]) -> float:
-        """Go on to the time of a frame; seconds since the one before, 0 for the first after a start."""
+        """Advance to the time of a frame; returns the seconds since the last frame, 0 for the first one."""
         before, now = self._now, stamp
         if now is None:
             now = 0.0 if before is None else before + self.config.period
         if before is not None and not (0 <= now - before <= self.config.max_gap and self._is_same(camera)):
             self.reset()
             before = None
-        self._now, self._before = now, camera
+        self._now, self._camera = now, camera
         return 0.0 if before is None else now - before
 
     def _is_same(self, camera: tuple[float, float, int, int]) -> bool:
-        before = self._before
+        before = self._camera
         return (
             before is not None
             and camera[2:] == before[2:]
-            and all(abs(a - b) <= _OTHER for a, b in zip(camera[:2], before[:2], strict=True))
+            and all(abs(a - b) <= _MAX_CAMERA_CHANGE for a, b in zip(camera[:2], before[:2], strict=True))
         )
 
-    def _believed(self, plane: GroundPlane, height: float) -> GroundPlane:
-        """The plane, with a problem where its factor would be out of bounds."""
+    def _within_bounds(self, plane: GroundPlane, height: float) -> GroundPlane:
+        """The plane, with a problem if its factor is out of bounds."""
         if plane.problem or self.config.min_factor <= height / plane.height <= self.config.max_factor:
             return plane
-        return replace(plane, problem="the ground's distance is out of bounds")
+        return replace(plane, problem="the distance of the ground is out of bounds")
 
     def _average(self, log_factor: float, elapsed: float) -> None:
-        """Take in what a frame says."""
+        """Average the factor of a frame with a valid ground plane."""
         config = self.config
-        if self._counted is None:
+        if self._last_ground is None:
             self._log_factor = log_factor
         elif elapsed > 0:
             self._age = min(self._age + elapsed, config.memory)
             limit = config.max_step * config.memory / self._age
             difference = min(limit, max(-limit, log_factor - self._log_factor))
             self._log_factor += difference * (1 - math.exp(-elapsed / self._age))
-        self._counted = self._now
+        self._last_ground = self._now
 
     def _fade(self, elapsed: float) -> None:
-        """Take in that a frame says nothing."""
-        if self._since_counted() > self.config.hold:
-            left = math.exp(-elapsed / self.config.release)
-            self._log_factor *= left
-            self._age *= left
+        """Hold the factor in a frame without a valid ground plane; after ``hold`` seconds fade it to 1."""
+        if self._since_ground() > self.config.hold:
+            remaining = math.exp(-elapsed / self.config.release)
+            self._log_factor *= remaining
+            self._age *= remaining
 
-    def _since_counted(self) -> float:
-        """Seconds since ground counted the last time; NaN where it never did."""
-        return math.nan if self._counted is None or self._now is None else self._now - self._counted
+    def _since_ground(self) -> float:
+        """Seconds since the last valid ground plane; NaN if there was none."""
+        return math.nan if self._last_ground is None or self._now is None else self._now - self._last_ground
 
     def _state(self, plane: GroundPlane) -> Literal["anchored", "held", "lost"]:
         if not plane.problem:
             return "anchored"
-        return "held" if self._since_counted() <= self.config.hold else "lost"
+        return "held" if self._since_ground() <= self.config.hold else "lost"

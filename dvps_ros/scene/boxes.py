@@ -1,4 +1,4 @@
-"""Things in a cloud: their points grouped by instance, and one box each."""
+"""Things in a cloud: points grouped by instance, with one box per instance."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dvps_ros.structures import SegmentCloud
 
 @dataclass(frozen=True)
 class InstanceBox:
-    """One thing in a cloud of instances.
+    """One instance in a cloud of things.
 
     Attributes
     ----------
     id : class * 1000 + instance, as in ``Scene.panoptic``.
-    class_id, instance : its two parts.
+    class_id, instance : the two parts of ``id``.
     score : class probability, 0..1.
     start, stop : its points are rows ``start`` to ``stop`` - 1 of the cloud.
-    center, size : axis-aligned box in the optical frame, metres, (x, y, z) each.
+    center, size : box along the axes of the optical frame, (x, y, z) metres each.
     """
 
     id: int
@@ -37,13 +37,13 @@ class InstanceBox:
 def instances(
     cloud: SegmentCloud, percentile: float = 0.0, gap: float = 0.0
 ) -> tuple[SegmentCloud, tuple[InstanceBox, ...]]:
-    """Things only, their points grouped by instance in order of id, and one box each.
+    """The points of things, grouped by instance in order of id, and one box per instance.
 
     Parameters
     ----------
     cloud : points of a scene.
-    percentile : a box spans from this percentile to that of 100 - ``percentile`` along each axis; 0 spans all points.
-    gap : points beyond a gap of this many times an instance's size are left out (see ``strays``); 0: none.
+    percentile : a box reaches from this percentile of the points to 100 - ``percentile`` along each axis; 0: all.
+    gap : points beyond a gap of this many times an instance's size are left out (see ``strays``); 0 keeps all.
     """
     rows = ((cloud.instance > 0) & cloud.xyz[:, 2].isfinite()).nonzero()[:, 0]
     ids = cloud.label[rows].long() * DIVISOR + cloud.instance[rows]

@@ -1,4 +1,4 @@
-"""Point clouds of scenes: organised, dense, obstacles, ground, thinned by voxels."""
+"""Point clouds of scenes: organized, dense, obstacles and ground, optionally thinned by voxels."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def valid_pixels(
     max_depth: float = math.inf,
     edge_threshold: float = math.inf,
 ) -> Tensor:
-    """(H, W) bool: the pixels that are points.
+    """(H, W) bool: the pixels that become points.
 
-    None are those in the sky, beyond ``max_depth`` metres or without depth, at ``depth_edges`` of ``edge_threshold``,
-    and where the lens shows nothing. Raises ``ValueError`` when the camera is of another size.
+    Excluded are pixels in the sky, without depth or beyond ``max_depth`` metres, at ``depth_edges`` of
+    ``edge_threshold``, and outside the lens's field of view. Raises ``ValueError`` if the camera has another size.
     """
     check_size(scene.depth, intrinsics)
     farthest = min(max_depth, torch.finfo(scene.depth.dtype).max)
@@ -37,7 +37,7 @@ def valid_pixels(
         depth = scene.depth[rows]
         valid[rows] = (depth > 0) & (depth <= farthest) & ~of_classes(scene.panoptic[rows], labels.sky)
     if any(intrinsics.distortion):
-        valid &= rays(intrinsics, str(valid.device))[..., 2].isfinite()  # NaN where the lens shows nothing
+        valid &= rays(intrinsics, str(valid.device))[..., 2].isfinite()  # NaN outside the lens's field of view
     if edge_threshold < math.inf:
         valid &= ~depth_edges(scene.depth, edge_threshold)
     return valid
@@ -53,7 +53,7 @@ def organized_cloud(
     edge_threshold: float = math.inf,
     valid: Tensor | None = None,
 ) -> SegmentCloud:
-    """One point per pixel in row order, N = H * W, xyz NaN where ``valid_pixels`` has none.
+    """One point per pixel in row order, N = H * W; xyz is NaN at pixels outside ``valid_pixels``.
 
     Unlabelled pixels are points of class 255.
 
@@ -62,10 +62,11 @@ def organized_cloud(
     scene : labels and metric depth; the cloud is made on its device.
     image : (H, W, 3) uint8 RGB.
     intrinsics : the camera at the scene's size.
-    labels : class table, tells what is sky.
-    valid : ``valid_pixels`` of the same limits, where they are known already.
+    labels : the class table; ``labels.sky`` is left out.
+    max_depth, edge_threshold : see ``valid_pixels``.
+    valid : (H, W) ``valid_pixels`` with the same limits, if the caller has them; None: they are computed.
 
-    Raises ``ValueError`` when depth is not in metres or a size differs.
+    Raises ``ValueError`` if depth is not in metres or a size differs.
     """
     image = _checked_image(scene, image)
     if valid is None:
@@ -87,11 +88,11 @@ def scene_cloud(
     max_std: float = math.inf,
     valid: Tensor | None = None,
 ) -> SegmentCloud:
-    """The N points of ``organized_cloud`` without its holes, of every ``stride``-th row and column.
+    """The N valid points of every ``stride``-th row and column.
 
-    Arguments and errors are those of ``organized_cloud``: ``image`` is (H, W, 3) uint8 RGB of the scene's size.
-    ``things_only`` leaves out all but the things, ``max_std`` the pixels whose depth is uncertain by more metres (one
-    standard deviation), where the scene tells it. Only the points that stay are computed.
+    Other arguments and errors are those of ``organized_cloud``: ``image`` is (H, W, 3) uint8 RGB of the scene's size.
+    ``things_only`` keeps the points of things only. If the scene has ``depth_std``, pixels whose standard deviation
+    exceeds ``max_std`` metres are left out.
     """
     image = _checked_image(scene, image)
     if valid is None:
@@ -115,7 +116,7 @@ def obstacle_cloud(
     max_std: float = math.inf,
     valid: Tensor | None = None,
 ) -> SegmentCloud:
-    """``obstacles`` of the ``scene_cloud``, whose points are never made: only their positions, until they are thinned.
+    """The same as ``obstacles`` of the ``scene_cloud``, but faster: color and labels are read after the thinning.
 
     Arguments and errors are those of ``scene_cloud`` (``image`` is (H, W, 3)) and of ``obstacles``.
     """
@@ -123,10 +124,10 @@ def obstacle_cloud(
     if valid is None:
         valid = valid_pixels(scene, intrinsics, labels, max_depth=max_depth, edge_threshold=edge_threshold)
 
-    def dangerous(panoptic: Tensor) -> Tensor:
+    def not_drivable(panoptic: Tensor) -> Tensor:
         return ~of_classes(panoptic, labels.drivable)
 
-    at, xyz = _thinned(scene, intrinsics, valid, dangerous, voxel, stride, max_std)
+    at, xyz = _thinned(scene, intrinsics, valid, not_drivable, voxel, stride, max_std)
     return _cloud(scene, image, at, xyz)
 
 
@@ -143,10 +144,10 @@ def ground_cloud(
     max_std: float = math.inf,
     valid: Tensor | None = None,
 ) -> SegmentCloud:
-    """The points of drivable ground and pavement, at most one in each cube of ``voxel`` metres (0: all of them).
+    """The points of drivable ground and pavement, at most one per cube of ``voxel`` metres (0: all points).
 
-    Between the camera and each of them nothing stands, so their rays clear a costmap. Arguments and errors are those
-    of ``scene_cloud`` (``image`` is (H, W, 3)).
+    The ray from the camera to each of them is free, so it clears a costmap. Arguments and errors are those of
+    ``scene_cloud`` (``image`` is (H, W, 3)).
     """
     image = _checked_image(scene, image)
     if valid is None:
@@ -168,7 +169,7 @@ def _thinned(
     stride: int,
     max_std: float,
 ) -> tuple[Tensor, Tensor]:
-    """Pixels (N,) and positions (N, 3) of the ``valid`` points whose panoptic values are ``wanted``, by voxels."""
+    """Pixels (N,) and positions (N, 3) of ``valid`` points whose panoptic values are ``wanted``, thinned by voxels."""
     found = []
     for rows in blocks(scene.depth, stride):
         at = _indices(scene, valid[rows] & wanted(scene.panoptic[rows]), rows, stride, max_std, cut=True)
@@ -180,17 +181,17 @@ def _thinned(
 
 
 def _checked_image(scene: Scene, image: Tensor | np.ndarray) -> Tensor:
-    """(H * W, 3) uint8, on the scene's device; ``ValueError`` when a cloud cannot be made."""
+    """(H * W, 3) uint8 on the scene's device; raises ``ValueError`` if depth is not metric or the size differs."""
     if not scene.metric:
         raise ValueError("a scene without metric depth has no points: the camera's intrinsics are unknown")
     image = torch.as_tensor(image)
     if tuple(image.shape) != (*scene.panoptic.shape, 3):
-        raise ValueError(f"the image has shape {tuple(image.shape)}, the scene {tuple(scene.panoptic.shape)}")
+        raise ValueError(f"the image has shape {tuple(image.shape)}, but the scene {tuple(scene.panoptic.shape)}")
     return image.to(scene.depth.device).reshape(-1, 3)
 
 
 def of_classes(panoptic: Tensor, classes: frozenset[int]) -> Tensor:
-    """Whether panoptic values, of any shape, are of one of the classes; a division of each would take longer."""
+    """Whether panoptic values (any shape) belong to one of the classes. Comparisons are faster than a division."""
     found = torch.zeros_like(panoptic, dtype=torch.bool)
     for class_id in classes:
         found |= (panoptic >= class_id * DIVISOR) & (panoptic < (class_id + 1) * DIVISOR)
@@ -198,9 +199,9 @@ def of_classes(panoptic: Tensor, classes: frozenset[int]) -> Tensor:
 
 
 def _indices(scene: Scene, valid: Tensor, rows: slice, stride: int, max_std: float, cut: bool = False) -> Tensor:
-    """(N,) row-major indices of the pixels of a block of ``rows`` that become points.
+    """(N,) row-major indices of the pixels in a block of ``rows`` that become points.
 
-    ``valid`` is of the whole scene, or ``cut`` to those rows.
+    ``valid`` covers the whole scene, or with ``cut`` these rows only.
     """
     valid = valid if cut else valid[rows]
     if scene.depth_std is not None and max_std < math.inf:
@@ -223,15 +224,15 @@ def _cloud(scene: Scene, image: Tensor, at: Tensor, xyz: Tensor) -> SegmentCloud
 
 def _labels_of(panoptic: Tensor, scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
     """Class, instance and score, (N,) each, of panoptic values (N,) of a scene."""
-    label = ((panoptic + 0.5) * (1 / DIVISOR)).int()  # exact, and faster than a division of integers
+    label = ((panoptic + 0.5) * (1 / DIVISOR)).int()  # exact, and faster than an integer division
     instance = (panoptic - label * DIVISOR).where(label != VOID_CLASS, 0)
     return label, instance, _score_table(scene).index_select(0, panoptic)
 
 
 def obstacles(cloud: SegmentCloud, labels: LabelSet, voxel: float = 0.0) -> SegmentCloud:
-    """The points a planner must stay clear of, at most one in each cube of ``voxel`` metres (0: all of them).
+    """The points that a planner must avoid, at most one per cube of ``voxel`` metres (0: all points).
 
-    Drivable ground and sky are left out; unlabelled points stay in, for nothing says that they are free.
+    Drivable ground and sky are left out. Unlabelled points stay, because they are not known to be free.
     """
     free = _classes(labels.drivable | labels.sky, cloud.label.device)
     kept = cloud[(~torch.isin(cloud.label, free) & cloud.xyz[:, 2].isfinite()).nonzero()[:, 0]]
@@ -239,7 +240,7 @@ def obstacles(cloud: SegmentCloud, labels: LabelSet, voxel: float = 0.0) -> Segm
 
 
 def voxel_thinned(cloud: SegmentCloud, voxel: float) -> SegmentCloud:
-    """One point for each occupied cube of ``voxel`` metres: the mean position, and the rest of its first point."""
+    """One point per occupied cube of ``voxel`` metres: the mean position, with color and labels of its first point."""
     if len(cloud) == 0:
         return cloud
     first, mean = voxels.merged([voxels.runs(torch.arange(len(cloud), device=cloud.xyz.device), cloud.xyz, voxel)])
@@ -252,7 +253,7 @@ def _classes(ids: frozenset[int], device: torch.device) -> Tensor:
 
 
 def _score_table(scene: Scene) -> Tensor:
-    """float32 class score of the segment of each panoptic value, 0 where there is none; shape (256000,)."""
+    """(256000,) float32 score of the segment of each panoptic value, 0 without a segment."""
     device = scene.depth.device
     table = torch.zeros(DIVISOR * (VOID_CLASS + 1), device=device)
     if scene.segments:

@@ -1,8 +1,8 @@
-"""The camera's own motion between two frames, from what stands still in the picture and how far away it is.
+"""The camera's motion between two frames, from static points and their depth.
 
-Corners on static classes are followed by optical flow (Lucas and Kanade, IJCAI 1981, in pyramids: Bouguet 2000); with
-their depth in the earlier frame, the camera's pose in the later one is that of a perspective-n-point problem, solved
-with RANSAC (Fischler and Bolles, CACM 1981).
+Optical flow follows corners on static classes (Lucas and Kanade, IJCAI 1981; with pyramids, Bouguet 2000). Depth in the
+earlier frame makes them 3D points. The camera's pose in the later frame then solves a perspective-n-point problem with
+RANSAC (Fischler and Bolles, CACM 1981).
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from dvps_ros.scene.rays import project
 from dvps_ros.scene.view import View, normalized
 from dvps_ros.structures import CameraMotion, Intrinsics
 
-#: Corners that are followed, at most one in each cell of this many pixels.
+#: Number of corners that are followed, and side in pixels of the cells with at most one corner.
 _POINTS, _CELL = 140, 10
-#: Corners are this far from the picture's border, in pixels; nearer than this, or farther, depth says little.
+#: Margin at the image border in pixels, and range of usable depth in metres.
 _BORDER, _NEAR, _FAR = 4, 0.5, 60.0
-#: FAST's threshold in grey levels, and how many corners are enough: it follows the picture between these bounds.
-_CONTRAST, _LOW_CONTRAST, _HIGH_CONTRAST, _ENOUGH = 20, 6, 60, (250, 600)
+#: Threshold of FAST in grey levels: initial value and bounds. It adapts to keep the number of corners in the range.
+_CONTRAST, _LOW_CONTRAST, _HIGH_CONTRAST, _CORNER_RANGE = 20, 6, 60, (250, 600)
 _FLOW: dict[str, Any] = {
     "winSize": (11, 11),
     "maxLevel": 1,
     "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.03),
     "minEigThreshold": 1e-3,
 }
-#: Of the corners this share, in percent, that look most alike in both pictures are believed.
-_BEST = 75
-#: RANSAC: pixels that an inlier may be off, rounds, and how many inliers (and which share) a motion needs.
-_OFF, _ROUNDS, _LEAST, _SHARE = 1.5, 150, 15, 0.2
-#: Without an idea of the motion: metres ahead, degrees to the left (points then move right), and grey levels that are
-#: as different as can be.
+#: Corners up to this percentile of the flow's residual are used.
+_FLOW_PERCENTILE = 75
+#: RANSAC: reprojection error of inliers in pixels, iterations, and smallest number and share of inliers.
+_REPROJECTION, _ITERATIONS, _MIN_INLIERS, _MIN_SHARE = 1.5, 150, 15, 0.2
+#: Search without a prior motion: metres ahead, degrees to the left (points then move right).
 _AHEAD = (0, 0.3, 0.6, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 10, 12, -0.5, -1, -2)
 _YAW = (0, -2, 2, -4, 4, -7, 7, -10, 10, -14, 14, -19, 19, -25, 25)
-_UNLIKE = 60.0
-#: Degrees that cameras look down, and the share of points that must stay in sight.
-_PITCH, _IN_SIGHT = (-3, 0, 3, 6, 10), 0.4
-#: Metres of motion that tell in which direction the camera's carrier goes.
+#: Downward pitch of the camera in degrees that the search tries.
+_PITCH = (-3, 0, 3, 6, 10)
+#: Upper limit of differences in grey levels, and smallest share of points that stay in the image.
+_MAX_DIFFERENCE, _IN_IMAGE = 60.0, 0.4
+#: Motion in metres from which on its direction is used in later searches.
 _MOVED = 0.1
 
 
@@ -54,13 +54,13 @@ class EgoMotion:
 
     Parameters
     ----------
-    labels : things and sky are not followed.
-    config : how fast a camera may be.
+    labels : the class table; corners on things and sky are not used.
+    config : limits of the camera's speed.
     """
 
     def __init__(self, labels: LabelSet, config: TrackConfig | None = None) -> None:
         self.config = config or TrackConfig()
-        self._static = np.zeros(VOID + 1, bool)  # by panoptic value: a lookup is faster than a division
+        self._static = np.zeros(VOID + 1, bool)  # indexed by panoptic value: a lookup is faster than a division
         for i in range(len(labels)):
             self._static[i * DIVISOR : (i + 1) * DIVISOR] = not labels.is_thing[i] and i not in labels.sky
         self._fast = cv2.FastFeatureDetector.create(_CONTRAST)
@@ -70,23 +70,23 @@ class EgoMotion:
         """Forget the last frame."""
         self._before: View | None = None
         self._velocity: np.ndarray | None = None  # (6,) rotation vector and translation per second
-        self._direction: np.ndarray | None = None  # in which the camera's carrier goes ahead
+        self._direction: np.ndarray | None = None  # (3,) driving direction in the optical frame
         self._contrast = _CONTRAST
 
     def rescale(self, factor: float) -> None:
-        """All distances are ``factor`` times as long from now on."""
+        """Multiply all stored distances by ``factor``."""
         if self._before is not None:
             self._before = replace(self._before, depth=self._before.depth * factor)
         if self._velocity is not None:
             self._velocity = self._velocity * np.repeat([1.0, factor], 3)
 
     def update(self, view: View, seconds: float) -> CameraMotion:
-        """The motion from the view before to this one, ``seconds`` later; ``CameraMotion.problem`` where it fails."""
+        """The motion from the last view to this one, ``seconds`` later; on failure ``CameraMotion.problem`` is set."""
         before, self._before = self._before, view
         if before is None or before.grey.shape != view.grey.shape:
             return CameraMotion(seconds=seconds, problem="no frame before")
         try:
-            motion = self._between(before, view, seconds)
+            motion = self._estimate(before, view, seconds)
         except cv2.error as error:  # degenerate points
             motion = CameraMotion(seconds=seconds, problem=f"no pose: {error.err}")
         if motion.matrix is not None and seconds > 0:
@@ -97,33 +97,33 @@ class EgoMotion:
                 self._direction = ahead if ahead[2] > 0 else -ahead
         return motion
 
-    def _between(self, before: View, view: View, seconds: float) -> CameraMotion:
+    def _estimate(self, before: View, view: View, seconds: float) -> CameraMotion:
         corners = self._corners(before)  # (N, 2) float32
         points = _points(before, corners)
         known = np.isfinite(points).all(1)
         corners, points = corners[known], points[known]
-        if len(corners) < _LEAST:
-            return CameraMotion(seconds=seconds, problem="too few corners with depth on what stands still")
+        if len(corners) < _MIN_INLIERS:
+            return CameraMotion(seconds=seconds, problem="too few corners with depth on static classes")
         motion = None
         if self._velocity is not None:
-            motion = self._followed(before, view, corners, points, self._velocity * seconds, seconds)
-        if motion is None or motion.problem:  # nothing is known of this motion: look where the picture fits
-            guess = _guess(before, view, corners, points, self.config.max_speed * seconds, self._direction)
-            motion = self._followed(before, view, corners, points, guess, seconds)
+            motion = self._solve(before, view, corners, points, self._velocity * seconds, seconds)
+        if motion is None or motion.problem:  # the last velocity does not help: search
+            guess = _search(before, view, corners, points, self.config.max_speed * seconds, self._direction)
+            motion = self._solve(before, view, corners, points, guess, seconds)
         return replace(motion, cut=is_cut(before.grey, view.grey)) if motion.problem else motion
 
-    def _followed(
+    def _solve(
         self, before: View, view: View, corners: np.ndarray, points: np.ndarray, guess: np.ndarray, seconds: float
     ) -> CameraMotion:
-        """The motion, where it is near ``guess`` (6,): rotation vector and translation."""
-        expected = _seen_after(points, corners, view.camera, guess)
-        found, status, unlike = cv2.calcOpticalFlowPyrLK(
+        """The motion, if it is near ``guess`` (6,), a rotation vector and a translation."""
+        expected = _expected_pixels(points, corners, view.camera, guess)
+        found, status, residual = cv2.calcOpticalFlowPyrLK(
             before.grey, view.grey, corners, expected, flags=cv2.OPTFLOW_USE_INITIAL_FLOW, **_FLOW
         )
         height, width = view.grey.shape
         kept = (status[:, 0] > 0) & (found >= 0).all(1) & (found[:, 0] < width) & (found[:, 1] < height)
-        kept &= unlike[:, 0] <= np.percentile(unlike, _BEST)
-        if kept.sum() < _LEAST:
+        kept &= residual[:, 0] <= np.percentile(residual, _FLOW_PERCENTILE)
+        if kept.sum() < _MIN_INLIERS:
             return CameraMotion(seconds=seconds, problem="too few corners found again")
         matrix, inliers = _pose(points[kept], found[kept], view.camera)
         share = inliers / kept.sum()
@@ -131,16 +131,16 @@ class EgoMotion:
         return CameraMotion(None if problem else matrix, seconds, share, "" if problem else "picture", problem)
 
     def _corners(self, view: View) -> np.ndarray:
-        """(N, 2) float32 x, y of the strongest corner in each cell, on what stands still."""
+        """(N, 2) float32 x, y of the strongest corner of static classes in each cell."""
         usable = self._static[view.panoptic]
         usable &= view.depth > _NEAR
         usable &= view.depth < _FAR
         usable[:_BORDER], usable[-_BORDER:], usable[:, :_BORDER], usable[:, -_BORDER:] = False, False, False, False
-        # not next to a thing's edge, where the corner is half the thing's
+        # a corner next to a thing's edge would move partly with the thing
         mask = cv2.erode(usable.view(np.uint8), np.ones((5, 5), np.uint8))
         self._fast.setThreshold(self._contrast)
         found = self._fast.detect(view.grey, mask)
-        low, high = _ENOUGH
+        low, high = _CORNER_RANGE
         step = 1.25 if len(found) > high else 0.8 if len(found) < low else 1.0
         self._contrast = int(min(max(round(self._contrast * step), _LOW_CONTRAST), _HIGH_CONTRAST))
         if not found:
@@ -150,21 +150,21 @@ class EgoMotion:
         order = np.argsort(-strength, kind="stable")
         cells = (at[order] // _CELL).astype(np.int64) @ np.array([1, 100000])
         _, first = np.unique(cells, return_index=True)
-        chosen = order[np.sort(first)]  # strongest first again
+        chosen = order[np.sort(first)]  # unique orders by cell; restore the order by strength
         return np.ascontiguousarray(at[chosen[:: max(1, len(chosen) // _POINTS)]][:_POINTS], np.float32)
 
     def _problem(self, matrix: np.ndarray, seconds: float, share: float, inliers: int) -> str:
-        """Why a motion is none; empty where it is plausible."""
-        if inliers < _LEAST or share < _SHARE:
+        """Why a motion is refused; empty if it is plausible."""
+        if inliers < _MIN_INLIERS or share < _MIN_SHARE:
             return "too few corners agree"
         return implausible(matrix, seconds, self.config)
 
 
 def implausible(matrix: np.ndarray, seconds: float, config: TrackConfig) -> str:
-    """Why a motion (4, 4) of ``seconds`` is faster than a camera moves; empty where it is plausible."""
+    """Why a motion (4, 4) within ``seconds`` exceeds the limits of ``config``; empty if it is plausible."""
     angle = math.degrees(np.linalg.norm(cv2.Rodrigues(matrix[:3, :3])[0]))
     distance = float(np.linalg.norm(matrix[:3, 3]))
-    # a tenth of a second more: stamps jitter
+    # stamps jitter: allow a tenth of a second more
     if distance > config.max_speed * (seconds + 0.1):
         return f"the camera would have moved {distance:.1f} m"
     if angle > config.max_turn * (seconds + 0.1):
@@ -172,51 +172,54 @@ def implausible(matrix: np.ndarray, seconds: float, config: TrackConfig) -> str:
     return ""
 
 
-def _seen_after(points: np.ndarray, corners: np.ndarray, camera: Intrinsics, step: np.ndarray) -> np.ndarray:
-    """(N, 2) float32 pixels of ``points`` after a motion (6,), where they were (``corners``) if out of sight."""
+def _expected_pixels(points: np.ndarray, corners: np.ndarray, camera: Intrinsics, step: np.ndarray) -> np.ndarray:
+    """(N, 2) float32 pixels of ``points`` after a motion (6,); ``corners``, their old pixels, if outside the image."""
     moved = points @ cv2.Rodrigues(step[:3])[0].T + step[3:]
     at = project(torch.from_numpy(moved), camera).numpy()
     inside = np.isfinite(at).all(1) & (at >= 0).all(1) & (at < [camera.width, camera.height]).all(1)
     return np.where(inside[:, None], at, corners).astype(np.float32)
 
 
-def _guess(
+def _search(
     before: View, view: View, corners: np.ndarray, points: np.ndarray, farthest: float, direction: np.ndarray | None
 ) -> np.ndarray:
-    """The motion (6,) after which the points look most as they did: a step along ``direction``, then a turn.
+    """The motion (6,) with the smallest difference of grey levels: a step along ``direction``, then a turn.
 
-    It is found by trying steps and turns on blurred pictures; without a direction those of several pitches.
+    A grid of steps and turns is tried on blurred images, without a direction also several pitches of the camera.
     """
     first, second = (cv2.blur(v.grey, (7, 7)) for v in (before, view))
-    was = first[np.rint(corners[:, 1]).astype(np.int64), np.rint(corners[:, 0]).astype(np.int64)].astype(np.float32)
+    grey = first[np.rint(corners[:, 1]).astype(np.int64), np.rint(corners[:, 0]).astype(np.int64)].astype(np.float32)
     ahead = np.array([d for d in _AHEAD if abs(d) <= farthest] or [0.0])
     if direction is None:
         pitches = np.radians(_PITCH)
-        found = [
-            _likeliest(points, was, second, view.camera, ahead, _level(pitch), np.zeros(1))[0] for pitch in pitches
+        differences = [
+            _best_motion(points, grey, second, view.camera, ahead, _level(pitch), np.zeros(1))[0] for pitch in pitches
         ]
-        direction = _level(pitches[int(np.argmin(found))])
+        direction = _level(pitches[int(np.argmin(differences))])
     yaw = np.radians(_YAW)
-    _, turn, step = _likeliest(points, was, second, view.camera, ahead, direction, yaw)
+    _, turn, step = _best_motion(points, grey, second, view.camera, ahead, direction, yaw)
     rotation = np.array([0.0, yaw[turn], 0.0])
     return np.concatenate([rotation, cv2.Rodrigues(rotation)[0] @ (-ahead[step] * direction)])
 
 
 def _level(pitch: float) -> np.ndarray:
-    """(3,) the direction ahead over the ground of a camera that looks down by ``pitch`` radians."""
+    """(3,) direction parallel to the ground, in the frame of a camera that looks down by ``pitch`` radians."""
     return np.array([0.0, -np.sin(pitch), np.cos(pitch)])
 
 
-def _likeliest(
+def _best_motion(
     points: np.ndarray,
-    was: np.ndarray,
+    grey: np.ndarray,
     picture: np.ndarray,
     camera: Intrinsics,
     ahead: np.ndarray,
     direction: np.ndarray,
     yaw: np.ndarray,
 ) -> tuple[float, int, int]:
-    """How unlike the picture is after the likeliest step and turn, and which of ``yaw`` and ``ahead`` these are."""
+    """The smallest mean difference of grey levels, and the indices into ``yaw`` and ``ahead`` of its motion.
+
+    ``points`` (N, 3) had the levels ``grey`` (N,) in the earlier image; ``picture`` (h, w) is the later one.
+    """
     cosine, sine = np.cos(yaw)[:, None, None].astype(np.float32), np.sin(yaw)[:, None, None].astype(np.float32)
     x, y, z = (points.T[:, None] - ahead[None, :, None] * direction[:, None, None]).astype(np.float32)  # (D, N) each
     turned_x, turned_z = cosine * x + sine * z, cosine * z - sine * x  # (Y, D, N)
@@ -226,44 +229,45 @@ def _likeliest(
     height, width = picture.shape
     inside = (turned_z > _NEAR) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     u, v = (np.where(inside, c, 0).astype(np.int64) for c in (u, v))
-    off = np.minimum(np.abs(picture[v, u] - was), _UNLIKE) * inside
+    difference = np.minimum(np.abs(picture[v, u] - grey), _MAX_DIFFERENCE) * inside
     count = inside.sum(-1)
-    score = np.where(count >= _IN_SIGHT * len(points), off.sum(-1) / np.maximum(count, 1), _UNLIKE)  # (Y, D)
-    turn, step = np.unravel_index(score.argmin(), score.shape)
-    return float(score[turn, step]), int(turn), int(step)
+    mean = difference.sum(-1) / np.maximum(count, 1)
+    mean = np.where(count >= _IN_IMAGE * len(points), mean, _MAX_DIFFERENCE)  # (Y, D)
+    turn, step = np.unravel_index(mean.argmin(), mean.shape)
+    return float(mean[turn, step]), int(turn), int(step)
 
 
 def _points(view: View, corners: np.ndarray) -> np.ndarray:
-    """(N, 3) float64 points of corners (N, 2) in the camera's frame; NaN without depth."""
+    """(N, 3) float64 points of corners (N, 2), metres in the optical frame; NaN without depth."""
     depth = view.depth[np.rint(corners[:, 1]).astype(np.int64), np.rint(corners[:, 0]).astype(np.int64)]
     return np.concatenate([normalized(corners, view.camera), np.ones((len(corners), 1))], 1) * depth[:, None]
 
 
 def _pose(points: np.ndarray, found: np.ndarray, camera: Intrinsics) -> tuple[np.ndarray, int]:
-    """The motion (4, 4) that takes ``points`` to the rays of pixels ``found``, and how many agree with it."""
+    """The motion (4, 4) that moves ``points`` (N, 3) to the rays of pixels ``found`` (N, 2), and the inlier count."""
     rays = normalized(found, camera)
-    off = _OFF / camera.fx
+    error = _REPROJECTION / camera.fx
     good, rotation, shift, inliers = cv2.solvePnPRansac(
-        points, rays, np.eye(3), None, iterationsCount=_ROUNDS, reprojectionError=off, flags=cv2.SOLVEPNP_AP3P
+        points, rays, np.eye(3), None, iterationsCount=_ITERATIONS, reprojectionError=error, flags=cv2.SOLVEPNP_AP3P
     )
     matrix = np.eye(4)
     if not good or inliers is None:
         return matrix, 0
     rotation, shift = cv2.solvePnPRefineLM(points[inliers[:, 0]], rays[inliers[:, 0]], np.eye(3), None, rotation, shift)
     matrix[:3, :3], matrix[:3, 3] = cv2.Rodrigues(rotation)[0], shift[:, 0]
-    left = points[inliers[:, 0]] @ matrix[:3, :3].T + matrix[:3, 3]
-    if not np.isfinite(matrix).all() or (left[:, 2] <= 0).any():
+    moved = points[inliers[:, 0]] @ matrix[:3, :3].T + matrix[:3, 3]
+    if not np.isfinite(matrix).all() or (moved[:, 2] <= 0).any():
         return np.eye(4), 0
     return matrix, len(inliers)
 
 
 def logarithm(matrix: np.ndarray) -> np.ndarray:
-    """(6,) rotation vector and translation of a motion (4, 4)."""
+    """(6,) rotation vector (radians) and translation of a motion (4, 4)."""
     return np.concatenate([cv2.Rodrigues(matrix[:3, :3])[0][:, 0], matrix[:3, 3]])
 
 
 def exponential(step: np.ndarray) -> np.ndarray:
-    """The motion (4, 4) of a rotation vector and a translation, (6,) together: the inverse of ``logarithm``."""
+    """The motion (4, 4) of a rotation vector and a translation (6,); the inverse of ``logarithm``."""
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = cv2.Rodrigues(step[:3])[0], step[3:]
     return matrix

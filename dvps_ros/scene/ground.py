@@ -1,12 +1,11 @@
-"""The ground under the camera: a plane fitted to those points of a scene that are labelled as ground.
+"""The ground under the camera: a plane fitted to the points of a scene that are labelled as ground.
 
-A plane is written as the vector a with a . x = 1 for each of its points x: a / |a| is the normal that points from the
-camera to the ground, and 1 / |a| the camera's height above it. Where the depth of a pixel of the ground is wrong by the
-factor 1 + e, a . x - 1 is e, wherever the pixel lies: residuals are relative errors of depth, and near and far count
-alike.
+A plane is represented by the vector a with a . x = 1 for each of its points x. a / |a| is its normal, from the camera
+to the ground, and 1 / |a| is the camera's height above it. If the depth of a ground pixel is wrong by the factor 1 + e,
+its residual a . x - 1 is e. Residuals are therefore relative errors of depth, with equal weight at all distances.
 
-Points are gathered on the scene's device; a few hundred of them come to the host, where the fit takes half a
-millisecond. A GPU would need longer to be told of its hundreds of tiny steps.
+Points are selected on the scene's device. A few hundred of them are copied to the host, where the fit takes half a
+millisecond. On a GPU the launches of its hundreds of small steps would take longer.
 """
 
 from __future__ import annotations
@@ -25,30 +24,30 @@ from dvps_ros.scene.rays import check_size, rays
 from dvps_ros.structures import Intrinsics, Scene
 
 Direction = tuple[float, float, float]
-#: Up in the optical frame (x right, y down, z forward) of a camera that is mounted level.
+#: Up direction in the optical frame (x right, y down, z forward) of a level camera.
 LEVEL: Direction = (0.0, -1.0, 0.0)
 
-#: Pixels that are looked at for each point of the ground that is wanted.
+#: Number of sampled pixels per requested ground point.
 _PIXELS_PER_POINT = 8
 #: Steps of the iteratively reweighted least squares.
 _STEPS = 6
-#: Heights that are tried for a plane whose normal is known.
+#: Number of candidate heights of a plane with known normal.
 _HEIGHTS = 32
-#: A plane tilted by t must explain this much times sin² t more of the points than a level one.
-_LEVEL_BONUS = 2.0
+#: The support of a plane tilted by t is reduced by this times sin² t.
+_TILT_PENALTY = 2.0
 
 
 @dataclass(frozen=True)
 class GroundPlane:
-    """What one frame says of the ground under its camera.
+    """The ground plane of one frame.
 
     Attributes
     ----------
-    height : of the camera above the plane, in the scene's metres; NaN where there is no plane.
-    share : of the image's pixels that are ground, 0..1.
-    inliers : share of the ground's points that lie within twice the tolerance of one plane, 0..1; NaN without a plane.
-    tilt : degrees of that plane's normal against up; NaN without a plane.
-    problem : why the plane does not count; empty where it does.
+    height : height of the camera above the plane, in the scene's metres; NaN without a plane.
+    share : share of the image's pixels that are ground, 0..1.
+    inliers : share of the ground points within twice the tolerance of the plane, 0..1; NaN without a plane.
+    tilt : angle in degrees between the plane's normal and up; NaN without a plane.
+    problem : why the plane is not valid; empty if it is.
     """
 
     height: float = math.nan
@@ -61,24 +60,24 @@ class GroundPlane:
 def ground_plane(
     scene: Scene, intrinsics: Intrinsics, labels: LabelSet, config: GroundConfig, up: Direction | None = None
 ) -> GroundPlane:
-    """The plane of a scene's ground; the same scene always gives the same plane.
+    """The ground plane of a scene; deterministic.
 
     Parameters
     ----------
-    scene : labels, and depth that is right but for one factor.
+    scene : labels, and depth that is correct up to a common factor.
     intrinsics : the camera at the scene's size.
-    labels : tells which classes are ground.
-    config : which planes count.
-    up : in the optical frame, of any length; the plane is taken as level with respect to it. None: the normal is
-        fitted, and the camera taken as about level (``GroundConfig.level_pull``).
+    labels : the class table; ``labels.ground`` are the ground classes.
+    config : limits of valid planes.
+    up : up direction in the optical frame, of any length; the plane is assumed to be perpendicular to it. None: the
+        normal is fitted, and the camera is assumed to be about level (``GroundConfig.level_pull``).
 
-    Raises ``ValueError`` when the camera is of another size.
+    Raises ``ValueError`` if the camera has another size.
     """
     if not labels.ground:
-        return GroundPlane(problem=f"the class table {labels.name} names no ground")
+        return GroundPlane(problem=f"the class table {labels.name} has no ground class")
     points, share = ground_points(scene, intrinsics, labels, config.points)
     if share < config.min_share or len(points) < 3:
-        return GroundPlane(share=share, problem="too little ground in sight")
+        return GroundPlane(share=share, problem="too little ground in view")
     height, inliers, tilt, steep = fit_plane(points, config, up)
     if not math.isfinite(height) or inliers < config.min_inliers:
         tilted = steep >= config.min_inliers
@@ -88,10 +87,10 @@ def ground_plane(
 
 
 def ground_points(scene: Scene, intrinsics: Intrinsics, labels: LabelSet, count: int) -> tuple[np.ndarray, float]:
-    """At most about ``count`` points (N, 3) float64 of the ground, and the share of the image that it covers.
+    """About ``count`` points (N, 3) float64 of the ground or fewer, and the share of the image that it covers.
 
-    Points are metres in the optical frame, spread evenly over the ground's pixels; there are none where depth is 0 or
-    the lens shows nothing. Raises ``ValueError`` when the camera is of another size.
+    Points are metres in the optical frame, evenly spread over the ground's pixels. Pixels without depth or outside the
+    lens's field of view are left out. Raises ``ValueError`` if the camera has another size.
     """
     check_size(scene.depth, intrinsics)
     stride = max(1, math.isqrt(scene.depth.numel() // (_PIXELS_PER_POINT * count)))
@@ -108,15 +107,15 @@ def ground_points(scene: Scene, intrinsics: Intrinsics, labels: LabelSet, count:
 def fit_plane(
     points: np.ndarray, config: GroundConfig, up: Direction | None = None
 ) -> tuple[float, float, float, float]:
-    """The plane through most of the points (N, 3), N > 2, whose tilt against ``up`` is allowed.
+    """The plane with an allowed tilt against ``up`` that fits most of the points (N, 3), N > 2.
 
     Returns
     -------
-    height : of the origin above it in the points' unit; with an ``up`` that is known, above the level plane through
-        most of the points; NaN where no plane is allowed.
+    height : height of the origin above the plane in the points' unit, NaN if no plane is allowed. With a known ``up``
+        it is the height above the plane perpendicular to ``up`` that fits most of the points.
     inliers : share of the points within twice the tolerance of the plane, 0..1.
-    tilt : degrees between the plane's normal and ``up``.
-    steep : like ``inliers``, of the best plane whose tilt is not allowed.
+    tilt : angle in degrees between the plane's normal and ``up``.
+    steep : ``inliers`` of the best plane whose tilt is not allowed.
     """
     down = -np.asarray(LEVEL if up is None else up, np.float64)
     down /= np.linalg.norm(down)
@@ -128,8 +127,8 @@ def fit_plane(
     steep = 0.0 if allowed.all() else _inliers(points, planes[np.where(allowed, 0, support).argmax()], config)
     if not allowed.any():
         return math.nan, math.nan, math.nan, steep
-    worth = support - _LEVEL_BONUS * (1 - cosine**2)
-    plane = _refined(points, planes[np.where(allowed, worth, -math.inf).argmax()], down, config)
+    score = support - _TILT_PENALTY * (1 - cosine**2)
+    plane = _refined(points, planes[np.where(allowed, score, -math.inf).argmax()], down, config)
     size = float(np.linalg.norm(plane))
     height = 1 / size if up is None else _height_along(points @ down, config.tolerance)
     tilt = math.degrees(math.acos(min(1.0, max(-1.0, float(plane @ down) / size))))
@@ -137,7 +136,7 @@ def fit_plane(
 
 
 def _random_planes(points: np.ndarray, count: int) -> np.ndarray:
-    """Planes (T, 3) through three points each, the same choice every time; 0 where the three lie on a line."""
+    """Planes (T, 3) through three points each, deterministic; 0 for three points on a line."""
     corners = points[(_triples(count) * len(points)).astype(np.int64)]  # (T, 3, 3)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     offset = (normal * corners[:, 0]).sum(1, keepdims=True)
@@ -149,15 +148,15 @@ def _inliers(points: np.ndarray, plane: np.ndarray, config: GroundConfig) -> flo
 
 
 def _closeness(residuals: np.ndarray, tolerance: float) -> np.ndarray:
-    """1 where a residual is 0, 1/2 at the tolerance."""
+    """Weight of residuals (any shape): 1 at 0, 1/2 at the tolerance."""
     return 1 / (1 + (residuals / tolerance) ** 2)
 
 
 def _refined(points: np.ndarray, plane: np.ndarray, down: np.ndarray, config: GroundConfig) -> np.ndarray:
-    """The plane (3,) near ``plane`` of least squared residuals, those beyond the tolerance discounted (Geman-McClure).
+    """The plane (3,) near ``plane`` that minimizes Geman-McClure residuals (iteratively reweighted least squares).
 
-    Networks err in the tilt of a road by more than a level camera is tilted, so the normal is drawn to ``down``; the
-    less, the farther it is from it, for then the camera is mounted like that.
+    Networks err in the tilt of a road by more than a level camera is tilted, so the normal is pulled to ``down``. The
+    pull weakens with the angle between them, because at a large angle the camera itself is mounted with a tilt.
     """
     across = np.eye(3) - np.outer(down, down)
     fading = math.sin(math.radians(config.level_range)) ** 2
@@ -173,8 +172,8 @@ def _refined(points: np.ndarray, plane: np.ndarray, down: np.ndarray, config: Gr
 
 
 def _height_along(drops: np.ndarray, tolerance: float) -> float:
-    """Height of the origin above the level plane through most points, given how far (N,) they lie below it."""
-    drops = np.maximum(drops, 0)  # what lies above the camera is no ground
+    """Height of the origin above the level plane that fits most points; ``drops`` (N,) are their depths below it."""
+    drops = np.maximum(drops, 0)  # points above the camera are not ground
     if not drops.any():
         return math.nan
     heights = np.maximum(np.quantile(drops, (np.arange(_HEIGHTS) + 0.5) / _HEIGHTS), 1e-6)
@@ -187,11 +186,11 @@ def _height_along(drops: np.ndarray, tolerance: float) -> float:
 
 @lru_cache(maxsize=1)
 def _triples(count: int) -> np.ndarray:
-    """(T, 3) numbers 0..1, always the same."""
+    """(T, 3) random numbers 0..1 with a fixed seed."""
     return np.random.default_rng(0).random((count, 3))
 
 
 @lru_cache(maxsize=8)
 def _table(classes: frozenset[int], device: str) -> Tensor:
-    """(256,) bool, which class is one of ``classes``."""
+    """(256,) bool by class id: whether it is one of ``classes``."""
     return torch.tensor([k in classes for k in range(VOID_CLASS + 1)], device=device)

@@ -1,6 +1,6 @@
-"""Cameras as rays: unprojection of depth and projection of points, for pinhole and distorted lenses.
+"""Camera models: unprojection of depth and projection of points, for lenses with and without distortion.
 
-Camera models are OpenCV's, under sensor_msgs/CameraInfo's names: ``plumb_bob`` (k1 k2 p1 p2 k3),
+The models are those of OpenCV, under their names in sensor_msgs/CameraInfo: ``plumb_bob`` (k1 k2 p1 p2 k3),
 ``rational_polynomial`` (k1 k2 p1 p2 k3 k4 k5 k6) and ``equidistant`` (k1 k2 k3 k4; Kannala and Brandt, PAMI 2006).
 """
 
@@ -16,19 +16,19 @@ from torch import Tensor
 from dvps_ros.structures import Intrinsics
 
 _COEFFICIENTS = {"": 0, "plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
-#: Newton steps of the inverse lens model; five suffice for ordinary lenses, strong ones take more.
+#: Newton steps of the inverse lens model; five suffice for ordinary lenses, strong distortion needs more.
 _NEWTON_STEPS = 20
-#: Rows of the image whose lens is inverted at once: few enough to stay in the processor's cache.
+#: Rows of the image that are undistorted at once: few enough to stay in the processor's cache.
 _BLOCK_ROWS = 16
 
 
 @lru_cache(maxsize=8)
 def rays(intrinsics: Intrinsics, device: str = "cpu") -> Tensor:
-    """(H, W, 3) float32 directions with z = 1 through the centre of every pixel; all NaN where the lens shows none.
+    """(H, W, 3) float32 directions with z = 1 through the center of every pixel.
 
-    A direction is missing where the pixel lies beyond the lens model's valid field or 90 degrees off the axis. Cached
-    for each camera until ``rays.cache_clear()``: treat as read-only. Raises ``ValueError`` for unusable intrinsics or
-    an unknown distortion model.
+    A direction is NaN if the pixel lies outside the valid range of the lens model, or at 90 degrees from the axis or
+    more. The result is cached for each camera until ``rays.cache_clear()``: treat it as read-only. Raises
+    ``ValueError`` for unusable intrinsics or an unknown distortion model.
     """
     _check(intrinsics)
     u = (np.arange(intrinsics.width) - intrinsics.cx) / intrinsics.fx
@@ -36,15 +36,15 @@ def rays(intrinsics: Intrinsics, device: str = "cpu") -> Tensor:
     grids = (np.meshgrid(u, part) for part in np.array_split(v, -(-v.size // _BLOCK_ROWS)))
     blocks = [_undistort(grid[0], grid[1], intrinsics) for grid in grids]
     x, y = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    with torch.inference_mode(False):  # a cached tensor must be usable everywhere, wherever it was first asked for
+    with torch.inference_mode(False):  # a tensor cached in inference mode could not be used outside of it
         return torch.from_numpy(np.stack([x, y, np.where(np.isnan(x), np.nan, 1.0)], -1).astype(np.float32)).to(device)
 
 
 def unproject(depth: Tensor, intrinsics: Intrinsics) -> Tensor:
-    """Points (H, W, 3) float32 in metres, optical frame (x right, y down, z forward), of a depth map (H, W) along z.
+    """Points (H, W, 3) float32 of a depth map (H, W), metres in the optical frame (x right, y down, z forward).
 
-    Where depth is not positive and finite, or the lens shows nothing, the point is NaN. Raises ``ValueError`` when the
-    map's size is not the camera's.
+    Depth is measured along z. A point is NaN if its depth is not positive and finite, or if its ray is NaN. Raises
+    ``ValueError`` as ``rays``, and if the map has another size than the camera.
     """
     depth = torch.as_tensor(depth)
     check_size(depth, intrinsics)
@@ -54,16 +54,16 @@ def unproject(depth: Tensor, intrinsics: Intrinsics) -> Tensor:
 
 
 def check_size(depth: Tensor, intrinsics: Intrinsics) -> None:
-    """Raise ``ValueError`` where a depth map (H, W) is not of the camera's size."""
+    """Raise ``ValueError`` if a depth map (H, W) has another size than the camera."""
     if tuple(depth.shape) != (intrinsics.height, intrinsics.width):
         height, width = depth.shape
-        raise ValueError(f"depth is {width}x{height}, the camera {intrinsics.width}x{intrinsics.height}")
+        raise ValueError(f"depth is {width}x{height}, but the camera {intrinsics.width}x{intrinsics.height}")
 
 
 def project(points: Tensor, intrinsics: Intrinsics) -> Tensor:
     """Pixel coordinates (..., 2) of points (..., 3) in the optical frame; NaN behind the camera.
 
-    (0, 0) is the centre of the top left pixel. Raises ``ValueError`` as ``rays`` does.
+    (0, 0) is the center of the top left pixel. Raises ``ValueError`` as ``rays``.
     """
     _check(intrinsics)
     points = torch.as_tensor(points)
@@ -79,7 +79,7 @@ def _check(intrinsics: Intrinsics) -> None:
         raise ValueError("the camera is not calibrated: fx or fy is 0 or not a number")
     if intrinsics.distortion_model not in _COEFFICIENTS:
         known = ", ".join(name for name in _COEFFICIENTS if name)
-        raise ValueError(f"unknown distortion model {intrinsics.distortion_model!r}; known are {known}")
+        raise ValueError(f"distortion model {intrinsics.distortion_model!r} is unknown; supported are {known}")
     most = _COEFFICIENTS[intrinsics.distortion_model]
     if len(intrinsics.distortion) > most and any(intrinsics.distortion[most:]):
         name = intrinsics.distortion_model or "an undistorted camera"
@@ -92,7 +92,7 @@ def _coefficients(intrinsics: Intrinsics) -> np.ndarray:
 
 
 def _distort(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
-    """Where the lens puts the ray (x, y, 1), in units of the focal length."""
+    """Image coordinates of the rays (x, y, 1), in units of the focal length."""
     k = _coefficients(intrinsics)
     if intrinsics.distortion_model == "equidistant":
         r = np.hypot(x, y)
@@ -128,7 +128,7 @@ def _fisheye_radius(theta: np.ndarray, k: np.ndarray) -> np.ndarray:
 
 
 def _undistort(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
-    """The ray (x, y, 1) that the lens puts at the given place: the inverse of ``_distort``; NaN: there is none."""
+    """The rays (x, y, 1) of image coordinates, the inverse of ``_distort``; NaN where there is no ray."""
     k = _coefficients(intrinsics)
     if intrinsics.distortion_model == "equidistant":
         return _undistort_fisheye(x, y, k)
@@ -149,14 +149,14 @@ def _undistort_brown(x: np.ndarray, y: np.ndarray, k: np.ndarray) -> tuple[np.nd
                 break
             ray[:, active] = at + _newton_step(at[0], at[1], error, k)
         error = goal - _seen_at(ray, k)
-        # A solution past the fold, where the image turns back on itself, is not what the lens shows.
+        # Beyond the fold the model maps larger angles to smaller radii; such a solution is not physical.
         good = (np.hypot(*error) < 1e-9) & (np.hypot(*ray) < _fold_radius(k))
     x, y = np.where(good, ray, np.nan).reshape(2, *x.shape)
     return x, y
 
 
 def _seen_at(ray: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """(2, N) where the lens puts the rays (2, N)."""
+    """(2, N) image coordinates of the rays (2, N)."""
     return np.stack(_brown(ray[0], ray[1], _radial((ray**2).sum(0), k)[0], k))
 
 
@@ -170,7 +170,7 @@ def _newton_step(x: np.ndarray, y: np.ndarray, error: np.ndarray, k: np.ndarray)
 
 
 def _fold_radius(k: np.ndarray) -> float:
-    """The radius up to which a growing ray radius gives a growing image radius; at most 20 (87 degrees)."""
+    """The ray radius up to which the image radius grows with it; at most 20 (87 degrees)."""
     r = np.linspace(0, 20, 20001)
     radial, slope = _radial(r * r, k)
     falling = ~(radial + 2 * r * r * slope > 0)

@@ -1,41 +1,41 @@
-"""Stray points of instances: what a mask's border, or a wrong depth, left far from the rest of a thing."""
+"""Stray points of instances: points far from the rest of a thing, from a mask's border or a wrong depth."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-#: A thing goes on while this share of its points lies within the allowed gap; fewer are strays.
+#: A thing ends where less than this share of its points lies within the allowed gap.
 _SHARE = 0.01
-#: Its size is that between these quantiles, which strays do not reach.
+#: The size of a thing is measured between these quantiles, which strays do not reach.
 _INNER = (0.1, 0.9)
 
 
 def sorted_in_groups(values: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
-    """``values`` (N,) float32 sorted inside each of the consecutive groups (N,) int64, and where each came from."""
+    """``values`` (N,) float32 sorted within each of the consecutive groups (N,) int64, and their old rows (N,)."""
     bits = values.contiguous().view(torch.int32)
-    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # integers in the order of the floats
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # integers with the same order as the floats
     order = ((group << 32) + ordered.long()).sort().indices
     return values[order], order
 
 
 def quantile_rows(start: Tensor, counts: Tensor, share: float) -> Tensor:
-    """(G,) rows of sorted groups at which a ``share`` of their points lies below; groups are as in ``strays``."""
+    """(G,) rows of the ``share`` quantile of sorted groups; groups are as in ``strays``."""
     return start + ((counts - 1) * share).round().long()
 
 
 def strays(axes: list[tuple[Tensor, Tensor]], group: Tensor, start: Tensor, counts: Tensor, gap: float) -> Tensor:
-    """(N,) bool: points beyond a gap in their group, never all of a group.
+    """(N,) bool: points beyond a gap in their group, never all points of a group.
 
-    From a group's median outwards along each axis, a hundredth of its points must lie within the last ``gap`` sizes;
-    where they spread over more, the thing has ended. A size is the larger of the group's extent along that axis and the
-    middle one of its three, without its outer tenths: strays beside or behind a thing are as far apart as its
-    surroundings, but the little that is seen of a thing's far side is not. A group that would lose every point, by one
-    axis or another, is so loose that the rule says nothing of it: it keeps them all.
+    The search goes from a group's median outwards along each axis. A hundredth of the group's points must lie within
+    ``gap`` sizes; where they need more room, the thing ends. The size is the group's extent along the axis or the
+    median of its three extents, whichever is larger, each between the 10 % and 90 % quantiles. Strays beside or behind
+    a thing lie as far away as its surroundings, but the few points of a thing's far side do not. A group that would
+    lose all its points is too sparse for this rule and keeps them.
 
     Parameters
     ----------
-    axes : of each axis, the (N,) values sorted in their groups, and their rows, as ``sorted_in_groups`` gives them.
+    axes : for each axis the (N,) values sorted within their groups, and their rows, from ``sorted_in_groups``.
     group : (N,) int64, consecutive, ascending from 0.
     start, counts : (G,) int64, first row and number of rows of each group.
     gap : in sizes, above 0.
@@ -51,7 +51,7 @@ def strays(axes: list[tuple[Tensor, Tensor]], group: Tensor, start: Tensor, coun
 
 
 def _beyond(values: Tensor, allowed: Tensor, group: Tensor, start: Tensor, counts: Tensor) -> Tensor:
-    """(N,) bool: sorted ``values`` before or after the place where a group thins out; ``allowed`` is (G,)."""
+    """(N,) bool: sorted ``values`` beyond the place where a group ends; ``allowed`` (G,) is its largest gap."""
     row = torch.arange(len(values), device=values.device)
     lag = (counts * _SHARE).ceil().long()[group]
     first, last, middle = start[group], (start + counts - 1)[group], (start + counts // 2)[group]

@@ -1,4 +1,4 @@
-"""The things of one frame, as far as following them is concerned: their pixels on a coarse grid, and where they are."""
+"""The things of one frame for tracking: their pixels on a coarse grid, and their positions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dvps_ros.structures import Intrinsics, Scene, Segment
 
 #: Things are compared on a grid of at most this many samples of the label map.
 GRID_SAMPLES = 32768
-#: So many points of a thing tell where it will be seen.
+#: Largest number of points of a thing that predict its pixels.
 MOST_POINTS = 100
-#: A camera that nobody knows has this focal length, in image widths; all that follows is then relative.
+#: Focal length that is assumed for an unknown camera, in image widths; positions are then relative.
 UNKNOWN_FOCAL = 0.8
-#: Metres of what has no depth at all, and the least depth.
+#: Depth in metres of a thing without any depth, and smallest depth.
 _NO_DEPTH, _NEAREST = 10.0, 0.2
-#: A thing is at most this deep, as a share of its depth: what is further off is an error.
-_DEEP = 0.5
+#: Points that differ from a thing's depth by more than this share of it are errors.
+_MAX_DEPTH_ERROR = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Thing:
     ----------
     class_id : train id.
     pixels : (P, 2) int64 row, column on the grid.
-    center : (2,) float64 their mean.
+    center : (2,) float64 mean of ``pixels``.
     depth : along the optical axis, in metres or relative.
-    points : (M, 3) float64, some of its pixels in the camera's frame, at most ``MOST_POINTS``.
-    cells : how many grid cells each point stands for.
-    at_border : whether it touches the picture's border, beyond which it may go on.
-    embedding : (C,) float of length 1, what the network's query says of it; None where unknown.
+    points : (M, 3) float64, at most ``MOST_POINTS`` of its pixels as points in the optical frame.
+    cells : number of grid cells per point.
+    at_border : whether it touches the image border, beyond which it may continue.
+    embedding : (C,) float of length 1, the embedding of its query; None if unknown.
     """
 
     class_id: int
@@ -51,24 +51,24 @@ class Thing:
 
     @property
     def extent(self) -> float:
-        """The side of a square of as many grid cells."""
+        """Side of a square with the same number of grid cells."""
         return math.sqrt(len(self.pixels))
 
 
 def grid_stride(size: tuple[int, int]) -> int:
-    """Every how many pixels of a map of ``size`` (H, W) the grid has a sample."""
+    """Distance in pixels between samples of the grid, for a map of ``size`` (H, W)."""
     return max(1, math.ceil(math.sqrt(size[0] * size[1] / GRID_SAMPLES)))
 
 
 def unknown_camera(size: tuple[int, int]) -> Intrinsics:
-    """A usual camera of ``size`` (H, W), in place of one that nobody knows."""
+    """A camera of ``size`` (H, W) with the focal length that is assumed for unknown cameras."""
     height, width = size
     focal = UNKNOWN_FOCAL * width
     return Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
 
 
 def grid_camera(size: tuple[int, int], camera: Intrinsics | None) -> Intrinsics:
-    """The camera of the sampling grid of a map of ``size`` (H, W); a usual one where ``camera`` is unknown."""
+    """The camera of the sampling grid of a map of ``size`` (H, W); from ``unknown_camera`` if ``camera`` is unknown."""
     height, width = size
     if camera is None or not camera.valid or (camera.height, camera.width) != (height, width):
         camera = unknown_camera(size)
@@ -86,7 +86,7 @@ def grid_camera(size: tuple[int, int], camera: Intrinsics | None) -> Intrinsics:
 
 
 def things_of(scene: Scene, segments: list[Segment], camera: Intrinsics) -> list[Thing]:
-    """The given segments on the sampling grid, whose ``camera`` is given, in their order."""
+    """The given segments as things, in their order; ``camera`` is that of the sampling grid."""
     if not segments:
         return []
     stride = grid_stride((scene.panoptic.shape[0], scene.panoptic.shape[1]))
@@ -98,7 +98,7 @@ def things_of(scene: Scene, segments: list[Segment], camera: Intrinsics) -> list
     ends = np.cumsum(counts)
     starts = ends - counts
     metres = np.array([s.median_depth for s in segments])
-    for k in np.flatnonzero(~np.isfinite(metres)):  # relative
+    for k in np.flatnonzero(~np.isfinite(metres)):  # depth is not metric: take the median of the relative depth
         values = depth[tuple(pixels[starts[k] : ends[k]].T)]
         values = values[np.isfinite(values) & (values > 0)]
         metres[k] = np.median(values) if len(values) else _NO_DEPTH
@@ -118,7 +118,7 @@ def things_of(scene: Scene, segments: list[Segment], camera: Intrinsics) -> list
 
 
 def split(rows: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
-    """Consecutive parts of ``rows`` (N, ...), of ``counts`` (P,) rows each.
+    """Consecutive parts of ``rows`` (N, ...) with ``counts`` (P,) rows each.
 
     ``numpy.split`` takes twenty times as long for many small parts.
     """
@@ -129,16 +129,16 @@ def split(rows: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
 def _pixels_of(
     panoptic: Tensor, grid: np.ndarray, segments: list[Segment], stride: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(P,) which of the segments, ascending, and (P, 2) int64 row, column of all their samples; each has one at least.
+    """Samples of the segments: (P,) ascending segment indices and (P, 2) int64 row, column. Each has at least one.
 
-    ``grid`` is every ``stride``-th of the map.
+    ``grid`` holds every ``stride``-th pixel of the map.
     """
     index_of = np.full(VOID + 1, -1, np.int16)
     index_of[[s.id for s in segments]] = np.arange(len(segments))
     owners = index_of[grid].ravel()
     at = np.flatnonzero(owners >= 0)
     owner = owners[at]
-    for k in np.flatnonzero(np.bincount(owner, minlength=len(segments)) == 0):  # so small that it slipped through
+    for k in np.flatnonzero(np.bincount(owner, minlength=len(segments)) == 0):  # too small to hit a sample
         row, column = (panoptic == segments[k].id).nonzero().float().mean(0).tolist()
         inside = min(int(row / stride), grid.shape[0] - 1), min(int(column / stride), grid.shape[1] - 1)
         at, owner = np.append(at, inside[0] * grid.shape[1] + inside[1]), np.append(owner, np.int16(k))
@@ -147,15 +147,15 @@ def _pixels_of(
 
 
 def _points(pixels: np.ndarray, depth: np.ndarray, metres: np.ndarray, camera: Intrinsics) -> np.ndarray:
-    """(M, 3) what is seen at ``pixels`` (M, 2) of things that are ``metres`` (M,) away, in the camera's frame."""
+    """(M, 3) points at ``pixels`` (M, 2) of things at the depths ``metres`` (M,), in the optical frame."""
     z = depth[pixels[:, 0], pixels[:, 1]].astype(np.float64)
-    z = np.where(np.isfinite(z) & (abs(z - metres) < _DEEP * metres), z, metres)
+    z = np.where(np.isfinite(z) & (abs(z - metres) < _MAX_DEPTH_ERROR * metres), z, metres)
     rays = normalized(pixels[:, ::-1].astype(np.float64), camera)
     return np.column_stack([np.where(np.isfinite(rays), rays, 0.0), np.ones(len(z))]) * z[:, None]
 
 
 def _embeddings(scene: Scene, segments: list[Segment]) -> list[np.ndarray | None]:
-    """(C,) of length 1 for each segment, or None."""
+    """The embedding (C,) of length 1 of each segment, or None."""
     if scene.embeddings is None:
         return [None] * len(segments)
     rows = {s.id: row for row, s in enumerate(scene.segments)}

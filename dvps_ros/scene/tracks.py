@@ -1,4 +1,4 @@
-"""What is remembered of things, and where they should be seen next."""
+"""Tracks of things, and the prediction of their positions and pixels in the next frame."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from dvps_ros.scene.rays import project
 from dvps_ros.scene.things import Thing
 from dvps_ros.structures import Intrinsics
 
-#: How far forecasts are trusted: it moves as it did, it stands still, it is seen where it was in the picture.
+#: Weights of the motion hypotheses: constant velocity, standing still, same place in the image.
 _TRUST = (1.0, 0.95, 0.8)
-#: Zoom of a remembered view stays within these bounds.
+#: Bounds of the zoom of a remembered view.
 _ZOOM = (0.3, 3.0)
 
 
 @dataclass(slots=True)
 class Track:
-    """What is remembered of a thing.
+    """The track of a thing.
 
-    ``thing`` is its last full view, ``shape`` (M, 3) its points from its middle, along the axes of the fixed frame;
-    ``mean`` (6,) and ``covariance`` (6, 6) are its place and velocity in the fixed frame; ``born``, ``seen`` and
-    ``whole`` are when it was seen first, last, and not hidden last.
+    Attributes
+    ----------
+    number : its instance number.
+    thing : its last full view.
+    shape : (M, 3) its points relative to its center, along the axes of the fixed frame.
+    mean, covariance : (6,) and (6, 6), position and velocity in the fixed frame.
+    born, seen, whole : times in seconds when it was seen first, last, and last without being partly hidden.
+    hits : number of frames in which it was seen.
     """
 
     number: int
@@ -38,20 +43,22 @@ class Track:
     hits: int = 1
 
     def rescale(self, factor: float) -> None:
-        """All distances are ``factor`` times as long from now on, from the fixed frame's origin."""
+        """Multiply all distances by ``factor``, about the origin of the fixed frame."""
         self.thing = replace(self.thing, depth=self.thing.depth * factor, points=self.thing.points * factor)
         self.shape = self.shape * factor
         self.mean, self.covariance = self.mean * factor, self.covariance * factor**2
 
 
 def forecast(tracks: list[Track], standing: np.ndarray, pose: np.ndarray, grid: Intrinsics) -> Forecast:
-    """Where T tracks should be: as they move, as if they stood, and where they were in the picture.
+    """Prediction of T tracks under three motion hypotheses.
+
+    The hypotheses are constant velocity, standing still, and staying at the same place in the image.
 
     Parameters
     ----------
-    tracks : with means of now.
-    standing : (T, 3) where they were in the frame before, in the fixed frame.
-    pose : (4, 4) from the camera's frame to the fixed one.
+    tracks : their means are predicted to the current time.
+    standing : (T, 3) positions in the last frame, in the fixed frame.
+    pose : (4, 4) from the optical frame to the fixed one.
     grid : the camera of the sampling grid.
     """
     rotation, place = pose[:3, :3], pose[:3, 3]
@@ -76,12 +83,19 @@ def forecast(tracks: list[Track], standing: np.ndarray, pose: np.ndarray, grid: 
 def _seen_from(
     tracks: list[Track], places: np.ndarray, rotation: np.ndarray, grid: Intrinsics
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The remembered views as seen from F ``places`` (F, T, 3) each, in the frame of a camera turned by ``rotation``.
+    """The remembered views of the tracks, placed at F positions each.
+
+    Parameters
+    ----------
+    places : (F, T, 3) positions in the optical frame.
+    rotation : (3, 3) from the optical frame to the fixed one.
 
     Returns
     -------
-    (P, 2) int64 row and column of points, (P,) of which place in row-major order they are, (P,) how many grid cells
-    they fill, 0 out of sight; (F, T) by how much the views are zoomed.
+    pixels : (P, 2) int64 row and column of points.
+    owner : (P,) index of the point's position, row-major in (F, T).
+    cells : (P,) number of grid cells that the point covers, 0 outside the image.
+    zoom : (F, T) mean zoom of the view.
     """
     counts = [len(t.shape) for t in tracks]
     of = np.repeat(np.arange(len(tracks)), counts)
@@ -90,7 +104,7 @@ def _seen_from(
     before = np.concatenate([t.thing.points[:, 2] for t in tracks])
     zoom = np.clip(before / np.maximum(points[..., 2], 1e-3), *_ZOOM)  # (F, M)
     row, column = at[..., 0], at[..., 1]
-    inside = (row > -0.5) & (row < grid.height - 0.5) & (column > -0.5) & (column < grid.width - 0.5)  # NaN is not
+    inside = (row > -0.5) & (row < grid.height - 0.5) & (column > -0.5) & (column < grid.width - 0.5)  # False for NaN
     pixels = np.rint(np.where(np.stack([inside, inside], -1), at, 0)).astype(np.int64).reshape(-1, 2)
     cells = np.array([t.thing.cells for t in tracks])[of] * zoom**2 * inside
     owner = (of + len(tracks) * np.arange(len(places))[:, None]).ravel()
@@ -99,7 +113,7 @@ def _seen_from(
 
 
 def seen_shares(before: list[Track | None], things: list[Thing]) -> np.ndarray:
-    """(N,) seen pixels of each thing as a share of those that its remembered view would have at this distance; or 1."""
+    """(N,) pixels of each thing, as a share of those of its remembered view at the same distance; 1 for new things."""
     views = [thing if track is None else track.thing for track, thing in zip(before, things, strict=True)]
     zoom = np.clip([v.depth / t.depth for v, t in zip(views, things, strict=True)], *_ZOOM)
     return np.array([len(t.pixels) / len(v.pixels) for v, t in zip(views, things, strict=True)]) / zoom**2

@@ -1,4 +1,4 @@
-"""A frame as far as motion is concerned: picture, labels, depth and camera of one size."""
+"""A frame as motion estimation uses it: grey image, labels, depth and camera at one size."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dvps_ros.structures import Intrinsics, Scene
 
 @dataclass(frozen=True)
 class View:
-    """One frame as far as motion is concerned, at any one size.
+    """One frame as motion estimation uses it, at one size.
 
     Attributes
     ----------
     grey : (h, w) uint8.
     panoptic : (h, w) integers, class * 1000 + instance.
-    depth : (h, w) float, along the optical axis.
+    depth : (h, w) float along the optical axis, metres or relative.
     camera : the camera at that size.
     """
 
@@ -29,9 +29,10 @@ class View:
 
 
 def view_of(scene: Scene, grey: np.ndarray, camera: Intrinsics, extent: tuple[float, float]) -> View:
-    """The view of a scene whose picture, at the network's resolution, is ``grey`` (h, w).
+    """The view of a scene at the network's resolution.
 
-    ``camera`` is the one at that resolution, ``extent`` the (h, w) of its pixels that the scene's maps cover.
+    ``grey`` (h, w) uint8 and ``camera`` have that resolution; ``extent`` is the (h, w) of its pixels that the scene's
+    maps cover.
     """
     rows, columns = (
         np.minimum(((np.arange(side) + 0.5) * (whole / covered)).astype(np.int64), whole - 1)
@@ -44,7 +45,7 @@ def view_of(scene: Scene, grey: np.ndarray, camera: Intrinsics, extent: tuple[fl
 
 
 def normalized(pixels: np.ndarray, camera: Intrinsics) -> np.ndarray:
-    """(N, 2) float64 x / z and y / z of the rays through ``pixels`` (N, 2), without the lens's distortion."""
+    """(N, 2) float64 x / z and y / z of the rays through ``pixels`` (N, 2) (x, y); distortion is removed."""
     matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1.0]])
     distortion = np.array(camera.distortion, np.float64)
     if not distortion.any():

@@ -203,9 +203,9 @@ def test_without_tf2_ros_it_says_so(monkeypatch):
 def test_facts_of_an_anchor():
     assert anchor_facts(Anchor(), "") == {}
     assert anchor_facts(Anchor(), "no transform") == {"scale": "not anchored: no transform"}
-    facts = anchor_facts(Anchor(1.3612, "held", "too little ground in sight", 0.013, 0.5, 2.26), "")
+    facts = anchor_facts(Anchor(1.3612, "held", "too little ground in view", 0.013, 0.5, 2.26), "")
     assert facts == {
-        "scale": "held: too little ground in sight",
+        "scale": "held: too little ground in view",
         "scale factor": "1.361",
         "ground (% of the image)": "1",
         "ground on one plane (%)": "50",

@@ -98,11 +98,11 @@ def test_no_ray_past_the_fold_or_beyond_ninety_degrees():
 def test_wrong_cameras_are_refused():
     with pytest.raises(ValueError, match="not calibrated"):
         rays(replace(PINHOLE, fx=0.0))
-    with pytest.raises(ValueError, match="unknown distortion model 'omni'"):
+    with pytest.raises(ValueError, match="distortion model 'omni' is unknown"):
         rays(replace(PINHOLE, distortion_model="omni"))
     with pytest.raises(ValueError, match="at most 5"):
         rays(replace(PINHOLE, distortion_model="plumb_bob", distortion=(0.1,) * 8))
-    with pytest.raises(ValueError, match="depth is 10x10, the camera 320x240"):
+    with pytest.raises(ValueError, match="depth is 10x10, but the camera 320x240"):
         unproject(torch.ones(10, 10), PINHOLE)
 
 

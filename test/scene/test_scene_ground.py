@@ -132,13 +132,13 @@ def test_a_crossing_full_of_cars_has_too_little_ground():
     free = torch.zeros(seen.panoptic.shape, dtype=torch.bool)
     free[-12:, :40] = True  # 1.5 % of the picture
     plane = plane_of(replace(seen, panoptic=seen.panoptic.where(free | (seen.panoptic != ROAD), CAR)))
-    assert plane.problem == "too little ground in sight"
+    assert plane.problem == "too little ground in view"
     assert plane.share == pytest.approx(12 * 40 / (128 * 256), abs=0.003)
 
 
 def test_a_class_table_without_ground_is_named():
     labels = LabelSet("indoor", ("floor", "wall"), (False, False), ((0, 0, 0), (1, 1, 1)))
-    assert ground_plane(flat(), CAMERA, labels, CONFIG).problem == "the class table indoor names no ground"
+    assert ground_plane(flat(), CAMERA, labels, CONFIG).problem == "the class table indoor has no ground class"
 
 
 def test_pixels_without_depth_or_ray_are_left_out():
@@ -169,7 +169,7 @@ def test_points_are_limited_and_spread_over_the_ground(size):
 def test_the_same_scene_gives_the_same_plane_and_another_camera_is_refused():
     noisy = disturbed(flat(), lambda depth, random: depth * random.normal(1, 0.2, depth.shape))
     assert plane_of(noisy) == plane_of(noisy)
-    with pytest.raises(ValueError, match="depth is 256x128, the camera 512x256"):
+    with pytest.raises(ValueError, match="depth is 256x128, but the camera 512x256"):
         plane_of(flat(), CAMERA.resized(512, 256))
 
 

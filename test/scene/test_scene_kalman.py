@@ -18,7 +18,7 @@ def followed(velocity, frames=20, seconds=0.1):
     """Mean and covariance after exact measurements of things that start at their velocities, (N, 3) each."""
     velocity = np.array(velocity, float)
     noise = np.broadcast_to(0.01 * np.eye(3), (len(velocity), 3, 3))
-    mean, covariance = kalman.begun(velocity, noise, np.eye(3))
+    mean, covariance = kalman.initialized(velocity, noise, np.eye(3))
     for k in range(1, frames):
         mean, covariance = kalman.predicted(mean, covariance, seconds, 0.5)
         mean, covariance = kalman.updated(mean, covariance, velocity * (1 + k * seconds), noise)
