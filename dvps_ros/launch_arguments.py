@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
+
 import yaml
 
 #: The demo's frame on the ground under the camera: x ahead, y left, z up (REP 103, REP 105).
 BASE_FRAME = "base_link"
 #: Metres of the camera above it; the camera of each simulated street is a little higher or lower, and looks up or down.
 CAMERA_HEIGHT = 1.5
+#: Jazzy's rclpy. Its Fast DDS ignores the new name of the variable; from Kilted on Fast DDS warns about the old one.
+_LAST_OLD_RCLPY = 7
+_OLD_VARIABLE, _NEW_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
 def flag(name: str, text: str) -> bool:
@@ -30,3 +35,15 @@ def camera_info_beside(image: str) -> str:
 def view_frame(namespace: str) -> str:
     """Name of the frame that the node of a namespace publishes for RViz, its own for each camera."""
     return "_".join(filter(None, (*namespace.split("/"), "perception_view")))
+
+
+def profile_variables() -> tuple[str, str]:
+    """Environment variables for the path of the Fast DDS profile: the one that the installed rclpy wants, and the other.
+
+    Without rclpy the first is Jazzy's.
+    """
+    try:
+        old = int(version("rclpy").split(".")[0]) <= _LAST_OLD_RCLPY
+    except PackageNotFoundError:
+        old = True
+    return (_OLD_VARIABLE, _NEW_VARIABLE) if old else (_NEW_VARIABLE, _OLD_VARIABLE)

@@ -13,7 +13,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
 
 from dvps_ros import resources
-from dvps_ros.launch_arguments import camera_info_beside, flag, view_frame
+from dvps_ros.launch_arguments import camera_info_beside, flag, profile_variables, view_frame
 from launch import LaunchDescription
 
 ARGUMENTS = {
@@ -86,11 +86,12 @@ def require(package):
 def environment(profile):
     if profile in ("", "none"):
         return []
-    # newer Fast DDS asks for the second name, older for the first; a profile of the user's under either of them stays
-    old, new = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
-    file = EnvironmentVariable(new, default_value=EnvironmentVariable(old, default_value=str(resources.find(profile))))
+    name, other = profile_variables()  # a profile of the user's under either of them stays
+    file = EnvironmentVariable(
+        name, default_value=EnvironmentVariable(other, default_value=str(resources.find(profile)))
+    )
     return [
-        *(SetEnvironmentVariable(name, file) for name in (new, old)),
+        SetEnvironmentVariable(name, file),
         *(SetEnvironmentVariable(n, EnvironmentVariable(n, default_value=v)) for n, v in ENVIRONMENT.items()),
     ]
 

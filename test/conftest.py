@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from requirements import lacking
 
+from dvps_ros.launch_arguments import profile_variables
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path("/dev/shm")
 
@@ -19,7 +21,7 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw"):  # it
     os.environ["ROS_DOMAIN_ID"] = str((int(os.environ["ROS_DOMAIN_ID"]) + int(worker)) % 101 + 1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the other workers have the other cores
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "SYSTEM_DEFAULT")
-os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds_local.xml"))
+os.environ.setdefault(profile_variables()[0], str(ROOT / "config" / "fastdds_local.xml"))
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 pytest_plugins = ["node_logs"]
@@ -31,9 +33,9 @@ def no_shared_memory_is_left():
 
     As ``fastdds shm clean`` does: whose lock can be had has no owner. Those of before the session stay.
     """
-    before = set(SHARED.glob("fastrtps_*_el"))
+    before = set(SHARED.glob("fast*_el"))
     yield
-    for lock in set(SHARED.glob("fastrtps_*_el")) - before:
+    for lock in set(SHARED.glob("fast*_el")) - before:
         with contextlib.suppress(OSError), lock.open() as file:  # held, or gone meanwhile
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock.with_name(lock.name.removesuffix("_el")).unlink(missing_ok=True)

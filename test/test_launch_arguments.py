@@ -2,6 +2,7 @@
 
 import pytest
 
+from dvps_ros import launch_arguments
 from dvps_ros.launch_arguments import camera_info_beside, flag
 
 
@@ -28,3 +29,13 @@ def test_other_words_are_refused_by_name(text):
 )
 def test_the_calibration_lies_beside_the_image(image, camera_info):
     assert camera_info_beside(image) == camera_info
+
+
+@pytest.mark.parametrize(
+    ("rclpy", "wanted"), [("3.3.16", "FASTRTPS"), ("7.1.6", "FASTRTPS"), ("9.1.2", "FASTDDS"), ("10.0.1", "FASTDDS")]
+)
+def test_the_profile_s_variable_is_that_of_the_distribution(monkeypatch, rclpy, wanted):
+    monkeypatch.setattr(launch_arguments, "version", lambda package: rclpy)
+    first, second = launch_arguments.profile_variables()
+    assert first == f"{wanted}_DEFAULT_PROFILES_FILE"
+    assert {first, second} == {"FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dvps_ros import resources
+from dvps_ros.launch_arguments import profile_variables
 
 #: Seconds that the node waited for may take to finish its work, and the others to end.
 FINISHING, ENDING = 60.0, 5.0
@@ -130,7 +131,7 @@ def environment(domain: int, folder: Path) -> dict[str, str]:
         "ROS_DOMAIN_ID": str(domain),
         "ROS_LOG_DIR": str(folder.resolve() / "log"),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(resources.find("config/fastdds_local.xml").resolve()),
+        profile_variables()[0]: str(resources.find("config/fastdds_local.xml").resolve()),
         "RMW_FASTRTPS_PUBLICATION_MODE": "ASYNCHRONOUS",
         "MALLOC_MMAP_THRESHOLD_": "33554432",
         "MALLOC_TRIM_THRESHOLD_": "536870912",

@@ -49,7 +49,9 @@ class Child:
         test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition("::")[2].partition(" ")[0]
         self.log = SESSION.new_log(re.sub(r"\W+", "_", test) or "child")
         self.log.touch()
-        variables = {name: value for name, value in os.environ.items() if name.startswith(("ROS_", "FASTRTPS_"))}
+        variables = {
+            name: value for name, value in os.environ.items() if name.startswith(("ROS_", "FASTRTPS_", "FASTDDS_"))
+        }
         variables.update(environment or {})
         self._process = _FORKED.Process(target=_live, args=(str(self.log), variables, target, arguments), daemon=True)
         self._process.start()

@@ -19,6 +19,7 @@ from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 
+from dvps_ros.launch_arguments import profile_variables
 from dvps_ros.nodes import camera_input, health, mounting
 from dvps_ros.nodes.messages import info_of
 from dvps_ros.runtime import load_perceiver
@@ -49,12 +50,12 @@ def cameras(tmp_path, monkeypatch):
     """Starts cameras as processes; the bench's own camera sends nothing then."""
     monkeypatch.setattr(camera_input, "SILENT", 0.5)  # sooner than a dead publisher is forgotten
     profile = tmp_path / "short_lease.xml"
-    with open(os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"]) as file:
+    with open(os.environ[profile_variables()[0]]) as file:
         profile.write_text(file.read().replace("<initialAnnouncements>", SHORT_LEASE))
     made = []
 
     def start(**settings):
-        made.append(Child(camera, settings, environment={"FASTRTPS_DEFAULT_PROFILES_FILE": str(profile)}))
+        made.append(Child(camera, settings, environment={profile_variables()[0]: str(profile)}))
         return made[-1]
 
     yield start

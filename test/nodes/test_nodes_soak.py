@@ -203,7 +203,7 @@ def test_a_node_that_has_ended_leaves_no_shared_memory(start):
         process = start()
         wait_for(camera.images.get_subscription_count, STARTING)
         with open(f"/proc/{process.pid}/maps") as lines:
-            mapped = {line.split()[-1] for line in lines if f" {SHARED}/fastrtps" in line}
+            mapped = {line.split()[-1] for line in lines if f" {SHARED}/fast" in line}
         # its segment alone: ports belong to those who listen as well
         own = {path for path in mapped if "_port" not in path and os.path.basename(path) not in others}
         assert own
