@@ -38,7 +38,7 @@ def view_frame(namespace: str) -> str:
 
 
 def profile_variables() -> tuple[str, str]:
-    """Environment variables for the path of the Fast DDS profile: the one that the installed rclpy wants, and the other.
+    """Environment variables for the path of the Fast DDS profile: that which the installed rclpy wants, and the other.
 
     Without rclpy the first is Jazzy's.
     """
