@@ -26,6 +26,7 @@ from dvps_ros.labels import CITYSCAPES
 from dvps_ros.runtime import Perceiver
 from dvps_ros.runtime.arithmetic import Precision
 from dvps_ros.runtime.pair import Pair, PairPerceiver
+from dvps_ros.runtime.pair_segmentation import PanopticNetwork
 from dvps_ros.scene.boxes import instances
 from dvps_ros.scene.clouds import scene_cloud
 from dvps_ros.structures import Intrinsics
@@ -55,7 +56,9 @@ def random_pair(size: tuple[int, int], device: str, precision: str) -> PairPerce
     segmentation = Mask2FormerForUniversalSegmentation(settings)
     depth = DepthAnythingForDepthEstimation(DepthAnythingConfig())
     config = PairConfig(input=InputConfig(size[0] * size[1]), depth_size=min(size))
-    return PairPerceiver(Pair(segmentation, depth), config, CITYSCAPES, device, cast(Precision, precision))
+    return PairPerceiver(
+        Pair(PanopticNetwork(segmentation), depth), config, CITYSCAPES, device, cast(Precision, precision)
+    )
 
 
 def read_pictures(folder: Path | None, size: tuple[int, int], count: int) -> list[np.ndarray]:

@@ -44,14 +44,23 @@ PAIR_FILE = "pair.yaml"
 class PairConfig:
     """Two networks of transformers instead of one of ours: ``PAIR_FILE`` of a model folder."""
 
-    segmentation: str = option("", "Mask2Former with panoptic classes: folder, also beside the file, or hub name.")
-    depth: str = option("", "Metric Depth Anything or ZoeDepth: folder, also beside the file, or hub name.")
+    segmentation: str = option(
+        "",
+        "Mask2Former, MaskFormer, OneFormer or EoMT with panoptic classes: folder, also beside the file, or hub name.",
+    )
+    depth: str = option("", "Metric Depth Anything, ZoeDepth or Depth Pro: folder, also beside the file, or hub name.")
     labels: str = option(
         "",
         "YAML that says which classes are things, drivable, pavement, sky; empty: a known one (config/labels).",
     )
     depth_size: int = option(
         0, "One side of the depth network's input in pixels, the other in proportion; 0: what it was trained at.", low=0
+    )
+    depth_focal: float = option(
+        0.0,
+        "Focal length, in pixels of its input, for which the depth network's metres are meant: those of a calibrated "
+        "camera are scaled by its own. 0: for any.",
+        low=0.0,
     )
     input: InputConfig = field(default_factory=InputConfig)
     merge: MergeConfig = field(default_factory=MergeConfig)

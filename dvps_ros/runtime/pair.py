@@ -1,4 +1,4 @@
-"""Two networks of transformers in place of a ``DvpsNet``: a panoptic Mask2Former, and one for metric depth.
+"""Two networks of transformers in place of a ``DvpsNet``: a panoptic one, and one for metric depth.
 
 They can be run before any training, as a baseline and as a teacher. Depth is not aligned to the segments.
 """
@@ -12,10 +12,9 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import (
     AutoModelForDepthEstimation,
-    Mask2FormerForUniversalSegmentation,
+    AutoModelForUniversalSegmentation,
     PretrainedConfig,
     PreTrainedModel,
 )
@@ -35,24 +34,27 @@ from dvps_ros.runtime.pair_checkpoints import (
     settings_of,
     weights_of,
 )
+from dvps_ros.runtime.pair_depth import depth_grid, depth_input_size, metres
+from dvps_ros.runtime.pair_segmentation import PanopticNetwork, square_side, task_tokens
 from dvps_ros.runtime.perceive import Perceiver, Pose, check_finite, is_calibrated
 from dvps_ros.runtime.preprocess import to_device
 from dvps_ros.scene.merge import merge_masks
 from dvps_ros.structures import Intrinsics, Scene
 
 _LABELS = "config/labels"
-#: ZoeDepth's inputs are multiples of this; Depth Anything's of its patch.
-_ZOE_MULTIPLE = 32
-#: Mask2Former's inputs are padded to multiples of this.
-_COARSEST_STRIDE = 32
 
 
 class PairOutput(NamedTuple):
-    """Output of the two networks: class_logits (Q, K+1), mask_logits (Q, h, w), depth (h', w') in metres."""
+    """Output of the two networks: class_logits (Q, K+1), mask_logits (Q, h, w), depth (h', w').
+
+    ``depth`` is in metres. Of Depth Pro it is inverse, for a focal length of one width of the picture, and
+    ``field_of_view`` (1,) tells the network's own estimate in degrees.
+    """
 
     class_logits: Tensor
     mask_logits: Tensor
     depth: Tensor
+    field_of_view: Tensor | None = None
 
 
 class Pair(nn.Module):
@@ -60,14 +62,14 @@ class Pair(nn.Module):
 
     Parameters
     ----------
-    segmentation : Mask2Former.
-    depth : maps pixel values to ``predicted_depth`` in metres.
+    segmentation : ``PanopticNetwork``.
+    depth : maps pixel values to ``predicted_depth``.
     segmentation_pixels, depth_pixels : ``image_mean`` and ``image_std``, three numbers each, of pixels 0..1.
     """
 
     def __init__(
         self,
-        segmentation: nn.Module,
+        segmentation: PanopticNetwork,
         depth: nn.Module,
         segmentation_pixels: Mapping[str, Sequence[float]] = IMAGENET,
         depth_pixels: Mapping[str, Sequence[float]] = IMAGENET,
@@ -85,16 +87,17 @@ class Pair(nn.Module):
     def forward(self, images: Tensor, depth_images: Tensor) -> PairOutput:
         """The output for one picture, given at both networks' sizes: (1, 3, H, W) each, RGB 0..255."""
         pixels = (images.float() / 255 - self.segmentation_image_mean) / self.segmentation_image_std
-        height, width = images.shape[-2:]
-        pixels = F.pad(pixels, (0, -width % _COARSEST_STRIDE, 0, -height % _COARSEST_STRIDE))
-        output = self.segmentation(pixel_values=pixels)
+        queries = self.segmentation(pixels)
         pixels = (depth_images.float() / 255 - self.depth_image_mean) / self.depth_image_std
-        depth = self.depth(pixel_values=pixels).predicted_depth
-        return PairOutput(output.class_queries_logits[0], output.masks_queries_logits[0], depth[0])
+        output = self.depth(pixel_values=pixels)
+        field_of_view = getattr(output, "field_of_view", None)
+        return PairOutput(queries.class_logits, queries.mask_logits, output.predicted_depth[0], field_of_view)
 
 
 class PairPerceiver(Perceiver):
-    """A ``Perceiver`` of two networks; depth in metres is the depth network's own, whatever the focal length.
+    """A ``Perceiver`` of two networks; depth in metres is the depth network's own.
+
+    The camera's focal length counts for Depth Pro, and where the configuration has ``depth_focal``.
 
     Parameters
     ----------
@@ -112,12 +115,14 @@ class PairPerceiver(Perceiver):
         device: str = "auto",
         precision: Precision = "auto",
     ) -> None:
-        super().__init__(network, config, device, precision, labels)
+        self._segmentation_settings = cast("PreTrainedModel", network.segmentation.network).config
+        side = square_side(self._segmentation_settings)
+        super().__init__(network, config, device, precision, labels, canvas=(side, side) if side else None)
         # channels last, which ``Perceiver`` sets, makes transformers' Mask2Former slower (1.6 times on a CPU)
         self.network.to(memory_format=torch.contiguous_format)
-        self._depth_side, self._depth_multiple = depth_grid(
-            cast("PreTrainedModel", network.depth).config, config.depth_size
-        )
+        self._depth_settings = cast("PreTrainedModel", network.depth).config
+        self._depth_side, self._depth_multiple = depth_grid(self._depth_settings, config.depth_size)
+        self._canonical_focal = config.depth_focal
 
     @classmethod
     def load(  # type: ignore[override]  # a pair has no run times to choose from
@@ -138,8 +143,9 @@ class PairPerceiver(Perceiver):
         kinds = {name: settings_of(name, source) for name, source in where.items()}
         check_kinds(where, kinds)
         labels = labels_of(kinds["segmentation"], config.labels, home)
+        task = task_tokens(kinds["segmentation"], where["segmentation"])
         network = Pair(
-            weights_of("segmentation", where["segmentation"], Mask2FormerForUniversalSegmentation),
+            PanopticNetwork(weights_of("segmentation", where["segmentation"], AutoModelForUniversalSegmentation), task),
             weights_of("depth", where["depth"], AutoModelForDepthEstimation),
             pixels_of(where["segmentation"], IMAGENET),
             pixels_of(where["depth"], _DEPTH_KINDS[kinds["depth"].model_type]),
@@ -159,15 +165,22 @@ class PairPerceiver(Perceiver):
             images = resize(picture, how)  # (1, 3, H, W)
             metric = is_calibrated(intrinsics, output_size)
             square = square_height(output_size[0], intrinsics), output_size[1]
-            depth_size = depth_input_size(square, self._depth_side, self._depth_multiple)
+            depth_size = depth_input_size(self._depth_settings, square, self._depth_side, self._depth_multiple)
+            focal_widths = intrinsics.fx / intrinsics.width if metric and intrinsics is not None else None
             depth_images = resize(picture, to_size(output_size, depth_size))
         with self._stage("network"):
             with self._arithmetic():
                 output = self.network(images, depth_images)
-            check_finite(output._asdict())
+            check_finite({name: part for name, part in output._asdict().items() if part is not None})
         with self._stage("merge"):
-            depth = F.interpolate(output.depth[None, None].float(), output_size, mode="bilinear", align_corners=False)
-            depth = depth[0, 0].clamp(min=0)
+            depth = metres(
+                self._depth_settings,
+                output.depth,
+                output_size,
+                focal_widths,
+                output.field_of_view,
+                self._canonical_focal,
+            )
             scene = merge_masks(
                 output.class_logits,
                 output.mask_logits,
@@ -179,23 +192,6 @@ class PairPerceiver(Perceiver):
                 extent=how.extent,
             )
         return self._tracked(scene, images, how, intrinsics, stamp, pose)
-
-
-def depth_grid(settings: PretrainedConfig, side: int = 0) -> tuple[int, int]:
-    """The side in pixels that a depth network's input has (0: as trained), and what both sides are multiples of."""
-    multiple = settings.patch_size if settings.model_type == "depth_anything" else _ZOE_MULTIPLE
-    return side or settings.backbone_config.image_size, multiple
-
-
-def depth_input_size(image_size: tuple[float, float], side: int, multiple: int) -> tuple[int, int]:
-    """(H, W) at which a depth network sees an image that would have ``image_size`` (H, W) with square pixels.
-
-    One side becomes ``side``, that of the two which changes the image less, as transformers' DPT preprocessor has it;
-    both are rounded to multiples, which such networks are trained with.
-    """
-    scale = min((side / length for length in image_size), key=lambda factor: abs(1 - factor))
-    height, width = (max(1, round(length * scale / multiple)) * multiple for length in image_size)
-    return height, width
 
 
 def labels_of(settings: PretrainedConfig, table: str = "", home: Path | None = None) -> LabelSet:

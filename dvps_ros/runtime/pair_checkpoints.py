@@ -20,13 +20,14 @@ from transformers.utils import logging as transformers_logging
 from dvps_ros import resources
 from dvps_ros.checkpoints import preprocessing
 from dvps_ros.checkpoints.transformers_folder import from_hub, is_hub_name
+from dvps_ros.runtime.pair_segmentation import SEGMENTATION_KINDS
 
 IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 
 _CENTERED = {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
 
 #: Kinds of depth networks that give metres, with what their pictures are where the checkpoint does not say.
-_DEPTH_KINDS = {"depth_anything": IMAGENET, "zoedepth": _CENTERED}
+_DEPTH_KINDS = {"depth_anything": IMAGENET, "zoedepth": _CENTERED, "depth_pro": _CENTERED}
 
 #: Weights that only training uses; old checkpoints lack them.
 _UNUSED = ("criterion.", "mask_token")
@@ -93,8 +94,9 @@ def _load_or_raise(role: str, source: Path, get: Any) -> Any:
 def check_kinds(where: Mapping[str, Path], kinds: Mapping[str, PretrainedConfig]) -> None:
     """Raise ``ValueError`` where one of the two networks is of a kind that a pair does not know."""
     kind = kinds["segmentation"].model_type
-    if kind != "mask2former":
-        raise ValueError(f"segmentation: {where['segmentation']} is a {kind}, not a mask2former")
+    if kind not in SEGMENTATION_KINDS:
+        known = ", ".join(SEGMENTATION_KINDS)
+        raise ValueError(f"segmentation: {where['segmentation']} is a {kind}, not one of {known}")
     depth = kinds["depth"]
     if depth.model_type not in _DEPTH_KINDS:
         raise ValueError(f"depth: {where['depth']} is a {depth.model_type}, not one of {', '.join(_DEPTH_KINDS)}")

@@ -18,7 +18,9 @@ from dvps_ros import resources
 from dvps_ros.config import PairConfig
 from dvps_ros.labels import CITYSCAPES, DIVISOR, VOID
 from dvps_ros.runtime import NonFiniteOutputError, Perceiver, load_perceiver
-from dvps_ros.runtime.pair import Pair, PairOutput, PairPerceiver, depth_grid, depth_input_size, labels_of
+from dvps_ros.runtime.pair import Pair, PairOutput, PairPerceiver, labels_of
+from dvps_ros.runtime.pair_depth import depth_grid, depth_input_size
+from dvps_ros.runtime.pair_segmentation import PanopticNetwork
 from dvps_ros.structures import Intrinsics
 
 SIZE = 50, 90
@@ -88,7 +90,7 @@ class SaysPicture(nn.Module):
 def direct(models):
     """The perceiver with networks that say what the picture says; and its picture."""
     network = nn.Module()
-    network.depth = models[2]
+    network.segmentation, network.depth = PanopticNetwork(models[1]), models[2]
     perceiver = PairPerceiver(network, PairConfig(), CITYSCAPES, "cpu")
     perceiver.network = SaysPicture(models[2].config)
     image = np.full((64, 128, 3), (0, 40, 0), np.uint8)
@@ -135,8 +137,8 @@ def test_thresholds_tracks_and_a_camera_unknown(direct):
         ((720, 1280), (518, 924)),
     ],
 )
-def test_depth_input_is_what_the_preprocessor_of_depth_anything_gives(size, expected):
-    assert depth_input_size(size, 518, 14) == expected
+def test_depth_input_is_what_the_preprocessor_of_depth_anything_gives(models, size, expected):
+    assert depth_input_size(models[2].config, size, 518, 14) == expected
 
 
 def test_sides_come_from_the_checkpoint(models):
@@ -241,7 +243,7 @@ def test_mistakes_are_one_line(models, tmp_path, monkeypatch):
     for given, words in (
         (("", depth), "segmentation is empty"),
         ((segmentation, ""), "depth is empty"),
-        ((depth, depth), "is a depth_anything, not a mask2former"),
+        ((depth, depth), "is a depth_anything, not one of mask2former"),
         ((segmentation, segmentation), "is a mask2former, not one of depth_anything, zoedepth"),
         ((segmentation, str(relative)), "estimates relative depth, not metres"),
         ((segmentation, str(torn)), "depth: no usable model at .*torn"),
@@ -310,4 +312,4 @@ def test_which_models_are_pairs(models, tmp_path):
     with pytest.raises(ValueError, match="unknown key 'deph'"):
         load_perceiver(tmp_path)
     assert issubclass(PairPerceiver, Perceiver)
-    assert isinstance(Pair(models[1], models[2]), nn.Module)
+    assert isinstance(Pair(PanopticNetwork(models[1]), models[2]), nn.Module)
