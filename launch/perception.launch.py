@@ -18,7 +18,7 @@ from launch import LaunchDescription
 
 ARGUMENTS = {
     "model": ("", "Model folder, or pair; empty: what params_file or the node's default says."),
-    "segmentation": ("", "With model pair: a Mask2Former of transformers, folder or hub name."),
+    "segmentation": ("", "With model pair: a panoptic network of transformers, folder or hub name."),
     "depth": ("", "With model pair: a metric depth network of transformers, folder or hub name."),
     "allow_programs": ("", "true: the model may be an exported program, which is code of whoever made it."),
     "image": ("image", "Topic of the camera's images."),

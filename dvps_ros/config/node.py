@@ -18,7 +18,7 @@ class PerceptionConfig:
         "Model folder: absolute, or relative to the working directory or the package's share folder; or pair, for the "
         "two networks that segmentation and depth name.",
     )
-    segmentation: str = option("", "With model pair: a Mask2Former of transformers, folder or hub name.")
+    segmentation: str = option("", "With model pair: a panoptic network of transformers, folder or hub name.")
     depth: str = option("", "With model pair: a metric depth network of transformers, folder or hub name.")
     allow_programs: bool = option(False, "The model may be an exported program, which is code of whoever made it.")
     device: str = option("auto", "Where the network runs: auto, cpu, cuda or cuda:N.")
