@@ -157,7 +157,7 @@ def test_none_where_it_is_allowed_and_only_there():
 def test_bounds_are_inclusive():
     for value in (0.0, 1.0):
         check_range(value, {"low": 0.0, "high": 1.0}, "x")
-    check_range(True, {"low": 5, "high": 6}, "a bool is no number")
+    check_range(True, {"low": 5, "high": 6}, "a bool is not a number")
     with pytest.raises(ValueError, match="x is 2, must be between 0 and 1"):
         check_range((0, 2), {"low": 0, "high": 1}, "x")
 

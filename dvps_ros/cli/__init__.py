@@ -1,1 +1,1 @@
-"""The command line: ``dvps train|evaluate|predict|bench|convert|render|demo``, one file a subcommand."""
+"""The command line ``dvps``, one file per subcommand (``main.SUBCOMMANDS``)."""

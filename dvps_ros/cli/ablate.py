@@ -8,7 +8,7 @@ from typing import Any
 
 from dvps_ros.cli.arguments import add_settings, configured, count
 
-#: What the configurations of a folder share lies in this file, which is none of them.
+#: File with the common part of a folder's configurations; it is not a configuration of its own.
 COMMON = "common"
 
 
@@ -17,16 +17,16 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "ablate",
         help="train and compare several configurations",
-        description="Trains every configuration of a folder (but common.yaml) with several seeds, measures each on "
-        "held-out frames, and writes OUT/ablation.md and OUT/ablation.json: mean and sample deviation over the seeds. "
-        "Interrupted, the same command goes on where it was.",
+        description="Trains every configuration of a folder (except common.yaml) with several seeds, measures each on "
+        "held-out frames, and writes OUT/ablation.md and OUT/ablation.json with mean and sample deviation over the "
+        "seeds. After an interruption the same command continues.",
     )
     parser.add_argument("--configs", type=Path, default=Path("config/ablation"), help="folder (default: %(default)s)")
     parser.add_argument("--data", type=Path, required=True, help="data set to measure on, e.g. data/heldout")
-    parser.add_argument("--backbone", metavar="MODEL", help="model whose backbone all start from, e.g. models/street")
+    parser.add_argument("--backbone", metavar="MODEL", help="model whose backbone starts all runs, e.g. models/street")
     parser.add_argument("--seeds", type=count, default=3, metavar="N", help="seeds 1..N (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder (default: %(default)s)")
-    add_settings(parser, "of all of them")
+    add_settings(parser, "of all configurations")
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -36,7 +36,10 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train what is missing, then print the table; ``ValueError`` or ``FileNotFoundError`` for a user's mistake."""
+    """Train the missing runs, then print the table.
+
+    Raises ``ValueError`` or ``FileNotFoundError`` for a user's mistake.
+    """
     from dvps_ros import resources
 
     folder = resources.find(args.configs)

@@ -1,6 +1,6 @@
-"""``dvps bench``: how long each stage of perception takes on this machine, also next to two separate networks.
+"""``dvps bench``: time of each stage of perception on this machine, optionally beside two separate networks.
 
-``--training``: how long a training step takes, and what share of it guidance is.
+``--training``: time of a training step, and the share of the guidance losses.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def add_parser(subparsers: Any) -> None:
         "bench",
         help="measure the time of each stage",
         description="Prints the milliseconds of each stage from picture to point cloud: the median, and in brackets "
-        "what 99 of 100 frames stay below. Several run times, and with --against pair two separate networks, take "
-        "turns frame by frame. Those are Mask2Former (Swin-T, 100 queries, 19 classes) and Depth Anything V2 (Small) "
-        "from transformers, with random weights of their public sizes, from picture to point cloud too. --training "
+        "the 99th percentile. Several run times, and with --against pair two separate networks, take turns frame by "
+        "frame. The two networks are Mask2Former (Swin-T, 100 queries, 19 classes) and Depth Anything V2 (Small) from "
+        "transformers, with random weights of their public sizes; they are timed to the point cloud, too. --training "
         "prints the seconds and the peak memory of whole training steps instead, in turn without and with both "
-        "guidance losses, on made-up images of 40 segments with depth.",
+        "guidance losses, on synthetic images of 40 segments with depth.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="model folder, e.g. models/street")
@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
         nargs="+",
         metavar="FILE",
         help="configuration whose network is built with random weights; all its queries are merged. Of several files "
-        "a later one wins",
+        "a later one overrides the earlier ones",
     )
     parser.add_argument("--training", action="store_true", help="time training steps of --config, not perception")
     add_settings(parser, "of --config")
@@ -47,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
         "--size",
         type=height_by_width,
         metavar="HxW",
-        help="picture size (default: 256x512; for training that of its crops)",
+        help="picture size (default: 256x512; for training the size of its crops)",
     )
     parser.add_argument(
         "--frames", type=count, metavar="N", help="frames to time (default: 30; for training 3 pairs of steps)"
@@ -61,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
         nargs="+",
         choices=typing.get_args(typing.get_type_hints(PerceptionConfig)["runtime"]),
         default=["auto"],
-        help="what runs the network, one or several to compare with the first (default: auto)",
+        help="run times of the network; several are compared with the first (default: auto)",
     )
     parser.add_argument("--against", choices=("pair",), help="also time two separate networks and print the ratio")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures")
@@ -72,7 +72,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; ``ValueError`` or ``FileNotFoundError`` names a wrong model, picture or device."""
+    """Measure and print. Raises ``ValueError`` or ``FileNotFoundError`` naming a wrong model, picture or device."""
     import torch
 
     if args.threads:
@@ -99,7 +99,7 @@ def _run_stages(args: argparse.Namespace) -> int:
     print(stages.stage_table(found))
     tracker = tracker_cost.tracker_seconds(size, first.labels, first.config.track)
     middle, most = (1000 * value for value in np.percentile(tracker, (50, 99)))
-    print(f"tracking {tracker_cost.THINGS} made-up things and the camera, one thread: {middle:.1f} ({most:.1f}) ms")
+    print(f"tracking {tracker_cost.THINGS} synthetic things and the camera, one thread: {middle:.1f} ({most:.1f}) ms")
     if args.json:
         report = {"machine": where, "source": _source(args), "size": size, "frames": frames, "peak_mib": round(peak)}
         report["tracking"] = {"things": tracker_cost.THINGS, "p50_ms": middle, "p99_ms": most}
@@ -142,7 +142,7 @@ def _source(args: argparse.Namespace) -> str:
 
 
 def _perceivers(args: argparse.Namespace) -> dict[str, Perceiver]:
-    """Those of each run time, by its name."""
+    """A perceiver for each run time, by its name."""
     import torch
 
     from dvps_ros.network import build
@@ -152,9 +152,9 @@ def _perceivers(args: argparse.Namespace) -> dict[str, Perceiver]:
         made = [load_perceiver(args.model, args.device, args.precision, runtime=name) for name in args.runtime]
         return {perceiver.runtime: perceiver for perceiver in made}
     config = configured(args.config, args.set)
-    # Random weights are sure of nothing: keep every query, so that merging has at least its usual work.
+    # Queries with random weights have low scores: keep all, so that merging has at least its usual work.
     config = replace(config, merge=replace(config.merge, score_threshold=0.0, overlap_threshold=0.0))
-    torch.manual_seed(0)  # equal weights find their program in the cache
+    torch.manual_seed(0)  # the same weights in each run, so that compiled programs are found in the cache
     network = build(config.network)
     made = [Perceiver(network, config, args.device, args.precision, runtime=name) for name in args.runtime]
     return {perceiver.runtime: perceiver for perceiver in made}

@@ -1,4 +1,4 @@
-"""``dvps convert``: weights of other projects become a model folder, and the segmentation half goes back."""
+"""``dvps convert``: makes model folders from weights of other projects, and exports models."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def add_parser(subparsers: Any) -> None:
     """Declare the subcommand."""
     parser = subparsers.add_parser(
         "convert",
-        help="make a model folder of a Mask2Former or DeepDPS checkpoint, or the reverse",
-        description="Reads Mask2Former in detectron2's names (.pkl, .pth), the DeepDPS authors' checkpoints, "
-        "transformers' Mask2Former (a folder, or a name on the hub that is downloaded once) and model folders of dvps. "
-        "Everything found is loaded; what is missing stays random and is listed. Pickles are read without running "
-        "anything of them.",
+        help="convert a Mask2Former or DeepDPS checkpoint to a model folder, or the reverse",
+        description="Reads Mask2Former of detectron2 (.pkl, .pth), the checkpoints of the DeepDPS authors, "
+        "Mask2Former of transformers (a folder, or a name on the hub, which is downloaded once) and model folders of "
+        "dvps. All matching weights are loaded; missing ones stay random and are listed. Reading a pickle never runs "
+        "code from it.",
     )
     parser.add_argument("source", metavar="SOURCE", help="checkpoint file, model folder or hub name")
     parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="folder to write; must not exist yet")
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="configuration whose network the weights must fit, e.g. config/deepdps_r50.yaml (default: the sizes that "
-        "the weights have)",
+        help="configuration whose network the weights must fit, e.g. config/deepdps_r50.yaml (default: the sizes of "
+        "the weights)",
     )
     parser.add_argument(
         "--source-config",
         type=Path,
         metavar="FILE",
-        help="detectron2's configuration of SOURCE (YAML): how its pictures are prepared",
+        help="detectron2 configuration of SOURCE (YAML), for the preprocessing of its pictures",
     )
     parser.add_argument(
         "--depth-from-semantic",
@@ -60,11 +60,11 @@ def add_parser(subparsers: Any) -> None:
         "--to",
         choices=("dvps", "transformers", *PROGRAMS),
         default="dvps",
-        help="what to write; transformers: the segmentation half alone; torch-export, aotinductor (compiled for this "
-        "processor, takes minutes) and onnx: a program of one image size for robots, checked against the network "
+        help="format to write; transformers: the segmentation half only; torch-export, aotinductor (compiled for this "
+        "processor, takes minutes) and onnx: a program for one image size, compared with the network "
         "(default: dvps)",
     )
-    parser.add_argument("--pixels", type=int, metavar="N", help="area of the network's input to write (input.pixels)")
+    parser.add_argument("--pixels", type=int, metavar="N", help="area of the network's input (sets input.pixels)")
     for side in ("height", "width"):
         parser.add_argument(
             f"--{side}",
@@ -78,7 +78,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert; ``FileNotFoundError`` or ``ValueError`` says what does not fit, and nothing is written then."""
+    """Convert. Raises ``FileNotFoundError`` or ``ValueError`` naming the mismatch; nothing is written then."""
     import torch
 
     from dvps_ros import checkpoints, resources
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check_out(args.out)
     if args.to == "transformers" and args.depth_from_semantic:
-        raise ValueError("--depth-from-semantic has no use with --to transformers, which has no depth")
+        raise ValueError("--depth-from-semantic cannot be used with --to transformers, which has no depth")
     given = load_config(resources.find(args.config)) if args.config else None
     checkpoint = open_checkpoint(args.source, (given or Config()).network, args.source_config)
     config = _sized(_configuration(checkpoint, given, args.config), args)
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     net = build(config.network)
     fit = load_into(net, checkpoint)
     if args.depth_from_semantic and config.network.depth_decoder == "shared":
-        raise ValueError("--depth-from-semantic is for a depth decoder of its own; network.depth_decoder is shared")
+        raise ValueError("--depth-from-semantic needs a separate depth decoder; network.depth_decoder is shared")
     if args.depth_from_semantic:
         net.depth_decoder.load_state_dict(net.semantic_decoder.state_dict())
     parts = SEGMENTATION if args.to == "transformers" else PARTS
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(lines))
     if args.verbose:
         print("\n".join(_listing(fit)))
-    with _appearing(args.out) as folder:
+    with _atomic_folder(args.out) as folder:
         if args.to == "transformers":
             transformers_folder.write(net, folder, config)
         elif size is not None:
@@ -125,17 +125,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_out(out: Path) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ValueError(f"--out {out} exists already; name another folder, or remove it")
+        raise ValueError(f"--out {out} exists already; choose another folder, or remove it")
 
 
 @contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its name when all is written, and goes away when something fails."""
+def _atomic_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder that is renamed to ``out`` at the end, and removed after an error."""
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         yield folder
-        # mkdtemp's folder and safetensors' files are closed to others, such as the robot's own user.
+        # mkdtemp and safetensors deny access to other users, such as the robot's own.
         for path in (folder, *folder.iterdir()):
             open_to_others(path)
         os.replace(folder, out)
@@ -144,7 +144,10 @@ def _appearing(out: Path) -> Iterator[Path]:
 
 
 def _configuration(checkpoint: Checkpoint, given: Config | None, file: str | None) -> Config:
-    """The configuration to write: ``given``, or the checkpoint's; ``ValueError`` where both do not go together."""
+    """The configuration to write: ``given``, or that of the checkpoint.
+
+    Raises ``ValueError`` if ``given`` does not fit the checkpoint, or the classes do not fit the class table.
+    """
     from dvps_ros.checkpoints.sizes import difference
     from dvps_ros.config import Config, InputConfig
     from dvps_ros.labels import LABEL_SETS
@@ -164,17 +167,17 @@ def _configuration(checkpoint: Checkpoint, given: Config | None, file: str | Non
     labels = LABEL_SETS[config.labels]
     if config.network.classes != len(labels):
         raise ValueError(
-            f"{checkpoint.source} has {config.network.classes} classes, the class table {config.labels} {len(labels)}"
+            f"{checkpoint.source} has {config.network.classes} classes, class table {config.labels} has {len(labels)}"
         )
     for index, (theirs, ours) in enumerate(zip(checkpoint.class_names, labels.names, strict=False)):
         if not theirs.startswith("LABEL_") and _word(theirs) != _word(ours):
             print(f"note: class {index} is {theirs!r} in {checkpoint.source}, {ours!r} here", file=sys.stderr)
-    # These weights are the starting point now.
+    # Training starts from these weights, so the backbone's pretrained ones are not needed.
     return replace(config, network=config.network.with_random_weights())
 
 
 def _sized(config: Config, args: argparse.Namespace) -> Config:
-    """``config`` with the input's pixels of the command line; ``ValueError`` where they are none."""
+    """``config`` with the input size of the command line; raises ``ValueError`` for an invalid size."""
     from dvps_ros.config import apply_overrides
 
     given = {"pixels": args.pixels}
@@ -184,17 +187,17 @@ def _sized(config: Config, args: argparse.Namespace) -> Config:
 
 
 def _program_size(config: Config, args: argparse.Namespace) -> tuple[int, int] | None:
-    """(H, W) of the program to write, None where none is; ``ValueError`` where it is not given and nothing says it."""
+    """(H, W) of the program to write; None for other formats. Raises ``ValueError`` if no size is known."""
     from dvps_ros.config.crops import sides
 
     if args.to not in PROGRAMS:
         return None
     if args.height is None and args.width is None and config.input.pixels:
         height, width = sides(config.input.pixels, config.data.crop_width / config.data.crop_height)
-        print(f"the program takes pictures of {width}x{height}: --height and --width choose another size")
+        print(f"the program's input is {width}x{height}; --height and --width choose another size")
         return height, width
     if args.height is None or args.width is None or min(args.height, args.width) < 1:
-        raise ValueError("an exported program has one fixed size: give it by --height and --width")
+        raise ValueError("an exported program has a fixed input size: set --height and --width")
     return args.height, args.width
 
 
@@ -207,7 +210,7 @@ def _word(text: str) -> str:
 
 
 def _summary(net: DvpsNet, checkpoint: Checkpoint, fit: Fit, parts: tuple[str, ...], copied: bool) -> list[str]:
-    """One line on the checkpoint, one on each of the network's ``parts``, one on what is left over."""
+    """Lines on the checkpoint, each of the network's ``parts``, unused weights and the preprocessing."""
     c = net.config
     sizes = f"{c.backbone.kind} {_plain(c.backbone.depths)}, width {c.width}, {c.queries} queries, {c.classes} classes"
     lines = [f"{Path(checkpoint.source).name}: names of {checkpoint.naming}; {sizes}"]
@@ -223,13 +226,13 @@ def _summary(net: DvpsNet, checkpoint: Checkpoint, fit: Fit, parts: tuple[str, .
 
 
 def _preparation(checkpoint: Checkpoint) -> list[str]:
-    """One line on how pictures are prepared; none for a model of dvps, whose configuration says it."""
+    """One line on the preprocessing of pictures; none for a model of dvps, whose configuration holds it."""
     if checkpoint.naming == "dvps":
         return []
     given = checkpoint.preprocessing
     if given is None:
         hint = " (--source-config reads detectron2's configuration)" if checkpoint.naming == "detectron2" else ""
-        return [f"  pictures: the source does not tell; taken as RGB with ImageNet's mean and deviation{hint}"]
+        return [f"  pictures: not stated by the source; assumed to be RGB with ImageNet's mean and deviation{hint}"]
     values = [" ".join(f"{value:g}" for value in three) for three in (given.mean, given.deviation)]
     order = "BGR, folded into the first weight" if given.bgr else "RGB"
     size = f"as large as {given.pixels} pixels (input.pixels)" if given.pixels else "of their own size"
@@ -246,13 +249,13 @@ def _listing(fit: Fit) -> list[str]:
 
 
 def _card(args: argparse.Namespace, lines: list[str]) -> str:
-    """A model card that says where the weights come from and which of them are not trained."""
+    """A model card with the origin of the weights and the parts that are not trained."""
     summary = "\n".join(lines)
     if args.to == "transformers":
-        use = "The segmentation half, for `Mask2FormerForUniversalSegmentation.from_pretrained`."
+        use = "The segmentation half, to be loaded with `Mask2FormerForUniversalSegmentation.from_pretrained`."
     elif args.to in PROGRAMS:
-        use = f"A program ({args.to}) of one image size, in 32 bit: used as any model folder, but not to be trained."
+        use = f"A program ({args.to}) for one image size, in 32 bit. It is used like any model folder, but not trained."
     else:
-        use = "What is random above says nothing until it is trained: `dvps train --init` starts from this folder."
+        use = "Parts that are random above must be trained first: `dvps train --init` starts from this folder."
     origin = "Converted by `dvps convert`; the license of the source applies."
     return "\n\n".join((f"# {args.out.name}", origin, f"```\n{summary}\n```", use)) + "\n"

@@ -1,4 +1,4 @@
-"""``dvps demo``: a simulated camera and the perception node as two processes over DDS, and a third that watches."""
+"""``dvps demo``: a simulated camera, the perception node and an observer, three processes that communicate by DDS."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "demo",
         help="drive the simulated street through the perception node",
         description="Runs the simulated camera and the perception node as two processes over DDS for a minute, or "
-        "until Ctrl-C, and leaves montage.png (what was seen) and recording.mcap (for Foxglove and ros2 bag).",
+        "until Ctrl-C, and writes montage.png (pictures of the drive) and recording.mcap (for Foxglove and ros2 bag).",
     )
     parser.add_argument("--model", default="models/street", help="model folder (default: %(default)s)")
     add_device(parser)
@@ -27,23 +27,26 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--rate", type=positive, default=_rate(), help="camera frames per second (default: %(default)g)"
     )
     parser.add_argument(
-        "--seed", type=int, default=1, help="which street; models/street never saw odd ones (default: %(default)s)"
+        "--seed",
+        type=int,
+        default=1,
+        help="street number; models/street was not trained on odd ones (default: %(default)s)",
     )
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where the files go (default: %(default)s)")
     parser.add_argument(
         "--domain",
         type=whole_number(0, 232),
-        help="ROS_DOMAIN_ID, for ros2 tools to join (default: one that is likely free)",
+        help="ROS_DOMAIN_ID, for use with ros2 tools (default: one that is probably unused)",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo; 0 with both files written, 1 when a process fails.
+    """Run the demo; returns 0 with both files written, 1 if a process fails.
 
     Raises
     ------
-    ValueError : where ROS 2 or MuJoCo is missing.
+    ValueError : ROS 2 or MuJoCo is missing.
     FileNotFoundError : naming a missing model folder.
     """
     require_modules("rclpy", "mujoco")
@@ -65,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         code = processes.wait_for("observer_node")
     if code == 0:
         recording = args.folder / "recording.mcap"
-        print(f"  {args.folder / 'montage.png'}   what was seen")
+        print(f"  {args.folder / 'montage.png'}   pictures of the drive")
         print(
             f"  {recording}   {recording.stat().st_size / 1e6:.0f} MB; open in Foxglove, or ros2 bag play {recording}"
         )
@@ -73,5 +76,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _rate() -> float:
-    # rendering in software takes a core for three or four frames per second, and the network wants cores, too
+    # rendering in software needs a core for three or four frames per second, and the network needs cores, too
     return 10.0 if len(os.sched_getaffinity(0)) >= 6 else 4.0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors, DepthScale, MeanIou, TrackingQuality
     from dvps_ros.runtime import Perceiver
 
-#: Window lengths that the data sets' authors publish (deeper in time where the recordings are dense).
+#: Window lengths (frames) that the authors of the data sets publish.
 FRAMES = {"cityscapes": (1, 2, 3, 4), "semkitti": (1, 5, 10, 20)}
 
 
@@ -28,22 +28,22 @@ def add_parser(subparsers: Any) -> None:
         "evaluate",
         help="measure PQ, DPQ, DVPQ, mIoU, STQ and depth errors on a data set",
         description="Runs a model over a split and prints PQ, SQ, RQ, PQ by class, DPQ and DVPQ by depth threshold, "
-        "mIoU over the classes that the labels tell apart, and the errors of metric depth. Under torchrun "
+        "mIoU over the classes that the labels distinguish, and the errors of metric depth. Under torchrun "
         "(torchrun --nproc_per_node N -m dvps_ros.cli.main evaluate ..) "
-        "each process measures its share of the sequences, on a GPU of its own where there are several; the figures "
+        "each process measures its share of the sequences, on a GPU of its own if there are several; the figures "
         "are the same.",
     )
     parser.add_argument("--model", required=True, help="model folder, e.g. models/street")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--data", help="data set folder, which holds video_sequence/ or train/ and val/")
+    what.add_argument("--data", help="data set folder, with video_sequence/ or train/ and val/")
     what.add_argument(
         "--cameras",
         type=count,
         nargs="?",
         const=12,
         metavar="N",
-        help="instead: N simulated held-out streets (12) through cameras of many shapes, lenses and mountings, without "
-        "and with the anchor to the ground; prints a Markdown table",
+        help="instead measure on N simulated held-out streets (12) with cameras of many shapes, lenses and mountings, "
+        "without and with the scale from the ground; prints a Markdown table",
     )
     what.add_argument(
         "--drives",
@@ -51,17 +51,17 @@ def add_parser(subparsers: Any) -> None:
         nargs="?",
         const=8,
         metavar="N",
-        help="instead: drives through N simulated held-out streets (8), on which things are to keep their numbers: id "
-        "switches with true masks, STQ and DVPQ of the model's output; prints two Markdown tables",
+        help="instead measure tracking on drives through N simulated held-out streets (8): id switches with true "
+        "masks, STQ and DVPQ of the model's output; prints two Markdown tables",
     )
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the rendered --drives here for the next time")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="cache of the rendered --drives")
     _add_data_options(parser)
     _add_output_options(parser)
     parser.set_defaults(run=run)
 
 
 def _add_data_options(parser: argparse.ArgumentParser) -> None:
-    """What of a data set is read, and how."""
+    """Add the options that select the frames of a data set."""
     parser.add_argument("--split", default="val", help="split to measure on (default: %(default)s)")
     parser.add_argument(
         "--format",
@@ -73,19 +73,19 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         "--semantic-table",
         default="",
         metavar="FILE",
-        help="format folder: what the values in semantic/ mean, e.g. config/labels/camvid.yaml (default: labels.yaml "
-        "in --data; without it values are train ids)",
+        help="format folder: meaning of the values in semantic/, e.g. config/labels/camvid.yaml (default: labels.yaml "
+        "in --data; without it, values are train ids)",
     )
-    for name, what in (("include", "only the sequences of these names"), ("exclude", "all but these sequences")):
+    for name, what in (("include", "only these sequences"), ("exclude", "all but these sequences")):
         parser.add_argument(f"--{name}", nargs="+", default=[], metavar="PATTERN", help=f"{what} (* and ? are wild)")
     focal = parser.add_mutually_exclusive_group()
-    focal.add_argument("--focal", type=positive, default=0.0, help="fx in pixels where the data set tells no camera")
+    focal.add_argument("--focal", type=positive, default=0.0, help="fx in pixels if the data set has no camera")
     focal.add_argument("--focal-widths", type=positive, default=0.0, help="the same in image widths")
     parser.add_argument("--limit", type=count, metavar="N", help="only the first N frames")
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Where it runs, and what is written."""
+    """Add the options for the device and the output."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all measures to this file")
     parser.add_argument(
         "--predictions", type=Path, metavar="FOLDER", help="also write label and depth PNGs in the official layout"
@@ -96,7 +96,10 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, and print in the first process; ``FileNotFoundError`` or ``ValueError`` before anything is written."""
+    """Measure; the first process prints.
+
+    Raises ``FileNotFoundError`` or ``ValueError`` for a user's mistake, before anything is written.
+    """
     from dvps_ros.cli.torchrun import own_device, this_process, together
     from dvps_ros.datasets.predictions import PredictionWriter
     from dvps_ros.runtime import load_perceiver
@@ -113,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     reader = _open(args, perceiver)
     if reader.labels.name != perceiver.labels.name:
         known = perceiver.labels.name
-        raise ValueError(f"{args.model} knows the classes of {known}, {args.data} has {reader.labels.name}'s")
+        raise ValueError(f"{args.model} has the classes of {known}, {args.data} has those of {reader.labels.name}")
     if args.limit is not None:
         reader.files = reader.files[: args.limit]
     writer = None if args.predictions is None else PredictionWriter(args.predictions, reader.labels)
@@ -163,7 +166,7 @@ def _drives(perceiver: Perceiver, args: argparse.Namespace) -> int:
 
 
 def _open(args: argparse.Namespace, perceiver: Perceiver) -> FrameReader:
-    """The frames to measure on; ``FileNotFoundError`` or ``ValueError`` naming what is wrong with them."""
+    """The frames to measure on. Raises ``FileNotFoundError`` or ``ValueError`` as ``open_source``."""
     from dvps_ros.config import Config, DataConfig, SourceConfig
     from dvps_ros.datasets.formats import open_source
 
@@ -172,7 +175,7 @@ def _open(args: argparse.Namespace, perceiver: Perceiver) -> FrameReader:
     form = args.format or ("folder" if in_folders else data.format)
     focal = args.focal
     if not (focal or args.focal_widths) and form != "folder":
-        focal = data.focal  # such data sets are of one camera
+        focal = data.focal  # all sequences of these data sets have one camera
     source = SourceConfig(
         root=args.data,
         format=form,
@@ -190,10 +193,10 @@ def measure(
 ) -> dict[str, Any]:
     """All measures of ``perceiver`` on the labelled frames of ``reader``, with a progress bar on a terminal.
 
-    Tracks start anew with each sequence. Frames without a panoptic label count for depth alone, and end a window of
-    frames. Where labels do not tell segments apart (things without instances), their classes count for mIoU alone. One
-    of several processes (``process``) runs over its share of the sequences, and waits for the others. Returns what
-    ``--json`` writes, of the whole split, in every process.
+    Tracking starts again with each sequence. Frames without a panoptic label count only for depth, and end a window of
+    frames. Classes whose labels do not separate segments (things without instances) count only for mIoU. Each of
+    several processes (``process``) measures its share of the sequences, and waits for the others. Returns the content
+    of ``--json``, for the whole split, in every process.
     """
     from tqdm import tqdm
 

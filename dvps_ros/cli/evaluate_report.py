@@ -1,4 +1,4 @@
-"""What ``dvps evaluate`` says: measures gathered from counts, as text and as JSON."""
+"""Report of ``dvps evaluate``: measures from counts, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ GROUPS = ("all", "thing", "stuff")
 
 
 def summarize(quality: DepthAwareVideoPanopticQuality, classes: MeanIou) -> dict[str, Any]:
-    """PQ, SQ and RQ, PQ by class, each DPQ and DVPQ there is, and mIoU, from the counts.
+    """PQ, SQ and RQ, PQ by class, DPQ and DVPQ as far as counted, and mIoU.
 
-    ``not_segmented`` names classes that the labels have, and of which they tell no segment.
+    ``not_segmented`` lists the classes that occur in the labels without segments.
     """
     plain = quality.quality(1, None).compute()
     values, means, semantic = quality.compute(), quality.means(), classes.compute()
@@ -43,7 +43,7 @@ def summarize(quality: DepthAwareVideoPanopticQuality, classes: MeanIou) -> dict
 
 
 def tracked(tracking: TrackingQuality, longest: int) -> dict[str, Any]:
-    """``STQ``, with its parts and switches, where a sequence has more than one frame (``longest``); else nothing."""
+    """``STQ`` with its parts and switches; empty if no sequence has more than one frame (``longest``)."""
     return {"STQ": tracking.compute()} if longest > 1 else {}
 
 
@@ -71,24 +71,24 @@ def table(report: dict[str, Any]) -> str:
     if stq := report.get("STQ"):
         lines.append(
             f"STQ {stq['STQ']:.1f} (association AQ {stq['AQ']:.1f}, segmentation SQ {stq['SQ']:.1f}); "
-            f"{stq['switches']} id switches and {stq['fragments']} fragments in {stq['covered']} found of "
-            f"{stq['seen']} true things of frames"
+            f"{stq['switches']} id switches and {stq['fragments']} fragments; {stq['covered']} of {stq['seen']} true "
+            "things of all frames were found"
         )
     lines += ["", f"{'class':16}{'PQ':>8}{'SQ':>8}{'RQ':>8}{'TP':>8}{'FP':>8}{'FN':>8}"]
     for name, row in report["per_class"].items():
         cells = "".join(f"{_number(row[key])}" for key in ("PQ", "SQ", "RQ"))
         lines.append(f"{name:16}{cells}" + "".join(f"{row[key]:8d}" for key in ("TP", "FP", "FN")))
     if report["not_segmented"]:
-        lines.append(f"no PQ, as the labels do not tell their segments: {', '.join(report['not_segmented'])}")
+        lines.append(f"no PQ, because the labels have no segments: {', '.join(report['not_segmented'])}")
     if absent := [name for name in report["absent"] if name not in report["not_segmented"]]:
-        lines.append(f"left out of the means, neither in the truth nor predicted: {', '.join(absent)}")
+        lines.append(f"not in the means, because neither labelled nor predicted: {', '.join(absent)}")
     if report["mIoU"]["per_value"]:
         lines += ["", *_semantic(report["mIoU"])]
     depth = report["depth"]
     lines += ["", f"depth over {depth['pixels']} labelled pixels"]
     lines += ["  ".join(f"{name} {depth[name]:.3f}" for name in depth if name not in ("pixels", "invalid"))]
     if depth["invalid"]:
-        lines.append(f"not finite, and so not in these errors: {depth['invalid']} pixels")
+        lines.append(f"not in these errors, because not finite: {depth['invalid']} pixels")
     return "\n".join(lines)
 
 
@@ -97,7 +97,7 @@ def _semantic(measures: dict[str, Any]) -> list[str]:
     return [
         f"{'class':16}{'IoU':>8}",
         *(f"{name:16}{_number(iou)}" for name, iou in values.items()),
-        f"{'mIoU':16}{_number(measures['mIoU'])}  over the {len(values)} classes that the labels have",
+        f"{'mIoU':16}{_number(measures['mIoU'])}  over the {len(values)} classes in the labels",
     ]
 
 
@@ -110,7 +110,7 @@ def _number(value: float) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """JSON knows no NaN: what could not be measured becomes null."""
+    """``value`` with None for NaN, which JSON lacks."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""``dvps label``: recordings, videos and pictures become a training set, labelled by a model."""
+"""``dvps label``: makes a training set from recordings, videos and pictures, labelled by a model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SHEET = "contact_sheet.png"
 
 
 def add_parser(subparsers: Any) -> None:
-    """Declare the subcommand; the options of ``LabelConfig`` are made from it."""
+    """Declare the subcommand, with an option for each field of ``LabelConfig``."""
     parser = subparsers.add_parser(
         "label",
-        help="make a training set of recordings, videos or pictures, labelled by a model",
-        description="Labels pictures with a model and keeps what it is sure of, as a data set in the folder form "
+        help="make a training set from recordings, videos or pictures, labelled by a model",
+        description="Labels pictures with a model and keeps the confident labels, as a data set in the folder format "
         "(for dvps train --set data.format=folder data.root=OUT). Every source is read once before the first is "
-        "labelled, so that a broken one is found before hours are spent. Started again, it goes on where it was. "
+        "labelled, so that a broken source is found at once. After an interruption the same command continues. "
         f"OUT/{SHEET} shows a selection.",
     )
     add_sources(parser)
@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
         nargs="+",
         choices=(PANOPTIC, DEPTH),
         default=[PANOPTIC, DEPTH],
-        help="which labels to write (default: both)",
+        help="labels to write (default: both)",
     )
     add_config(parser, LabelConfig)
     add_device(parser)
@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Label what is not labelled yet; ``ValueError`` or ``FileNotFoundError`` names what is wrong with a source."""
+    """Label the pictures that have no labels yet. Raises ``ValueError`` or ``FileNotFoundError`` naming a source."""
     from dvps_ros.datasets.sources import open_sources
 
     config = given_config(args, LabelConfig)
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load_teacher(args: argparse.Namespace) -> tuple[Perceiver, str]:
-    """The model that labels, and what tells it apart from others."""
+    """The model that labels, and the hash of its weights."""
     from dvps_ros.runtime import load_perceiver
 
     teacher = load_perceiver(args.model, args.device, args.precision, runtime="torch")
@@ -75,10 +75,9 @@ def load_teacher(args: argparse.Namespace) -> tuple[Perceiver, str]:
 
 
 def survey(source: Source, config: LabelConfig) -> list[int]:
-    """Read a source once, as labelling will; the run of each frame that will be kept.
+    """Read a source once; returns the run (see ``SourceFrame``) of each frame that will be labelled.
 
-    Prints a line for each interruption, and for whatever is odd or left out. Raises ``ValueError`` naming what is
-    broken.
+    Prints a line for each interruption and each remark. Raises ``ValueError`` naming a broken source.
     """
     from tqdm import tqdm
 
@@ -104,16 +103,17 @@ def label(
     kinds: Sequence[str],
     config: LabelConfig,
 ) -> None:
-    """Label every sequence that is not done yet, with a progress bar.
+    """Label every sequence that is not finished, with a progress bar.
 
     Parameters
     ----------
-    sources, runs : what to label, and what ``survey`` said of each.
+    sources, runs : the sources, and the result of ``survey`` for each.
     teacher : a ``Perceiver`` or anything with its ``step`` and ``reset_tracks``.
-    data : where to.
+    data : the data set to write.
     kinds : ``"panoptic"``, ``"depth"`` or both.
+    config : rate, gaps and thresholds.
 
-    Raises ``ValueError`` where a source has changed, or the model fails at a frame; what is done stays.
+    Raises ``ValueError`` if a source has changed, or the model fails on a frame. Finished sequences stay.
     """
     from tqdm import tqdm
 
@@ -169,7 +169,7 @@ def _label_source(
             writer = None
             waiting.pop(0)
     if waiting:
-        raise ValueError(f"{source.path} has changed while it was read")
+        raise ValueError(f"{source.path} changed while it was read")
 
 
 def _labelled(
@@ -195,7 +195,7 @@ def _labelled(
 
 
 def contact_sheet(root: Path, count: int) -> None:
-    """Write a picture of ``count`` frames spread over a data set: the camera's picture, labels and depth of each."""
+    """Write a picture of ``count`` frames, evenly spread over a data set: image, labels and depth of each."""
     import numpy as np
 
     from dvps_ros.datasets import folder, png
@@ -215,7 +215,7 @@ def contact_sheet(root: Path, count: int) -> None:
 
 
 def _readers(root: Path, split: str) -> list[Any]:
-    """The reader of a split; none where there is no frame in it."""
+    """A list with the reader of a split; empty for a split without frames."""
     from dvps_ros.datasets.folder import Folder
 
     try:
@@ -225,7 +225,7 @@ def _readers(root: Path, split: str) -> list[Any]:
 
 
 def _row(split: str, reader: Any, position: int) -> tuple[str, Any, dict[str, Any]]:
-    """Caption, picture, and a picture of each of its labels."""
+    """Caption, image (H, W, 3) uint8 RGB, and a picture of each label by its kind."""
     import numpy as np
     import torch
 
@@ -256,7 +256,7 @@ def _open(
     from dvps_ros.labels import LABEL_SETS
 
     if LABEL_SETS.get(teacher.labels.name) is not teacher.labels:
-        raise ValueError(f"the class table {teacher.labels.name} of the model is none that can be trained on")
+        raise ValueError(f"the model's class table {teacher.labels.name} cannot be used for training")
     settings = {"model": identity, "labels": list(kinds), **asdict(config)}
     settings["camera"] = None if given.camera is None else list(given.camera)
     settings |= {name: value for name in ("rectified", "bits") if (value := getattr(given, name))}
@@ -274,8 +274,8 @@ def _summary(out: Path, data: LabelledFolder) -> str:
         lines.append(f"{out}/{split}: {frames} frames in {len(own)} sequences, {100 * sure:.0f} % of pixels labelled")
     left_out = sum(row["left_out"] for row in rows)
     if left_out:
-        lines.append(f"{left_out} frames left out: nothing in them was sure enough (--confidence)")
+        lines.append(f"{left_out} frames left out: no pixel was confident enough (--confidence)")
     if not any(row["frames"] for row in rows if row["split"] == "val"):
-        lines.append("nothing is held out for validation, which dvps train needs: see --val")
-    lines.append(f"look through {out / SHEET}, then: dvps train --set data.format=folder data.root={out} --config ...")
+        lines.append("no frame is held out for validation, which dvps train needs: see --val")
+    lines.append(f"check {out / SHEET}, then run: dvps train --set data.format=folder data.root={out} --config ...")
     return "\n".join(lines)

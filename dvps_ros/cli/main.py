@@ -1,4 +1,4 @@
-"""The console script ``dvps``: parses the subcommand, and turns a user's mistake into one line and exit code 2."""
+"""The console script ``dvps``: parses the subcommand, and reports a user's mistake in one line with exit code 2."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUBCOMMANDS = (
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser that says what is wrong in one line, without the whole usage text."""
+    """An argument parser that reports errors in one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         """Print ``message`` to stderr and exit with code 2."""
@@ -37,8 +37,8 @@ class OneLineParser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``dvps`` with all its subcommands.
 
-    Each file dvps_ros/cli/<subcommand>.py offers ``add_parser(subparsers)`` and ``run(args) -> int``, which does the
-    heavy imports.
+    Each file dvps_ros/cli/<subcommand>.py has ``add_parser(subparsers)`` and ``run(args) -> int``. Slow imports belong
+    into ``run``.
     """
     parser = OneLineParser(prog="dvps", description="Depth-aware panoptic perception: train, measure and use it.")
     parser.add_argument("--version", action="version", version=f"dvps_ros {__version__}")
@@ -51,8 +51,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``dvps``; returns the exit code: 0, 1 when a model fails on a frame, 2 after a user's mistake, 130 after
-    Ctrl-C."""
+    """Run ``dvps``; returns the exit code.
+
+    It is 0 on success, 1 if a model fails on a frame, 2 after a user's mistake and 130 after Ctrl-C.
+    """
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)

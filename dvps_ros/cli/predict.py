@@ -26,17 +26,17 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "predict",
         help="label pictures, videos or recordings, estimate their depth and write point clouds",
-        description="Writes for each picture NAME: NAME_overlay.png (for people), NAME_panoptic.png (16 bit, "
-        "class * 1000 + instance, 32000 unlabelled; of more than 32 classes 8 bit RGB, R + 256 G + 65536 B as in COCO, "
-        "255000 unlabelled), NAME_depth.png (16 bit, metres * 256, 0 none) and, when the "
+        description="Writes for each picture NAME: NAME_overlay.png (for viewing), NAME_panoptic.png (16 bit, "
+        "class * 1000 + instance, 32000 unlabelled; for more than 32 classes 8 bit RGB, R + 256 G + 65536 B as in "
+        "COCO, 255000 unlabelled), NAME_depth.png (16 bit, metres * 256, 0 none) and, if the "
         "camera is known, NAME_cloud.ply (x right, y down, z forward in metres; colour, class, instance, score). "
-        "Without the camera, depth is relative and there is no cloud. The frames of a video or recording are called "
-        "SOURCE_000000 and so on. They become one video, too, in which an object keeps its colour: SOURCE_overlay.mp4 "
+        "Without the camera, depth is relative and there is no cloud. The frames of a video or recording are named "
+        "SOURCE_000000 and so on. They also become a video in which an object keeps its colour: SOURCE_overlay.mp4 "
         "(MPEG-4 Part 2, mp4v: VLC, mpv and ffmpeg play it, browsers do not).",
     )
     add_sources(parser)
     parser.add_argument("--model", required=True, help="model folder, e.g. models/street")
-    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where the results go")
+    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="folder of the results")
     parser.add_argument(
         "--outputs", nargs="+", choices=OUTPUTS, default=list(OUTPUTS), help="what to write (default: all)"
     )
@@ -55,7 +55,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict and write; ``FileNotFoundError`` or ``ValueError`` names a missing or broken source or model."""
+    """Predict and write. Raises ``FileNotFoundError`` or ``ValueError`` naming a missing or broken source or model."""
     from dataclasses import replace
 
     from dvps_ros.datasets.sources import open_sources
@@ -73,22 +73,22 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     relative = sum(_predict_source(source, perceiver, args, config) for source in sources)
     if relative:
-        print(f"{relative} pictures have no camera (--fx): their depth is relative, and they have no cloud")
+        print(f"{relative} pictures have no camera (see --fx): their depth is relative, and they have no cloud")
     return 0
 
 
 def _check_names(sources: Sequence[Source]) -> None:
-    """Raise ``ValueError`` where the results of two pictures or sources would overwrite each other."""
+    """Raise ``ValueError`` if the results of two pictures or sources would overwrite each other."""
     seen: dict[str, Path] = {}
     for source in sources:
         for name, path in source.result_names():
             if name in seen:
-                raise ValueError(f"{seen[name]} and {path} would be written under one name")
+                raise ValueError(f"{seen[name]} and {path} would be written under the same name")
             seen[name] = path
 
 
 def _predict_source(source: Source, perceiver: Perceiver, args: argparse.Namespace, config: PredictConfig) -> int:
-    """Write the results of a source, and tell what was odd about it; how many of its pictures had no camera."""
+    """Write the results of a source and print its remarks; returns the number of pictures without a camera."""
     from tqdm import tqdm
 
     from dvps_ros.drawing.video import VideoFiles
@@ -98,7 +98,7 @@ def _predict_source(source: Source, perceiver: Perceiver, args: argparse.Namespa
     count = relative = 0
     perceiver.reset_tracks()
     videos = VideoFiles(args.out / f"{source.name}_overlay.mp4", config.video_rate)
-    with _completed(videos), tqdm(desc=source.path.name, total=total, unit="frame", disable=None) as bar:
+    with _closing(videos), tqdm(desc=source.path.name, total=total, unit="frame", disable=None) as bar:
         for item in source.frames(config.every, config.max_gap):
             if item.break_reason or not in_motion:
                 perceiver.reset_tracks()
@@ -106,12 +106,12 @@ def _predict_source(source: Source, perceiver: Perceiver, args: argparse.Namespa
                 bar.write(f"{source.path}: {item.break_reason}; objects get new numbers")
             count += 1
             relative += item.frame.intrinsics is None
-            told, picture = _predict(perceiver, item, source.seconds(item) if in_motion else None, args, config)
+            summary, picture = _predict(perceiver, item, source.seconds(item) if in_motion else None, args, config)
             if in_motion and VIDEO in args.outputs:
                 videos.add(picture, item.frame.stamp if source.timed else None)
             bar.update()
             if not source.in_motion:
-                bar.write(f"[{count}/{total}] {item.name}: {told}")
+                bar.write(f"[{count}/{total}] {item.name}: {summary}")
     if not count:
         raise ValueError(f"{source.path} has no pictures")
     for remark in source.remarks:
@@ -122,8 +122,8 @@ def _predict_source(source: Source, perceiver: Perceiver, args: argparse.Namespa
 
 
 @contextmanager
-def _completed(videos: VideoFiles) -> Iterator[None]:
-    """What there is of the videos can be played, whatever happens."""
+def _closing(videos: VideoFiles) -> Iterator[None]:
+    """Close the videos even after an error, so that they can be played."""
     try:
         yield
     finally:
@@ -133,7 +133,7 @@ def _completed(videos: VideoFiles) -> Iterator[None]:
 def _predict(
     perceiver: Perceiver, item: SourceFrame, seconds: float | None, args: argparse.Namespace, config: PredictConfig
 ) -> tuple[str, np.ndarray]:
-    """Write one picture's results; what is in it, in words and as an overlay, (H, W, 3) uint8 RGB."""
+    """Write one picture's results; returns a summary in words and the overlay, (H, W, 3) uint8 RGB."""
     from dvps_ros.cli.prediction_files import write_prediction
     from dvps_ros.drawing.overlay import overlay
 

@@ -1,4 +1,4 @@
-"""What ``dvps predict`` writes of each frame: pictures and a cloud."""
+"""Files that ``dvps predict`` writes for each frame: pictures and a cloud."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def write_prediction(
     kinds: Collection[str],
     config: PredictConfig,
 ) -> None:
-    """Write the files of one frame, each beginning with ``stem``.
+    """Write the files of one frame, whose names begin with ``stem``.
 
     Parameters
     ----------
     picture : (H, W, 3) uint8 RGB, the overlay.
-    kinds : of ``OUTPUTS``; a cloud only where the frame has a camera.
+    kinds : members of ``OUTPUTS``; a cloud is written only if the frame has a camera.
     """
     import numpy as np
 
@@ -47,17 +47,17 @@ def write_prediction(
     if DEPTH in kinds:
         png.write(named(DEPTH, ".png"), png.encode_depth(scene.depth.numpy()))
     if CLOUD in kinds and frame.intrinsics is not None:
-        image = np.require(frame.image, requirements="W")  # torch warns of a message's own bytes
+        image = np.require(frame.image, requirements="W")  # torch warns of read-only arrays
         far, edges = config.max_depth, config.edge_threshold
         cloud = scene_cloud(scene, image, frame.intrinsics, labels, max_depth=far, edge_threshold=edges)
         write_ply(named(CLOUD, ".ply"), cloud)
 
 
 def encode_panoptic(panoptic: np.ndarray, labels: LabelSet) -> np.ndarray:
-    """The pixels of a label file: class * 1000 + instance, 0 as the instance of stuff.
+    """The pixels of a label file: class * 1000 + instance, with instance 0 for stuff.
 
-    Up to 32 classes they are (H, W) uint16 with 32000 for void, as in Cityscapes-DVPS. Values of more classes exceed 16
-    bits: they are (H, W, 3) uint8 RGB, ``R + 256 G + 65536 B``, as in COCO's panoptic format, with 255000 for void.
+    Up to 32 classes they are (H, W) uint16 with 32000 for void, as in Cityscapes-DVPS. More classes do not fit 16 bits:
+    they are (H, W, 3) uint8 RGB, ``R + 256 G + 65536 B``, as in COCO's panoptic format, with 255000 for void.
 
     Parameters
     ----------

@@ -13,13 +13,13 @@ from pathlib import Path
 from dvps_ros.cli.arguments import configured, count, whole_number
 from dvps_ros.config import Config, StreetConfig, check_rig, load_config, save_config
 
-#: Splits and what tells their streets' seeds apart: seed = 2 * (base * 10^6 + sequence) + parity.
+#: Parity of the seeds of each split: seed = 2 * (base * 10^6 + sequence) + parity.
 PARITY = {"train": 0, "val": 1}
 
 
 @dataclass(frozen=True)
 class Task:
-    """One sequence to render: where to, its number, its street's seed, and how."""
+    """One sequence to render: output folder, number, seed of its street, and configuration."""
 
     folder: Path
     sequence: int
@@ -28,7 +28,7 @@ class Task:
 
 
 def street_seed(split: str, base: int, sequence: int) -> int:
-    """The seed of a sequence's street: even for train, odd for val, so that no street is in both."""
+    """The seed of a sequence's street: even for train, odd for val, so that the splits have different streets."""
     return 2 * (base * 10**6 + sequence) + PARITY[split]
 
 
@@ -37,11 +37,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "render",
         help="write a data set of simulated streets",
-        description="Render simulated streets into a Cityscapes-DVPS data set. Started again, it goes on where it was.",
+        description="Renders simulated streets to a Cityscapes-DVPS data set. After an interruption the same command "
+        "continues.",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set; video_sequence/ is made in it")
-    parser.add_argument("--split", choices=sorted(PARITY), default="train", help="which split (default: train)")
-    parser.add_argument("--sequences", type=whole_number(1, 10**6), default=400, help="how many streets (default: 400)")
+    parser.add_argument("--split", choices=sorted(PARITY), default="train", help="split to write (default: train)")
+    parser.add_argument(
+        "--sequences", type=whole_number(1, 10**6), default=400, help="number of streets (default: 400)"
+    )
     parser.add_argument("--frames", type=count, help="frames per street (default: the configuration's)")
     parser.add_argument(
         "--seed", type=whole_number(0, 999999), default=0, help="another seed gives other streets (default: 0)"
@@ -50,16 +53,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--config",
         nargs="+",
         metavar="FILE",
-        help="configuration whose section street is used; of several files a later one wins",
+        help="configuration with the section street; of several files a later one overrides the earlier ones",
     )
     parser.add_argument("--workers", type=count, default=2, help="processes (default: 2)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Render what is missing; returns 0.
+    """Render the missing sequences; returns 0.
 
-    Raises ``ValueError`` where ``--out`` holds streets of other settings, or options of the rig contradict each other.
+    Raises ``ValueError`` if ``--out`` has streets of other settings, or if options of the rig contradict each other.
+    Raises ``OSError`` if MuJoCo cannot be loaded.
     """
     config = configured(args.config).street if args.config else StreetConfig()
     if args.frames:
@@ -82,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _require_graphics() -> None:
-    """Raise ``OSError`` where MuJoCo cannot load the OpenGL that ``MUJOCO_GL`` names."""
+    """Raise ``OSError`` if MuJoCo cannot load the OpenGL library that ``MUJOCO_GL`` selects."""
     try:
         import dvps_ros.simulation  # noqa: F401
     except (AttributeError, ImportError, RuntimeError) as error:
@@ -90,12 +94,12 @@ def _require_graphics() -> None:
 
 
 def _check_same(folder: Path, config: StreetConfig, seed: int) -> None:
-    """Keep what was rendered with beside the pictures; ``ValueError`` where they were rendered otherwise."""
+    """Save the settings beside the pictures. Raises ``ValueError`` if the pictures there have other settings."""
     folder.mkdir(parents=True, exist_ok=True)
     note, whole = folder / "street.yaml", Config(street=config)
     seed_note = folder / "seed.txt"
     if note.is_file() and (load_config(note) != whole or seed_note.read_text().strip() != str(seed)):
-        raise ValueError(f"{folder} holds streets of another configuration or seed; use another --out")
+        raise ValueError(f"{folder} has streets of another configuration or seed; choose another --out")
     save_config(whole, note)
     seed_note.write_text(f"{seed}\n")
 
@@ -107,14 +111,14 @@ def _render_all(tasks: list[Task], workers: int) -> Iterator[int]:
         return
     import multiprocessing
 
-    # software rendering starts threads of its own: share the cores out among the processes
+    # software rendering starts threads of its own: divide the cores among the processes
     os.environ.setdefault("LP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         yield from pool.imap_unordered(_render, tasks)
 
 
 def _incomplete(tasks: list[Task], folder: Path) -> list[Task]:
-    """The tasks whose camera or one of whose frames is not there yet."""
+    """The tasks without a camera or with missing frames."""
     from dvps_ros.datasets.cityscapes_dvps import IMAGE, read_cameras
 
     cameras = read_cameras(folder)
@@ -123,7 +127,7 @@ def _incomplete(tasks: list[Task], folder: Path) -> list[Task]:
 
 
 def _render(task: Task) -> int:
-    """Render one sequence beside its place, and move it there whole; returns its number."""
+    """Render one sequence to a temporary folder, then move it to its place; returns its number."""
     from dvps_ros.datasets.cityscapes_dvps import IMAGE, write_cameras, write_frame
     from dvps_ros.simulation import sequence
 
@@ -135,7 +139,8 @@ def _render(task: Task) -> int:
             write_frame(partial, task.sequence, k, frame.rgb, frame.panoptic, frame.depth)
             intrinsics = frame.intrinsics
         write_cameras(task.folder, {task.sequence: intrinsics})
-        for path in sorted(partial.iterdir(), key=lambda path: IMAGE in path.name):  # a frame is found by its image
+        # images last, because readers find a frame by its image
+        for path in sorted(partial.iterdir(), key=lambda path: IMAGE in path.name):
             path.replace(task.folder / path.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

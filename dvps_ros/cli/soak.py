@@ -1,4 +1,4 @@
-"""``dvps soak``: the perception node under full load for minutes, and whether it stays the same all the while."""
+"""``dvps soak``: runs the perception node under full load for minutes, and checks that its resources stay bounded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Add ``dvps soak`` and its options."""
     parser = subparsers.add_parser(
         "soak",
-        help="load the perception node for minutes and see that it stays the same",
-        description="Feeds the perception node, as a process of its own over DDS, all the frames that it can take, in "
-        "the middle third several times as many, while every topic is read best effort and by a subscriber that never "
-        "takes a message. Fails when memory, threads, open files or the age of answers grow, when a frame is lost "
-        "that no rule accounts for, or when its log holds an error. Leaves soak.json, soak.png and the node's log.",
+        help="load the perception node for minutes and check that its resources stay bounded",
+        description="Runs the perception node as a process of its own and sends it, over DDS, all the frames that it "
+        "can process, in the middle third several times as many. Every topic has a best-effort subscriber, and one "
+        "that never takes a message. Fails if memory, threads, open files or the age of answers grow, if a frame is "
+        "lost without being counted, or if the log has an error. Writes soak.json, soak.png and the node's log.",
     )
     parser.add_argument("--model", default="models/street", help="model folder (default: %(default)s)")
     add_device(parser)
@@ -28,19 +28,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--overload",
         type=real_number(1.0),
         default=5.0,
-        help="input of the middle third / possible rate (default: %(default)g)",
+        help="input rate in the middle third as a multiple of the possible rate (default: %(default)g)",
     )
-    parser.add_argument("--frames", type=int, default=24, help="different pictures (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=24, help="number of different pictures (default: %(default)s)")
     parser.add_argument("--folder", type=Path, default=Path("soak"), help="where the files go (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the soak; 0 when the node stayed the same, 1 when it did not or a process failed.
+    """Run the test; returns 0 if it passes, 1 if it fails or a process fails.
 
     Raises
     ------
-    ValueError : where ROS 2, MuJoCo or Matplotlib is missing.
+    ValueError : ROS 2, MuJoCo or Matplotlib is missing.
     FileNotFoundError : naming a missing model folder.
     """
     require_modules("rclpy", "mujoco", "matplotlib")

@@ -1,4 +1,4 @@
-"""The options of what takes pictures: files, folders, videos and recordings."""
+"""Options of the subcommands that read pictures, videos and recordings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
-    """Add ``SOURCE...`` and the options that say what sources do not say themselves."""
+    """Add ``SOURCE...`` and the options for what sources may lack."""
     parser.add_argument(
         "sources",
         nargs="+",
@@ -28,30 +28,35 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="image topics of the recordings (default: the only one in each)",
     )
-    parser.add_argument("--camera-info", default="", metavar="TOPIC", help="(default: camera_info beside the images)")
+    parser.add_argument(
+        "--camera-info",
+        default="",
+        metavar="TOPIC",
+        help="camera_info topic of the recordings (default: camera_info in the namespace of the images)",
+    )
     parser.add_argument(
         "--rectified",
         action="store_true",
-        help="the images are rectified although camera_info has distortion; topics named so (image_rect) are anyway",
+        help="the images are rectified although camera_info has distortion; always on for topics named image_rect...",
     )
     parser.add_argument(
         "--bits",
         type=whole_number(0, 16),
         default=0,
         metavar="N",
-        help="how many bits of 16-bit pixels carry the picture, e.g. 12 (default: 0, all)",
+        help="number of significant bits of 16-bit pixels, e.g. 12 (default: 0, all)",
     )
     add_intrinsics(parser)
 
 
 def given_for_sources(args: argparse.Namespace, need_camera: bool) -> Given:
-    """What the options of ``add_sources`` say.
+    """The settings from the options of ``add_sources``.
 
     Parameters
     ----------
-    need_camera : whether a source without a camera is refused.
+    need_camera : whether sources without a camera are refused.
 
-    Raises ``ValueError`` where a part of the intrinsics is given without ``--fx``.
+    Raises ``ValueError`` if some of the intrinsics are given without ``--fx``.
     """
     from dvps_ros.datasets.streams import Given
 

@@ -1,4 +1,4 @@
-"""``dvps topics``: bytes and processor time of every topic of the perception node, to choose which to turn on."""
+"""``dvps topics``: bytes and processor time of every topic of the perception node."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "topics",
         help="bytes and processor time of every topic",
-        description="Prints a table of what one message of each of the perception node's topics costs: its serialised "
-        "bytes, and milliseconds of one core to build and to serialise it when nobody reads another topic. The "
-        "pictures are of the simulated street, the labels and depth the model's own.",
+        description="Prints a table of the cost of one message of each topic of the perception node: its serialised "
+        "bytes, and the milliseconds of one core to build and to serialise it if no other topic is subscribed. The "
+        "pictures show the simulated street; labels and depth are those of the model.",
     )
     parser.add_argument("--model", default="models/street", help="model folder (default: %(default)s)")
     parser.add_argument(
@@ -24,14 +24,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--rate", type=positive, default=10.0, metavar="HZ", help="frames per second (default: 10)")
     parser.add_argument("--frames", type=count, default=3, metavar="N", help="pictures of each size (default: 3)")
-    parser.add_argument("--repeats", type=count, default=5, metavar="N", help="times each is packed (default: 5)")
+    parser.add_argument("--repeats", type=count, default=5, metavar="N", help="messages of each picture (default: 5)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table, made by a process with ROS in it; its exit code.
+    """Print the table, which a process with ROS makes; returns its exit code.
 
-    Raises ``ValueError`` where ROS 2 or MuJoCo is missing.
+    Raises ``ValueError`` if ROS 2 or MuJoCo is missing.
     """
     require_modules("rclpy", "mujoco")
     options = ["--model", args.model, "--rate", str(args.rate), "--frames", str(args.frames)]

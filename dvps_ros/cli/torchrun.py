@@ -1,4 +1,4 @@
-"""Being one of several processes that torchrun starts, each with a share of the sequences."""
+"""Several processes that torchrun starts, each with a share of the sequences."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-#: The others wait for the slowest share at most this long.
+#: Longest wait for the slowest process.
 _PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Process:
-    """Which process of how many this is.
+    """One of several processes.
 
     Attributes
     ----------
-    rank, count : 0 .. count - 1, over all machines.
-    local_rank : the same on this machine: which of its GPUs is this process's.
+    rank : index of this process over all machines, 0 .. count - 1.
+    count : number of processes on all machines.
+    local_rank : index of this process on this machine, which selects its GPU.
     """
 
     rank: int = 0
@@ -28,7 +29,7 @@ class Process:
 
 
 def this_process() -> Process:
-    """As torchrun's environment variables say; the only one without them."""
+    """This process by torchrun's environment variables; without them, the only process."""
     return Process(
         *(int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
     )
@@ -36,7 +37,7 @@ def this_process() -> Process:
 
 @contextmanager
 def together(process: Process) -> Iterator[None]:
-    """``torch.distributed`` among all processes (by gloo: a few numbers are exchanged), if there are several."""
+    """Set up ``torch.distributed`` (gloo, as only a few numbers are exchanged) if there are several processes."""
     import torch.distributed
 
     if process.count == 1:
@@ -50,7 +51,7 @@ def together(process: Process) -> Iterator[None]:
 
 
 def share(sequences: Mapping[int, Sequence[int]], process: Process) -> dict[int, Sequence[int]]:
-    """The sequences, whole, that are this process's: the longest first, each to who has the fewest frames yet."""
+    """The sequences of this process. In order of length, each goes to the process with the fewest frames so far."""
     frames = [0] * process.count
     own = {}
     for name in sorted(sequences, key=lambda name: (-len(sequences[name]), name)):
@@ -62,7 +63,7 @@ def share(sequences: Mapping[int, Sequence[int]], process: Process) -> dict[int,
 
 
 def own_device(device: str, process: Process) -> str:
-    """``device``, with CUDA spread over the processes of one machine unless a GPU is named."""
+    """``device``, or a GPU of its own for each process of a machine if ``device`` names none."""
     import torch
 
     if process.count == 1 or device not in ("auto", "cuda") or not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""``dvps train``: from a configuration and a data set to a model folder."""
+"""``dvps train``: trains a model folder from a configuration and data sets."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train a model",
-        description="Trains by a configuration. OUT gets model/ (a model folder, the last one: written at every "
-        "validation and at the end), best/ (the one of the best validation by DPQ; by PQ or absRel where labels are "
-        "missing for that), last.ckpt (from which --resume goes on) and tensorboard/. Ctrl-C or SIGTERM ends after "
-        "the current step with all of it written.",
+        description="Trains a network by a configuration. OUT gets model/ (a model folder with the last state, written "
+        "at every validation and at the end), best/ (the model with the best DPQ in validation; PQ or absRel if "
+        "labels are missing), last.ckpt (for --resume) and tensorboard/. After Ctrl-C or SIGTERM the current step is "
+        "completed and everything is written.",
     )
     parser.add_argument(
         "--config",
         nargs="+",
         required=True,
         metavar="FILE",
-        help="configuration, e.g. config/street.yaml; of several files a later one wins",
+        help="configuration, e.g. config/street.yaml; of several files a later one overrides the earlier ones",
     )
     add_settings(parser, "of the configuration")
     parser.add_argument("--out", type=Path, help="folder of this run (default: runs/<names of the configurations>)")
-    parser.add_argument("--resume", action="store_true", help="go on from last.ckpt in OUT")
-    parser.add_argument("--init", metavar="MODEL", help="model folder whose weights to start from (default: random)")
+    parser.add_argument("--resume", action="store_true", help="continue from last.ckpt in OUT")
+    parser.add_argument("--init", metavar="MODEL", help="model folder with the initial weights (default: random)")
     parser.add_argument(
         "--init-partial",
         action="store_true",
-        help="--init may be another network: take over every weight whose name and shape fit, and say what was not",
+        help="--init may be another network: copy every weight whose name and shape fit, and print what did not fit",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: %(default)s)")
     parser.add_argument(
-        "--check", action="store_true", help="only read every file of the data set, and say what is wrong"
+        "--check", action="store_true", help="only read every file of the data set, and print its faults"
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check or train; ``ValueError`` or ``FileNotFoundError`` for a user's mistake, before anything is written."""
+    """Check or train. Raises ``ValueError`` or ``FileNotFoundError`` for a user's mistake, before writing anything."""
     config = configured(args.config, args.set)
     return check(config) if args.check else train(config, args, args.out or Path("runs") / composed_name(args.config))
 
 
 def check(config: Config) -> int:
-    """Print what every split holds; 2 when a file is broken."""
+    """Print the report on every split; returns 0, or 2 if a file is broken."""
     from dvps_ros.datasets.check import check as check_split
     from dvps_ros.datasets.formats import training_sources, validation_sources
 
@@ -72,10 +72,10 @@ def check(config: Config) -> int:
 
 
 def train(config: Config, args: argparse.Namespace, out: Path) -> int:
-    """Train into ``out``; 0 when done, 128 + signal when stopped by one.
+    """Train into ``out``; returns 0, or 128 + signal number if a signal stopped it.
 
-    Raises ``ValueError`` or ``FileNotFoundError``, before anything is written but for a broken sample;
-    ``DeviceMemoryError`` when memory runs out on the way, ``ConnectionError`` when another process of the run is gone.
+    Raises ``ValueError`` or ``FileNotFoundError`` for a user's mistake; except for a broken sample, nothing is written
+    then. Raises ``DeviceMemoryError`` if memory runs out, ``ConnectionError`` if another process of the run has ended.
     """
     import torch
 
@@ -90,7 +90,7 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
         raise ValueError("--init-partial needs --init, the model to take weights from")
     checkpoint = out / CHECKPOINT
     if checkpoint.exists() and not args.resume:
-        raise ValueError(f"{out} holds a run already: go on with --resume, or choose another --out")
+        raise ValueError(f"{out} has a run already: continue it with --resume, or choose another --out")
     hardware = hardware_of(args.device, config)
     done = completed_batches(checkpoint, config) if args.resume else 0
     start = checkpoints.load(resources.find(args.init), "cpu") if args.init else None
@@ -100,7 +100,7 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
     keep_freed_memory()
     torch.manual_seed(config.training.seed)  # random weights
     module = DvpsModule(config)
-    if start is not None and start.config.backbone.kind == config.network.backbone.kind:  # else its backbone stays out
+    if start is not None and start.config.backbone.kind == config.network.backbone.kind:  # else it is not copied
         refuse_other_pixels(module.net.backbone.pixels, start.backbone.pixels, args.init)
     if start is not None and args.init_partial and not args.resume:
         checkpoints.load_pretrained(module.net)
@@ -128,7 +128,10 @@ def _fit(
     resume: bool,
     stop: StopOnSignal,
 ) -> None:
-    """Train, and validate what came after the last validation; what happens to machines is said in one line."""
+    """Train, and validate at the end if the last step had no validation.
+
+    Failures of memory or of another process become an exception with one line.
+    """
     from dvps_ros.runtime import DeviceMemoryError
     from dvps_ros.training.memory import ran_out
 
@@ -144,19 +147,19 @@ def _fit(
         if ran_out(error):
             raise DeviceMemoryError(_out_of_memory(trainer, checkpoint)) from error
         if trainer.world_size > 1 and _is_lost(error):
-            raise ConnectionError("another process of this run has ended: what it said last is why") from error
+            raise ConnectionError("another process of this run has ended: see its last message") from error
         raise
 
 
 def _measure(data: DvpsData) -> str | None:
-    """What models are ranked by, said where it is not DPQ."""
+    """The measure that ranks models, or None; prints a line if it is not DPQ."""
     from dvps_ros.training.best import ranking
 
     has_panoptic, has_depth = data.val_labels()
     measure = ranking(has_panoptic, has_depth)
     if measure != "DPQ" and int(os.environ.get("RANK", 0)) == 0:
         missing = "depth" if has_panoptic else "panoptic"
-        print(f"no {missing} labels to validate with: the best model is that of the best {measure}", file=sys.stderr)
+        print(f"no {missing} labels for validation: the best model is the one with the best {measure}", file=sys.stderr)
     return measure
 
 
@@ -165,14 +168,14 @@ def _check_memory(config: Config, hardware: dict[str, Any]) -> None:
 
     rank = int(os.environ.get("LOCAL_RANK", 0))
     if hardware["accelerator"] == "cpu" and rank > 0:
-        return  # the first process of this machine tries for all
+        return  # the first process of this machine tests for all
     warning = require_memory(config, hardware["accelerator"], hardware["precision"], hardware["devices"])
     if int(os.environ.get("RANK", rank)) == 0:
         print(warning, file=sys.stderr, flush=True)
 
 
 def _is_lost(error: Exception) -> bool:
-    """Whether an exchange between processes failed because one of them is gone."""
+    """Whether communication between processes failed because one of them has ended."""
     import torch.distributed
 
     closed = "Connection closed by peer" in str(error) or "Connection reset by peer" in str(error)
@@ -180,9 +183,9 @@ def _is_lost(error: Exception) -> bool:
 
 
 def _out_of_memory(trainer: lightning.Trainer, checkpoint: Path) -> str:
-    after = f"out of memory after step {trainer.global_step}; lower training.batch_size or the crop (data.crop_height, "
-    after += "data.crop_width), or data.workers"
-    return after + (f", and go on from {checkpoint} with --resume" if checkpoint.exists() else "")
+    message = f"out of memory after step {trainer.global_step}; lower training.batch_size, the crop (data.crop_height, "
+    message += "data.crop_width) or data.workers"
+    return message + (f", and continue from {checkpoint} with --resume" if checkpoint.exists() else "")
 
 
 def _start_from(net: nn.Module, weights: dict[str, Tensor], name: str) -> None:
@@ -190,5 +193,5 @@ def _start_from(net: nn.Module, weights: dict[str, Tensor], name: str) -> None:
         net.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(
-            f"the weights of {name} do not fit the configured network; --init-partial takes over those that do"
+            f"the weights of {name} do not fit the configured network; --init-partial copies those that do"
         ) from error

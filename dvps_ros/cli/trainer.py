@@ -1,4 +1,4 @@
-"""Lightning's trainer and data module as a run's settings ask for them."""
+"""Lightning's trainer and data module of a training run."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from dvps_ros.datasets.module import DvpsData
     from dvps_ros.training.callbacks import StopOnSignal
 
-#: In a run's folder: the checkpoint to go on from, the last model, and the best.
+#: Names in a run's folder: the checkpoint for --resume, the last model, and the best model.
 CHECKPOINT = "last.ckpt"
 MODEL, BEST = "model", "best"
 
 
 def hardware_of(device: str, config: Config) -> dict[str, Any]:
-    """Lightning's words for where and how precisely to compute, alone or as one of torchrun's processes.
+    """Arguments of Lightning's trainer for devices, processes (also under torchrun) and precision.
 
-    Raises ``ValueError`` where this machine lacks the device, or the device the precision.
+    Raises ``ValueError`` if this machine lacks the device, or the device does not support the precision.
     """
     import torch
 
     cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
     if cuda and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device here")
+        raise ValueError("--device cuda: this machine has no CUDA device")
     precision = config.training.precision
     if precision == "16" and not cuda:
         raise ValueError("training.precision 16 needs CUDA; on a CPU use --set training.precision=bf16 (or 32)")
     if precision == "bf16" and not cuda and torch.backends.cpu.get_cpu_capability() == "AVX2":
         print(
-            "this processor has no bf16 and emulates it, about seven times as slow: --set training.precision=32",
+            "this processor emulates bf16, which takes about seven times as long; use --set training.precision=32",
             file=sys.stderr,
         )
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 0)) or (torch.cuda.device_count() if cuda else 1)
@@ -46,7 +46,7 @@ def hardware_of(device: str, config: Config) -> dict[str, Any]:
         "accelerator": "cuda" if cuda else "cpu",
         "devices": local,
         "num_nodes": nodes,
-        # a batch without depth labels leaves what computes depth out of the loss
+        # the loss of a batch without depth labels does not use the weights of the depth branch
         "strategy": "ddp_find_unused_parameters_true" if local * nodes > 1 else "auto",
         "sync_batchnorm": cuda and local * nodes > 1,
         "precision": {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision],
@@ -54,12 +54,12 @@ def hardware_of(device: str, config: Config) -> dict[str, Any]:
 
 
 def quieten() -> None:
-    """Silence what Lightning says of itself, and of what is meant as it is."""
+    """Silence Lightning's notices, and its warnings about intended behaviour."""
     import logging
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
-        "You're resuming from a checkpoint",  # the sampler goes on where it stopped
+        "You're resuming from a checkpoint",  # the sampler continues where it stopped
         "You have overridden `transfer_batch_to_device`",
         ".*does not have many workers",
         ".*Checkpoint directory",
@@ -71,7 +71,7 @@ def quieten() -> None:
 
 
 def data_of(config: Config, done: int, processes: int) -> DvpsData:
-    """The configured data set, its training frames from batch ``done`` of the whole run on."""
+    """The configured data sets; training frames begin with batch ``done`` of the whole run."""
     from torch.utils.data import DataLoader
 
     from dvps_ros.datasets.module import DvpsData
@@ -102,7 +102,7 @@ def data_of(config: Config, done: int, processes: int) -> DvpsData:
 def trainer_of(
     config: Config, out: Path, hardware: dict[str, Any], stop: StopOnSignal, measure: str | None
 ) -> lightning.Trainer:
-    """Lightning's trainer of a run, with its callbacks; ``measure`` is what the best state is kept by."""
+    """Lightning's trainer of a run, with its callbacks; ``measure`` ranks states, None keeps no best one."""
     import lightning.pytorch as lightning
     from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, TQDMProgressBar
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -121,11 +121,11 @@ def trainer_of(
     progress = Progress(training.log_every, training.batch_size * training.accumulate, skipped, lines=not terminal)
     callbacks = [
         stop,
-        ExportModel(out / MODEL, config),  # before the averaging, so that it exports the average
+        ExportModel(out / MODEL, config),  # before the averaging callback, so that it exports the average
         LabelPictures(training.images, LABEL_SETS[config.labels], config.network.max_depth),
         LearningRateMonitor(),
         *([EMAWeightAveraging(decay=training.ema_decay)] if training.ema_decay > 0 else []),
-        *([] if skipped is None else [skipped]),  # before the checkpoint, which keeps its count
+        *([] if skipped is None else [skipped]),  # before the checkpoint, which saves its count
         progress,
         *([] if measure is None else [KeepBest(out / MODEL, out / BEST, measure)]),
         LastCheckpoint(out / CHECKPOINT, training.checkpoint_every),

@@ -1,4 +1,4 @@
-"""Batch norm over the images of all processes, also on CPUs, where torch's own SyncBatchNorm does not work."""
+"""Batch norm over the images of all processes on CPUs, which torch's SyncBatchNorm does not support."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """``nn.BatchNorm2d`` whose statistics in training are those of the maps of all processes together.
+    """``nn.BatchNorm2d`` whose training statistics are taken over the maps of all processes.
 
-    Every process must call it equally often; ``torch.distributed`` must be initialized.
+    Every process must call it equally often, and ``torch.distributed`` must be initialized.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         pixels = full.new_full((1,), full.numel() / full.shape[1])
         *sums, count = _sum_over_processes(torch.cat((full.sum((0, 2, 3)), pixels))).split(self.num_features)
         mean = sums[0] / count
-        # a second exchange: the mean square minus the squared mean would lose half of the digits
+        # a second reduction, because the mean square minus the squared mean would lose half of the digits
         centered = full - mean[:, None, None]
         variance = _sum_over_processes(centered.square().sum((0, 2, 3))) / count
         unbiased = variance * count / (count - 1).clamp_min(1)
@@ -56,7 +56,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        # what this process puts in is in what all of them get out
+        # this process's values enter the sums of all processes
         return _sum_over_processes(gradient.contiguous())
 
 

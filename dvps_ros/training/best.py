@@ -1,4 +1,4 @@
-"""The best model of a run, kept beside its last."""
+"""The best model of a run, kept beside the last one."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from dvps_ros.training.progress import say
+from dvps_ros.training.progress import print_line
 
-#: What a model folder of the best records, beside its configuration and weights.
+#: File with the scores, in the folder of the best model.
 RECORD = "best.yaml"
 
 
 def ranking(has_panoptic: bool, has_depth: bool) -> str | None:
-    """The measure by which models rank on a split with these labels: DPQ, PQ, absRel, or None without labels."""
+    """The measure that ranks models on a split with these labels: DPQ, PQ, absRel, or None without labels."""
     if has_panoptic:
         return "DPQ" if has_depth else "PQ"
     return "absRel" if has_depth else None
 
 
 class KeepBest(Callback):
-    """After a validation that is better than all before, make ``folder`` a copy of the model that was validated.
+    """After a validation with the best score so far, makes ``folder`` a copy of the validated model.
 
-    ``folder/best.yaml`` records the step, the measure and all scores; a resumed run reads there what there is to beat.
+    ``folder/best.yaml`` records the step, the measure and all scores. A resumed run reads the best score there.
 
     Parameters
     ----------
-    model : model folder that has just been written when a validation ends (see ``ExportModel``).
-    folder : where the best is kept.
-    measure : name of the score that ranks, without ``val/``; absRel is best small, all others large.
+    model : model folder, which is written before a validation ends (see ``ExportModel``).
+    folder : folder of the best model.
+    measure : name of the ranking score, without ``val/``. Smaller is better for absRel, larger for all others.
     """
 
     def __init__(self, model: Path, folder: Path, measure: str) -> None:
         self.model, self.folder, self.measure = Path(model), Path(folder), measure
 
     def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
-        """Compare, and keep."""
+        """Copy the model if its score is the best so far."""
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         scores = {
@@ -53,7 +53,9 @@ class KeepBest(Callback):
             return
         record = {"step": trainer.global_step, "measure": self.measure, "value": scores[self.measure], "scores": scores}
         self._keep(record)
-        say(trainer, f"best so far: {self.measure} {record['value']:.3f} at step {record['step']}, in {self.folder}")
+        print_line(
+            trainer, f"best so far: {self.measure} {record['value']:.3f} at step {record['step']}, in {self.folder}"
+        )
 
     def _is_better(self, value: float) -> bool:
         if math.isnan(value):
@@ -67,7 +69,7 @@ class KeepBest(Callback):
         return value < record["value"] if self.measure == "absRel" else value > record["value"]
 
     def _keep(self, record: dict[str, Any]) -> None:
-        # a folder cannot be replaced in one go: the old one moves aside, so that one of the two is always whole
+        # a folder cannot be replaced atomically: rename the old one first, so that one of the two is always complete
         partial, previous = (self.folder.with_name(f"{self.folder.name}.{end}") for end in ("partial", "previous"))
         for folder in (partial, previous):
             shutil.rmtree(folder, ignore_errors=True)

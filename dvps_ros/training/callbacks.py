@@ -1,4 +1,4 @@
-"""What happens around training steps: checkpoints, the exported model, signals."""
+"""Callbacks of training: checkpoints, the exported model, signals."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from dvps_ros.training.module import NotFiniteError
 
 
 class LastCheckpoint(Checkpoint):
-    """One resumable checkpoint, replaced every ``every`` steps, before validations and at the end or a stop.
+    """One resumable checkpoint, written every ``every`` steps, before validations, at the end and at a stop.
 
-    It takes the place of the one before when the next step has a finite loss; at a validation, at the end or a stop
-    when its weights are finite.
+    It replaces the last one as soon as it proves good. Between steps that is when the next step has a finite loss. At a
+    validation, the end or a stop it is when all weights are finite.
     """
 
     def __init__(self, path: Path, every: int) -> None:
@@ -33,19 +33,19 @@ class LastCheckpoint(Checkpoint):
         return self.path.with_suffix(".partial")
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Save where a step is due."""
-        self._keep(trainer)  # a loss that is not finite ends the run before this
+        """Save every ``every`` steps."""
+        self._keep(trainer)  # not reached after a loss that is not finite, which ends the run
         step, ends = trainer.global_step, trainer.should_stop or trainer.global_step == trainer.max_steps
         if ends or step % self.every == 0:
             self._save(trainer, final=ends)
 
     def on_exception(self, trainer: Trainer, module: LightningModule, error: BaseException) -> None:
-        """What ends a run between two steps says nothing against the last one, unless it is its loss."""
+        """Keep the last checkpoint, unless the loss of the next step was not finite."""
         if not isinstance(error, NotFiniteError):
             self._keep_if_finite(trainer)
 
     def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
-        """Save before a validation, which may take long."""
+        """Save before a validation, which may take a long time."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._save(trainer, final=True)
 
@@ -62,29 +62,29 @@ class LastCheckpoint(Checkpoint):
             self._keep(trainer)
 
     def _keep(self, trainer: Trainer) -> None:
-        # a run killed while writing keeps the checkpoint before
+        # atomic: a run that is killed while writing keeps its last checkpoint
         if self._waits and trainer.is_global_zero:
             self._partial.replace(self.path)
         self._waits = False
 
 
 class ExportModel(Callback):
-    """Write the model folder after each validation. Stands before an averaging callback, whose weights it exports."""
+    """Writes the model folder after each validation. It must precede an averaging callback to export the average."""
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder, self.config = Path(folder), config
 
     def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Export what has just been validated."""
+        """Export the validated model."""
         if trainer.is_global_zero and not trainer.sanity_checking:
             checkpoints.save(cast("DvpsNet", module.net), self.folder, self.config)
 
 
 class StopOnSignal(Callback):
-    """SIGINT and SIGTERM end training after the current step (at once inside a validation, or the second time).
+    """Ends training after the current step on SIGINT or SIGTERM.
 
-    A context, which gives both signals back in the end. Attributes: ``received``, the signal's number, 0 before one
-    came.
+    During a validation, or at the second signal, it ends at once. As a context manager it restores the handlers of both
+    signals at the end. Attributes: ``received``, the number of the signal, 0 before one arrives.
     """
 
     def __init__(self) -> None:
@@ -93,18 +93,18 @@ class StopOnSignal(Callback):
         self._trainer: Trainer | None = None
 
     def __enter__(self) -> StopOnSignal:
-        """Remember who handles the signals now."""
+        """Store the current handlers of the signals."""
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the signals back, whoever took them meanwhile (Lightning does)."""
+        """Restore the handlers, also if Lightning has replaced them meanwhile."""
         if threading.current_thread() is threading.main_thread():
             for number, handler in self._before.items():
                 signal.signal(number, handler)
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
-        """Take over both signals."""
+        """Handle both signals."""
         self._trainer = trainer
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):

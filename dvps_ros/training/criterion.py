@@ -14,15 +14,15 @@ from dvps_ros.labels import VOID
 from dvps_ros.structures import Features, Prediction, Target
 from dvps_ros.training import depth_totals, guidance_losses, mask_losses, matcher, points, semantic_losses
 from dvps_ros.training.depth_totals import Total, add
-from dvps_ros.training.layers import Layers, full, nothing, rows, unbatch
+from dvps_ros.training.layers import Layers, connected_zero, full, rows, unbatch
 
-#: Strides of the maps that guidance can shape.
+#: Strides of the maps that guidance losses can use.
 _LEVELS = (4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
 class _Matched:
-    """Which query was matched to which segment: both (L, M) int64."""
+    """Matched pairs of queries and segments, both (L, M) int64."""
 
     queries: Tensor
     segments: Tensor
@@ -31,13 +31,13 @@ class _Matched:
 class Criterion(nn.Module):
     """Weighted losses of a ``Prediction`` against its ``Target``s (deepdps.md: He et al., ICCV 2023, section 3.4).
 
-    An image adds only the losses its labels allow: without panoptic labels no class, mask, segment depth or
-    semantic-to-depth loss; without depth no depth and no depth-to-semantic loss. Where a panoptic label has classes
-    without segments, these have the loss of ``semantic_losses``, and a query that lies mostly there is not taught to be
-    no object. Sums over layers; means over the queries, masks, images or pixels of the whole batch, that is over the
-    images of all processes.
+    An image adds only the losses that its labels allow. Without panoptic labels there is no class, mask, segment depth
+    or semantic-to-depth loss; without depth labels there is no depth or depth-to-semantic loss. Regions with classes
+    but without segments have the loss of ``semantic_losses``, and queries that lie mostly there are not trained to be
+    "no object". Losses are summed over layers. They are means over the queries, masks, images or pixels of the whole
+    batch, that is over the images of all processes.
 
-    Raises ``ValueError`` for a guidance level or patch that does not exist.
+    Raises ``ValueError`` for an invalid guidance level or patch.
     """
 
     def __init__(self, config: LossConfig, classes: int) -> None:
@@ -54,21 +54,21 @@ class Criterion(nn.Module):
     def forward(
         self, prediction: Prediction, targets: list[Target], seeds: Sequence[int] | None = None
     ) -> dict[str, Tensor]:
-        """Losses by name, each a scalar already multiplied by its weight; their sum is what training minimizes.
+        """Losses by name, each a scalar multiplied by its weight; training minimizes their sum.
 
-        Names: ``class mask dice semantic depth backup`` and, where switched on, ``uncertainty``, ``semantic_to_depth``
-        and ``depth_to_semantic``. Every output of the network takes part in the sum (if only with weight 0), so that no
-        parameter is left without a gradient, whatever labels a batch has.
+        Names: ``class mask dice semantic depth backup`` and, if enabled, ``uncertainty``, ``semantic_to_depth`` and
+        ``depth_to_semantic``. Every output of the network enters the sum, at least with weight 0, so that every
+        parameter has a gradient, whatever labels a batch has.
 
-        With several processes each calls this once a step. A loss then has the value of the whole batch in all of
-        them, and its gradient is this process's share times their number, so that the mean of all gradients, which
-        DistributedDataParallel takes, is the gradient of the whole batch.
+        Each of several processes calls this once per step. A loss then has the value of the whole batch in all of them.
+        Its gradient is the process's share times the number of processes, so that DistributedDataParallel's mean over
+        processes is the gradient of the whole batch.
 
         Parameters
         ----------
-        prediction : with all layers, and with maps where guidance is on.
-        targets : one an image.
-        seeds : 0 .. 2**63 - 1, of each image's random points; default: drawn from torch's own generator.
+        prediction : predictions of all layers; with feature maps if guidance is enabled.
+        targets : one per image.
+        seeds : one seed 0 .. 2**63 - 1 per image for its random points; None: drawn from torch's own generator.
         """
         seeds = torch.randint(2**62, (len(targets),)).tolist() if seeds is None else seeds
         with torch.autocast(prediction.class_logits.device.type, enabled=False):
@@ -79,7 +79,7 @@ class Criterion(nn.Module):
             guidance = self._guidance_totals(prediction, targets)
             means = _means(totals | guidance)
             losses = {
-                "class": self.config.class_weight * means["class"] + nothing(prediction),
+                "class": self.config.class_weight * means["class"] + connected_zero(prediction),
                 "mask": self.config.mask_weight * means["mask"],
                 "dice": self.config.dice_weight * means["dice"],
                 "semantic": self.config.semantic_weight * means["semantic"],
@@ -114,10 +114,10 @@ class Criterion(nn.Module):
     def _match_and_compare(
         self, layer: Layers, target: Target, labelled: Tensor, seed: int
     ) -> tuple[_Matched, Tensor, Tensor]:
-        """Match one image's queries to its segments; BCE and dice of the matched, summed over layers and masks."""
+        """Match one image's queries to its segments; returns the pairs, BCE and dice, summed over layers and masks."""
         config = self.config
-        # One set of candidate points for all masks and layers: the features are sampled once, and every logit is
-        # then a dot product. Each mask still keeps its own most uncertain candidates.
+        # All masks and layers share one set of candidate points, so the features are sampled once and every logit is a
+        # dot product. Each mask still selects its own most uncertain candidates.
         candidates = max(config.points, round(config.points * config.oversample))
         important = round(config.points * config.importance)
         where = points.draw(labelled, candidates + config.points - important, seed)
@@ -137,21 +137,21 @@ class Criterion(nn.Module):
         return matched, mask_losses.mask_cross_entropy(logits, masks).sum(), mask_losses.dice(logits, masks).sum()
 
     def _true_classes(self, layer: Layers, target: Target, matched: _Matched) -> Tensor:
-        """(L, Q) int64: the class each query should give: K where it was not matched, or ``UNTOLD``."""
+        """(L, Q) int64: target class of each query, K if unmatched, or ``IGNORED`` in a region without segments."""
         classes = torch.full(layer.class_logits.shape[:2], self.classes, device=layer.class_logits.device)
         if (region := semantic_losses.region(target)) is not None:
-            untold = semantic_losses.over_regions(layer.mask_embedding, layer.mask_features, region, _labelled(target))
-            classes = classes.masked_fill(untold, mask_losses.UNTOLD)
+            ignored = semantic_losses.over_regions(layer.mask_embedding, layer.mask_features, region, _labelled(target))
+            classes = classes.masked_fill(ignored, mask_losses.IGNORED)
         return classes.scatter(1, matched.queries.to(classes.device), target.classes[matched.segments])
 
     def _class_total(self, logits: list[Tensor], classes: list[Tensor]) -> Total:
         stacked = torch.stack(logits, 1), torch.stack(classes, 1)  # (L, B, Q, K+1), (L, B, Q)
         total, weights = mask_losses.class_cross_entropy(*stacked, self.config.no_object_weight)
-        # every layer matches as many queries, so the weights of each add up to the same (but for those spared)
+        # every layer matches the same number of queries, so its weights have the same sum (except for ignored queries)
         return total, weights / len(stacked[0])
 
     def _semantic_total(self, layers: list[Layers], targets: list[Target], seeds: Sequence[int]) -> dict[str, Total]:
-        """The mean over points and the sum over layers for each image that has classes without segments."""
+        """Sum over images with unsegmented regions of the mean over points, summed over layers; and their number."""
         total = layers[0].class_logits.new_zeros(())
         images = total
         for layer, target, seed in zip(layers, targets, seeds, strict=True):
@@ -163,7 +163,7 @@ class Criterion(nn.Module):
     # --- guidance ------------------------------------------------------------------------------------------------
 
     def _guidance_totals(self, prediction: Prediction, targets: list[Target]) -> dict[str, Total]:
-        """Each switched-on guidance at each of its levels, named ``semantic_to_depth/4``."""
+        """Each enabled guidance loss at each of its levels, named e.g. ``semantic_to_depth/4``."""
         config, totals = self.config, {}
         if config.semantic_to_depth_weight > 0:
             for stride in config.semantic_to_depth_levels:
@@ -200,7 +200,7 @@ def _check_guidance(config: LossConfig) -> None:
     for key in ("semantic_to_depth_levels", "depth_to_semantic_levels"):
         levels = getattr(config, key)
         if not levels or len(set(levels)) < len(levels) or not set(levels) <= set(_LEVELS):
-            raise ValueError(f"loss.{key} is {list(levels)}, must be some of {list(_LEVELS)}, each once")
+            raise ValueError(f"loss.{key} is {list(levels)}, must be distinct members of {list(_LEVELS)}")
     if config.patch % 2 == 0:
         raise ValueError(f"loss.patch is {config.patch}, must be odd")
 
@@ -228,7 +228,7 @@ def _at_level(labels: list[Tensor], features: Tensor, fill: float, stride: int) 
 
 
 def _means(totals: dict[str, Total]) -> dict[str, Tensor]:
-    """Each sum divided by its count, both over all processes, in one exchange: see ``Criterion.forward``."""
+    """Each sum divided by its count, both over all processes, in one reduction: see ``Criterion.forward``."""
     parts = torch.stack([torch.stack([part.detach().double() for part in total]) for total in totals.values()])
     world = 1
     if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -236,7 +236,7 @@ def _means(totals: dict[str, Total]) -> dict[str, Tensor]:
         torch.distributed.all_reduce(parts)
     means = {}
     for (name, (total, _)), (whole, count) in zip(totals.items(), parts, strict=True):
-        divisor = torch.where(count > 0, count, 1.0)  # the sum of nothing is 0
+        divisor = torch.where(count > 0, count, 1.0)  # for a count of 0 the sum is 0
         share = total * (world / divisor).to(total.dtype)
         means[name] = share + ((whole / divisor).to(total.dtype) - share).detach()
     return means

@@ -1,11 +1,11 @@
-"""Scale-invariant depth loss (Eigen et al., NeurIPS 2014; in the form of the paper's released code)."""
+"""Scale-invariant depth loss (Eigen et al., NeurIPS 2014), in the form of the paper's released code."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-_FOCUS = 0.85  # share of the squared mean that is forgiven: 1 would ignore scale, 0 is the plain log error
+_FOCUS = 0.85  # weight of the squared mean that is subtracted: 1 would ignore scale, 0 is the plain log error
 _SCALE = 10.0
 _EPSILON = 1e-6
 
@@ -13,7 +13,7 @@ _EPSILON = 1e-6
 def scale_invariant_groups(pred: Tensor, true: Tensor, group: Tensor, groups: int) -> Tensor:
     """10 * sqrt(mean(g^2) - 0.85 * mean(g)^2 + 1e-6), g = ln true - ln pred, over each group of pixels.
 
-    Segments cover an image once, so its pixels as one list are far fewer than those of a stack of maps.
+    A list of pixels with their groups is far smaller than a stack of maps, because segments do not overlap.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def scale_invariant_groups(pred: Tensor, true: Tensor, group: Tensor, groups: in
 
     Returns
     -------
-    (..., G); 0 for a group without pixels.
+    (..., G) loss of each group, 0 for a group without pixels.
     """
     # a sigmoid can underflow to 0
     difference = true.log() - pred.clamp_min(torch.finfo(pred.dtype).tiny).log()
@@ -47,7 +47,7 @@ def scale_invariant(pred: Tensor, true: Tensor, mask: Tensor) -> Tensor:
 
     Returns
     -------
-    scalar, 0 when no map has a valid pixel.
+    scalar, 0 if no map has a valid pixel.
     """
     valid = mask & (true > 0)
     values = scale_invariant_groups(pred[valid], true[valid], valid.nonzero()[:, 0], len(pred))

@@ -1,4 +1,4 @@
-"""Depth losses of one image before they are divided: the errors of all layers, the likelihood of the last spread."""
+"""Depth losses of one image as sums and counts: errors of all layers, likelihood of the last layer's spread."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dvps_ros.training import points
 from dvps_ros.training.depth_losses import scale_invariant_groups
 from dvps_ros.training.layers import Layers, rows
 
-#: A loss before it is divided: its sum over masks, images or pixels, and how many (or how heavy) they are.
+#: A loss as two scalars: its sum over masks, images or pixels, and their number or total weight.
 Total = tuple[Tensor, Tensor]
 
 
 def add(totals: dict[str, Total], more: dict[str, Total]) -> None:
-    """Add sums and counts of ``more`` to those of the same names in ``totals``."""
+    """Add the sums and counts of ``more`` to ``totals`` by name."""
     for name, (value, count) in more.items():
         before, counted = totals.get(name, (0.0, 0.0))
         totals[name] = before + value, counted + count
@@ -30,23 +30,24 @@ def segments(
 
     Parameters
     ----------
-    queries, owners : (L, M) int64, which query was matched to which segment in each layer.
-    detach_mean : the likelihood trains the spread alone.
+    layer, target : predictions and labels of one image.
+    queries, owners : (L, M) int64, matched pairs of queries and segments in each layer.
+    detach_mean : the likelihood trains the spread only, not the depth.
 
     Returns
     -------
-    ``depth``, the scale-invariant error summed over layers and masks, and the number of masks (of one layer) that have
-    depth; where the network tells a spread, ``uncertainty``, ``negative_log_likelihood`` summed over the pixels of the
-    last layer's masks, and their number.
+    ``depth``: the scale-invariant error, summed over layers and masks, and the number of masks with depth in one layer.
+    ``uncertainty``, if the network predicts a spread: ``negative_log_likelihood``, summed over the pixels of the last
+    layer's masks, and their number.
     """
     true = _at_stride(layer, target)
     zero = true.new_zeros(())
     if not target.has_depth or len(layer.depth_embedding) == 0:
-        return {"depth": (zero, zero)} | _told(layer, zero, zero)
+        return {"depth": (zero, zero)} | _uncertainty(layer, zero, zero)
     inside = points.at_stride(target.masks, tuple(true.shape), False) & (true > 0)  # (N, h, w)
     segment, pixel = inside.flatten(1).nonzero().unbind(1)  # (K,) each: every pixel with the segment that owns it
     count = len(target.classes)
-    # row of every segment among the layer's matched pairs; a segment that no query was left for has none
+    # row of every segment among the layer's matched pairs; a segment has none if there were too few queries
     geometric = slice(len(queries) - len(layer.depth_embedding), None)
     queries, owners = queries[geometric], owners[geometric]  # (L', M)
     matched_rows = owners.new_full((len(owners), count), -1).scatter(
@@ -64,18 +65,18 @@ def segments(
     if layer.spread_embedding is None:
         return totals
     spread = layer.spread_embedding[queries[-1]] @ features  # (M, h w)
-    told = row[-1] >= 0
-    lost = negative_log_likelihood(own[-1], spread[row[-1].clamp_min(0), pixel], known, detach_mean)
-    return totals | _told(layer, lost[told].sum(), told.sum())
+    matched = row[-1] >= 0
+    loss = negative_log_likelihood(own[-1], spread[row[-1].clamp_min(0), pixel], known, detach_mean)
+    return totals | _uncertainty(layer, loss[matched].sum(), matched.sum())
 
 
 def backup(layer: Layers, target: Target, detach_mean: bool = True) -> dict[str, Total]:
-    """``backup`` (the sum over layers, and 1 for an image with depth) and ``uncertainty``, of the backup map."""
+    """``backup`` (sum over layers, and a count of 1 for an image with depth) and ``uncertainty`` of the backup map."""
     true = _at_stride(layer, target)
     pixel = (true > 0).flatten().nonzero()[:, 0]
     zero = true.new_zeros(())
     if not target.has_depth or len(pixel) == 0:
-        return {"backup": (zero, zero)} | _told(layer, zero, zero)
+        return {"backup": (zero, zero)} | _uncertainty(layer, zero, zero)
     features, known = layer.depth_features.flatten(1), true.flatten()[pixel]
     logits = layer.backup_embedding[:, 0] @ features  # (L', h w)
     pred = layer.max_depth * logits[:, pixel].sigmoid()  # (L', K)
@@ -84,15 +85,15 @@ def backup(layer: Layers, target: Target, detach_mean: bool = True) -> dict[str,
     if layer.backup_spread_embedding is None:
         return totals
     spread = (layer.backup_spread_embedding[0] @ features)[pixel]
-    lost = negative_log_likelihood(pred[-1], spread, known, detach_mean)
-    return totals | _told(layer, lost.sum(), zero + len(pixel))
+    loss = negative_log_likelihood(pred[-1], spread, known, detach_mean)
+    return totals | _uncertainty(layer, loss.sum(), zero + len(pixel))
 
 
 def negative_log_likelihood(pred: Tensor, spread: Tensor, true: Tensor, detach_mean: bool = True) -> Tensor:
-    """ln(2 b) + |ln true - ln pred| / b of each pixel (K,): ln depth has a Laplace distribution of scale b.
+    """ln(2 b) + |ln true - ln pred| / b of each pixel (K,): ln depth has a Laplace distribution with scale b.
 
-    ``pred`` (K,) metres >= 0, ``true`` (K,) metres > 0, ``spread`` (K,) as ``log_spread`` takes it. With
-    ``detach_mean`` no gradient reaches ``pred``.
+    ``pred`` is (K,) metres >= 0, ``true`` (K,) metres > 0, ``spread`` (K,) the argument of ``log_spread``. With
+    ``detach_mean``, ``pred`` gets no gradient.
     """
     pred = pred.detach() if detach_mean else pred
     error = true.log() - pred.clamp_min(torch.finfo(pred.dtype).tiny).log()  # a sigmoid can underflow to 0
@@ -100,8 +101,8 @@ def negative_log_likelihood(pred: Tensor, spread: Tensor, true: Tensor, detach_m
     return math.log(2) + log_scale + error.abs() * (-log_scale).exp()
 
 
-def _told(layer: Layers, value: Tensor, count: Tensor) -> dict[str, Total]:
-    """``uncertainty``, where the network tells a spread."""
+def _uncertainty(layer: Layers, value: Tensor, count: Tensor) -> dict[str, Total]:
+    """``uncertainty`` with this sum and count; empty if the network predicts no spread."""
     return {} if layer.spread_embedding is None else {"uncertainty": (value, count)}
 
 

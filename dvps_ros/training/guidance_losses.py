@@ -1,7 +1,7 @@
 """Bi-directional guidance (He et al., ICCV 2023, section 3.3): each task's labels shape the other task's features.
 
-Both compare every pixel with the other pixels of a K x K patch around it. A patch is walked offset by offset, so memory
-grows with the pixels only: nothing of size pixels x K^2 x channels is ever held.
+Both compare every pixel with the other pixels of a K x K patch around it. The offsets of a patch are processed one by
+one, so memory is proportional to the number of pixels; no array has pixels x K^2 x channels elements.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ def semantic_to_depth(
 ) -> Tensor:
     """Triplet loss on depth features around segment borders (Eqs. 3-5).
 
-    Each pixel is an anchor: the farthest pixel of its own segment in the patch should be nearer, by ``margin``, than
-    the nearest pixel of another segment. The released code multiplies distances by an indicator before taking the
-    minimum, so that its minimum is always 0; here the minimum runs over negatives only, as Eq. 4 says.
+    Each pixel is an anchor. In feature space the farthest pixel of its own segment in the patch should be nearer, by
+    ``margin``, than the nearest pixel of another segment. The released code multiplies distances by an indicator before
+    taking the minimum, so its minimum is always 0. Here the minimum is taken over negatives only, as in Eq. 4.
 
     Parameters
     ----------
-    features : (B, C, h, w), normalized to unit length inside.
+    features : (B, C, h, w); this function normalizes them to unit length.
     ids : (B, h, w) integer panoptic ids.
-    void : the id of pixels that are neither anchor, positive nor negative; pixels outside the map are the same.
+    void : id of pixels that are neither anchor, positive nor negative; pixels outside the map are neither, too.
     patch : K, odd.
     margin : alpha of Eq. 5.
-    min_negatives : an anchor counts with at least this many negatives and as many positives, itself included.
+    min_negatives : smallest number of negatives, and of positives including itself, of an anchor.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def semantic_to_depth(
 def semantic_to_depth_total(
     features: Tensor, ids: Tensor, void: int, patch: int, margin: float, min_negatives: int
 ) -> tuple[Tensor, Tensor]:
-    """``semantic_to_depth`` before its division: the sum over anchors, and their number, two scalars."""
+    """The sum over anchors and their number, two scalars; their ratio is ``semantic_to_depth``."""
     unit = F.normalize(features, dim=1)
     farthest, nearest, anchors = _extreme_offsets(unit.detach(), ids, void, patch, min_negatives)
     rows = anchors.nonzero()
@@ -65,9 +65,9 @@ def semantic_to_depth_total(
 def _extreme_offsets(
     unit: Tensor, ids: Tensor, void: int, patch: int, min_negatives: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """For every pixel the offsets of its farthest positive and nearest negative, and whether it is an anchor.
+    """Offsets of the farthest positive and the nearest negative of every pixel, and whether the pixel is an anchor.
 
-    Unit vectors are the farther apart the smaller their cosine, so distances themselves are not needed here.
+    The distance of unit vectors grows as their cosine falls, so cosines are compared instead of distances.
     """
     labelled = ids != void
     smallest = unit.new_full(ids.shape, torch.inf)
@@ -109,7 +109,7 @@ def depth_to_semantic(
     Parameters
     ----------
     features : (B, C, h, w).
-    depth : (B, h, w) metres, 0 = no label; such pixels take no part.
+    depth : (B, h, w) metres, 0 = no label; such pixels are left out.
     patch : K, odd; only for ``equation``.
     tau : depth scale in metres; only for ``equation``.
     form : ``equation``: -exp(-|d_i - d_j| / tau) * exp(-||F_i - F_j||), summed over the patch, averaged over anchors
@@ -119,7 +119,7 @@ def depth_to_semantic(
 
     Returns
     -------
-    scalar, 0 where no pixel (``equation``) or no pair of neighbors (``similarity``) has depth.
+    scalar, 0 if no pixel (``equation``) or no pair of neighbors (``similarity``) has depth.
 
     Raises ``ValueError`` for another ``form``.
     """
@@ -136,7 +136,7 @@ def depth_to_semantic_total(
     sigma_semantic: Tensor | float,
     sigma_depth: Tensor | float,
 ) -> tuple[Tensor, Tensor]:
-    """``depth_to_semantic`` before its division: the sum, and the number of anchors or pairs, two scalars.
+    """The sum and the number of anchors or pairs, two scalars; their ratio is ``depth_to_semantic``.
 
     Raises ``ValueError`` for another ``form``.
     """
@@ -154,8 +154,8 @@ def _depth_affinity(features: Tensor, depth: Tensor, patch: int, tau: float) -> 
 class _Affinity(torch.autograd.Function):
     """Sum over all pairs of a patch of exp(-|d_i - d_j| / tau - ||F_i - F_j||).
 
-    Only features and depth are kept for the backward pass, which computes each offset's differences anew. Channels come
-    last inside, as the network's maps lie in memory.
+    Only features and depth are kept for the backward pass, which recomputes the differences of each offset. Channels
+    come last in the computation, as in the memory layout of the network's maps.
     """
 
     @staticmethod
@@ -166,7 +166,7 @@ class _Affinity(torch.autograd.Function):
         total = features.new_zeros(())
         for here, there in _half(patch, *depth.shape[1:]):
             _, _, closeness = _compare(rows, depth, tau, here, there)
-            total += 2 * closeness.sum()  # a pair is seen from both its ends with the same value
+            total += 2 * closeness.sum()  # each pair counts from both ends, with the same value
         return total
 
     @staticmethod
@@ -177,7 +177,7 @@ class _Affinity(torch.autograd.Function):
         change = torch.zeros_like(rows)
         for here, there in _half(ctx.patch, *depth.shape[1:]):
             difference, distance, closeness = _compare(rows, depth, ctx.tau, here, there)
-            # at distance 0 the length has no derivative; 0 is one of its subgradients
+            # at distance 0 the norm has no derivative; 0 is one of its subgradients
             slope = torch.where(distance > 0, -2 * gradient * closeness / distance, 0.0)
             difference *= slope[..., None]
             change[here] += difference
@@ -188,7 +188,7 @@ class _Affinity(torch.autograd.Function):
 def _compare(
     rows: Tensor, depth: Tensor, tau: float, here: tuple[slice, ...], there: tuple[slice, ...]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One offset's feature differences (B, h', w', C), their lengths and closeness (B, h', w'), 0 without depth."""
+    """Feature differences (B, h', w', C) at one offset, their norms and closeness (B, h', w'), 0 without depth."""
     both = (depth[here] > 0) & (depth[there] > 0)
     difference = rows[here] - rows[there]
     distance = torch.linalg.vector_norm(difference, dim=-1)
@@ -221,7 +221,7 @@ def _offsets(patch: int) -> list[tuple[int, int]]:
 
 
 def _half(patch: int, height: int, width: int) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """``_overlap`` of every second offset of a patch, such that each pair of pixels is met once."""
+    """``_overlap`` of one half of a patch's offsets, so that each pair of pixels occurs once."""
     return [_overlap(dy, dx, height, width) for dy, dx in _offsets(patch)[patch * patch // 2 + 1 :]]
 
 

@@ -1,4 +1,4 @@
-"""A prediction as the losses see it: image by image, all decoder layers stacked."""
+"""Predictions for the losses: one object per image, with all decoder layers stacked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dvps_ros.structures import Prediction
 
 @dataclass(frozen=True)
 class Layers:
-    """One image's predictions of all L layers, first to last; depth only from the first layer that has geometry.
+    """Predictions of all L layers for one image, first to last; depth from the first layer with geometry on.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class Layers:
     backup_embedding : (L', 1, D).
     depth_features : (D, h, w).
     max_depth : metres.
-    spread_embedding, backup_spread_embedding : (Q, D) and (1, D) of the last layer; None where the network tells none.
+    spread_embedding, backup_spread_embedding : (Q, D) and (1, D) of the last layer; None without uncertainty.
     """
 
     class_logits: Tensor
@@ -38,7 +38,7 @@ class Layers:
 
 
 def unbatch(prediction: Prediction) -> list[Layers]:
-    """Image by image, all layers stacked, in full precision."""
+    """The images of a batch with all layers stacked, in full precision."""
     layers = (*prediction.layers, prediction)
     geometric = [layer for layer in layers if layer.depth_embedding.shape[1]]
     class_logits = torch.stack([full(layer.class_logits) for layer in layers], 1)
@@ -47,7 +47,7 @@ def unbatch(prediction: Prediction) -> list[Layers]:
     backup_embedding = torch.stack([full(layer.backup_embedding) for layer in geometric], 1)
     mask_features, depth_features = full(prediction.mask_features), full(prediction.depth_features)
     maps = (class_logits, mask_embedding, mask_features, depth_embedding, backup_embedding, depth_features)
-    # unbind, not indexing: its gradient is one stack instead of a batch of zeros for each image
+    # the gradient of unbind is one stack; that of indexing would be a batch of zeros for each image
     images = [
         Layers(classes, masks, mask_maps, depths, backups, depth_maps, prediction.max_depth)
         for classes, masks, mask_maps, depths, backups, depth_maps in zip(*(m.unbind(0) for m in maps), strict=True)
@@ -62,7 +62,7 @@ def unbatch(prediction: Prediction) -> list[Layers]:
 
 
 def full(values: Tensor) -> Tensor:
-    """``values`` of any shape, half precision as float32: sums over thousands of points need it."""
+    """``values`` of any shape, with half precision converted to float32 for sums over thousands of points."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
@@ -71,8 +71,8 @@ def rows(embedding: Tensor, queries: Tensor) -> Tensor:
     return embedding.gather(1, queries[..., None].expand(-1, -1, embedding.shape[-1]))
 
 
-def nothing(prediction: Prediction) -> Tensor:
-    """The scalar 0, reached from every output of the network."""
+def connected_zero(prediction: Prediction) -> Tensor:
+    """The scalar 0, computed from every output of the network so that all parameters have a gradient."""
     outputs = [prediction.mask_features, prediction.depth_features]
     for layer in (*prediction.layers, prediction):
         outputs += [layer.class_logits, layer.mask_embedding, layer.depth_embedding, layer.backup_embedding]

@@ -1,4 +1,4 @@
-"""Which query answers for which true segment (Carion et al., ECCV 2020; Cheng et al., CVPR 2022)."""
+"""Bipartite matching of queries and true segments (Carion et al., ECCV 2020; Cheng et al., CVPR 2022)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dvps_ros.config import LossConfig
 
 @torch.no_grad()
 def cost(class_logits: Tensor, mask_logits: Tensor, classes: Tensor, masks: Tensor, config: LossConfig) -> Tensor:
-    """Cost of every query for every true segment of one image, on the predictions of several layers at once.
+    """Cost of every pair of query and true segment of one image, for several layers at once.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def cost(class_logits: Tensor, mask_logits: Tensor, classes: Tensor, masks: Tens
     """
     truth = masks.to(mask_logits.dtype)
     probability = class_logits.softmax(-1)[..., classes]  # (L, Q, N)
-    # BCE(x, t) = softplus(x) - x t, so all pairs are one product
+    # BCE(x, t) = softplus(x) - x t, so one matrix product gives all pairs
     overlap = mask_logits @ truth.T
     cross_entropy = (F.softplus(mask_logits).sum(-1, keepdim=True) - overlap) / masks.shape[-1]
     sigmoid = mask_logits.sigmoid()
@@ -40,7 +40,7 @@ def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
 
     Parameters
     ----------
-    cost : (L, Q, N); entries that are not finite count as very expensive.
+    cost : (L, Q, N); entries that are not finite are replaced by a large cost.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Memory during training: how much there is and was used, and the C allocator's habits on a CPU."""
+"""Memory of training: free and used amounts, and settings of the C allocator on a CPU."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep freed blocks for the next step instead of handing them back to the system.
+    """Let glibc keep freed blocks for the next step instead of returning them to the system.
 
-    Every activation map is otherwise mapped, zeroed page by page and unmapped again in every step: a good tenth of a
-    step on a CPU. Returns whether it took effect (on Linux with glibc).
+    Otherwise every activation map is mapped, zeroed page by page and unmapped in every step, which takes over a tenth
+    of a step on a CPU. Returns whether the settings were accepted (only by glibc on Linux).
     """
     if not sys.platform.startswith("linux"):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:  # musl has none
+    except AttributeError:  # musl has no mallopt
         return False
     wanted = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_ARENA_MAX, 1))
-    done = [mallopt(option, value) for option, value in wanted]  # each must be tried
-    return all(done)
+    accepted = [mallopt(option, value) for option, value in wanted]  # a list, so that all are set even if one fails
+    return all(accepted)
 
 
 def peak(device: torch.device) -> int:
-    """Bytes that this process has used at most: of tensors on a CUDA ``device``, else of resident memory."""
+    """Peak memory of this process in bytes: of tensors on a CUDA ``device``, else resident memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     found = status("VmHWM")
@@ -44,22 +44,22 @@ def peak(device: torch.device) -> int:
 
 
 def status(name: str) -> int | None:
-    """Bytes that Linux states of this process, e.g. ``VmRSS`` or its peak ``VmHWM``; None where it states none."""
+    """A value in bytes from /proc/self/status, e.g. ``VmRSS`` or its peak ``VmHWM``; None if it is not there."""
     return _kilobytes(Path("/proc/self/status"), name)
 
 
 def available(root: Path = Path("/")) -> int | None:
-    """Bytes of main memory that this process can still take without swapping, or None where that is not known.
+    """Bytes of main memory that this process can still use without swapping; None if unknown.
 
-    The least of what the machine has (``MemAvailable``) and what its control groups (v1 or v2) leave. ``root`` is where
-    proc/ and sys/ lie.
+    The result is the minimum of the machine's ``MemAvailable`` and the limits of its control groups (v1 or v2).
+    ``root`` is the folder of proc/ and sys/.
     """
     found = [_kilobytes(root / "proc" / "meminfo", "MemAvailable"), *_left_by_groups(root)]
     return min((value for value in found if value is not None), default=None)
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice: the GPU's, the CPU's, or a loader process was killed."""
+    """Whether an error means that memory of the GPU or CPU ran out, also if a loader process was killed."""
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
     message = str(error)
@@ -76,7 +76,7 @@ def _kilobytes(path: Path, name: str) -> int | None:
 
 
 def _left_by_groups(root: Path) -> Iterator[int | None]:
-    """Bytes left by the control groups of this process and all above them."""
+    """Free bytes under the limit of each control group of this process and its ancestors."""
     groups = root / "sys" / "fs" / "cgroup"
     try:
         lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
@@ -89,7 +89,7 @@ def _left_by_groups(root: Path) -> Iterator[int | None]:
             top, names = groups / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue
-        # inside a container the path may be the host's, of which only the top is to be seen
+        # in a container the path may be that of the host, of which only the top is visible
         folder = top / path.lstrip("/")
         for place in (folder, *folder.parents):
             yield _left(place, *names)

@@ -24,22 +24,22 @@ Batch = tuple[Tensor, list[Target]]
 
 
 class NotFiniteError(ValueError):
-    """A training step has no finite loss: one line with the step, the losses that are not finite, and the samples."""
+    """A loss of a training step is not finite. The message names the step, the losses and the samples in one line."""
 
     def __init__(self, step: int, total: float, losses: Mapping[str, Tensor], names: Sequence[str]) -> None:
         bad = ", ".join(f"{name} {value.item()}" for name, value in losses.items() if not value.isfinite())
         super().__init__(
-            f"step {step}: loss {total} ({bad or 'each of them is finite'}), samples: {', '.join(names)}; the "
-            "checkpoint from before stays; lower optimizer.learning_rate or set optimizer.clip_norm"
+            f"step {step}: loss {total} ({bad or 'all parts are finite'}), samples: {', '.join(names)}; the last "
+            "checkpoint is kept; lower optimizer.learning_rate or set optimizer.clip_norm"
         )
 
 
 class DvpsModule(lightning.LightningModule):
-    """Trains ``net`` by ``config``; a batch is (images (B, 3, H, W) uint8 RGB, one ``Target`` an image).
+    """Trains ``net`` by ``config``; a batch is (images (B, 3, H, W) uint8 RGB, one ``Target`` per image).
 
-    Every step seeds its own random numbers, so a resumed run repeats what an uninterrupted one would have done. Points
-    are drawn by the number of an image in the run, so that the same images in one process or spread over several give
-    the same gradients (stochastic depth of a Swin alone differs, as it draws in each process anew).
+    Every step seeds its own random numbers, so a resumed run has the same steps as an uninterrupted one. The points of
+    an image depend on its number in the run, so that one process and several give the same gradients for the same
+    images. Only the stochastic depth of a Swin differs, because each process draws its own.
 
     Attributes: ``net`` the DvpsNet, ``criterion``, ``config``, ``scores`` of the running validation.
     """
@@ -52,7 +52,7 @@ class DvpsModule(lightning.LightningModule):
         self.scores = Scores(config)
 
     def setup(self, stage: str) -> None:
-        """With several processes on CPUs, let batch norms share their statistics; on CUDA ``sync_batchnorm`` does."""
+        """Share batch norm statistics between processes on CPUs; on CUDA ``sync_batchnorm`` does it."""
         if self.trainer.world_size > 1 and self.trainer.strategy.root_device.type == "cpu":
             share_batch_norms(self.net)
 
@@ -69,19 +69,19 @@ class DvpsModule(lightning.LightningModule):
         return total
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting anew."""
+        """Reset the scores."""
         self.scores = Scores(self.config)
 
     def validation_step(  # type: ignore[override]  # Lightning passes what a step returns on to the callbacks
         self, batch: Batch, index: int
     ) -> list[Scene]:
-        """Count one batch; returns its scenes, for callbacks that draw them."""
+        """Add one batch to the scores; returns its scenes, for callbacks that draw them."""
         images, targets = batch
         return self.scores.update(self.net(images, layers=False), targets)
 
     def on_validation_epoch_end(self) -> None:
         """Log PQ, DPQ (percent) and absRel."""
-        # the same in all processes; without synchronization Lightning warns that it might not be
+        # the values are equal in all processes, but without sync_dist Lightning would warn
         self.log_dict(self.scores.compute(), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -90,13 +90,13 @@ class DvpsModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a resumed run go on with its own ``optimizer`` settings where they are not those of the checkpoint."""
+        """Apply this run's ``optimizer`` settings to a resumed checkpoint that has others."""
         if checkpoint[CONFIG_KEY]["optimizer"] != plain(self.config)["optimizer"]:
             optimizer, schedule = build_optimizer(self, self.config.optimizer, self.config.training.max_steps)
             with_new_rates(checkpoint, optimizer, schedule)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        """Keep the configuration beside the weights."""
+        """Store the configuration in the checkpoint."""
         checkpoint[CONFIG_KEY] = plain(self.config)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, _: int) -> Batch:
@@ -108,7 +108,7 @@ class DvpsModule(lightning.LightningModule):
         torch.manual_seed((self.config.training.seed * 1_000_003 + index) * 4096 + self.global_rank)
 
     def _image_seeds(self, index: int, count: int) -> list[int]:
-        """A seed for each image of this process's batch ``index``: a function of its number among the run's images."""
+        """A seed for each image of this process's batch ``index``, from the image's number in the run."""
         size, world, rank = self.config.training.batch_size, self.trainer.world_size, self.trainer.global_rank
         numbers = [(index * size + place) * world + rank for place in range(count)]
         return [int(np.random.SeedSequence((self.config.training.seed, n)).generate_state(1)[0]) for n in numbers]

@@ -16,13 +16,13 @@ _NO_DECAY = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.Emb
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig, backbone: str = "backbone") -> list[dict]:
-    """AdamW parameter groups: the backbone's learning rate is scaled, norms and embeddings do not decay.
+    """AdamW parameter groups: the backbone has a scaled learning rate; norms and embeddings have no weight decay.
 
     Parameters
     ----------
-    model : its trainable parameters are grouped, each once.
+    model : the module whose trainable parameters are grouped, each once.
     config : rates.
-    backbone : name of the submodule (at any depth) whose parameters learn at ``backbone_factor``.
+    backbone : name of the submodule (at any depth) whose learning rate is multiplied by ``backbone_factor``.
 
     Returns
     -------
@@ -43,18 +43,18 @@ def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
             if parameter in seen or not parameter.requires_grad:
                 continue
             seen.add(parameter)
-            # Learned contents, positions, level vectors and bias tables are embeddings, whatever module holds them
+            # Query contents, positions, level vectors and bias tables are embeddings, whatever module holds them
             is_map = name.endswith(("weight", "bias")) and not isinstance(module, _NO_DECAY)
             yield f"{prefix}.{name}", parameter, is_map
 
 
 def learning_rate_factor(step: int, config: OptimizerConfig, max_steps: int) -> float:
-    """Learning rate of a 0-based optimizer step, in units of the peak: warm-up from 0.1, (1 - step / max)^power."""
+    """Learning rate of a 0-based step relative to the peak: linear warm-up from 0.1, times (1 - step / max)^power."""
     warmup = 1.0 if step >= config.warmup_steps else _WARMUP_FACTOR + (1 - _WARMUP_FACTOR) * step / config.warmup_steps
     return warmup * max(0.0, 1 - step / max_steps) ** config.power
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig, max_steps: int) -> tuple[Optimizer, LambdaLR]:
-    """The optimizer of ``model`` and its schedule, to be stepped once an optimizer step."""
+    """The optimizer of ``model`` and its schedule, which must be stepped after each optimizer step."""
     optimizer = AdamW(parameter_groups(model, config), lr=config.learning_rate)
     return optimizer, LambdaLR(optimizer, lambda step: learning_rate_factor(step, config, max_steps))

@@ -22,7 +22,7 @@ class LabelPictures(Callback):
         self._drawn = 0
 
     def on_validation_epoch_start(self, *_: Any) -> None:
-        """Begin counting pictures anew."""
+        """Reset the count of pictures."""
         self._drawn = 0
 
     def on_validation_batch_end(  # type: ignore[override]  # the outputs are what DvpsModule gives
@@ -33,7 +33,7 @@ class LabelPictures(Callback):
         batch: tuple[Tensor, list[Target]],
         *_: Any,
     ) -> None:
-        """Draw images (B, 3, H, W) of this batch while some are still missing."""
+        """Draw images (B, 3, H, W) of this batch until ``count`` are drawn."""
         if trainer.logger is None or not trainer.is_global_zero or trainer.sanity_checking:
             return
         for image, scene, target in zip(batch[0], outputs, batch[1], strict=True):

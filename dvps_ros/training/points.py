@@ -1,7 +1,7 @@
 """Random points at which masks are compared (PointRend, Kirillov et al., CVPR 2020; Cheng et al., CVPR 2022).
 
 Points are image pixels in continuous coordinates: (x, y), pixel (u, v) covers u <= x < u + 1, v <= y < v + 1.
-They are drawn from labelled pixels only, so every later mean is a mean over labelled pixels, dense or sparse.
+They are drawn from labelled pixels only, so a mean over points is a mean over labelled pixels, dense or sparse.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def draw(labelled: Tensor, count: int, seed: int) -> Tensor:
     ----------
     labelled : (H, W) bool with at least one True.
     count : number of points.
-    seed : 0 .. 2**63 - 1; the same seed and labels give the same points on the same kind of device, whatever other
-        images are in the batch.
+    seed : 0 .. 2**63 - 1; the same seed and labels give the same points on the same kind of device, independent of
+        other images of the batch.
 
     Returns
     -------
     (count, 2) float32, (x, y) in pixels.
 
-    Raises ``ValueError`` where nothing is labelled.
+    Raises ``ValueError`` if no pixel is labelled.
     """
     pixels = labelled.flatten().nonzero()[:, 0]
     if len(pixels) == 0:
@@ -42,16 +42,16 @@ def draw(labelled: Tensor, count: int, seed: int) -> Tensor:
     chosen = pixels[torch.randint(len(pixels), (count,), **random)]
     width = labelled.shape[1]
     corner = torch.stack((chosen % width, chosen // width), dim=1)
-    # torch.rand can round up to 1.0 once added to a large float32: keep the point inside its pixel
+    # added to a large float32, values of torch.rand near 1 would round up to the next pixel
     return corner + torch.rand(count, 2, **random).clamp(max=0.999)
 
 
 def sample_features(features: Tensor, points: Tensor) -> Tensor:
-    """Bilinear samples of a stride-4 map. Linear, so a dot product with an embedding afterwards samples the logits.
+    """Bilinear samples of a stride-4 map. Their dot products with an embedding are samples of the logits.
 
     Parameters
     ----------
-    features : (C, h, w), of the padded image (padding lies right and below).
+    features : (C, h, w) of the padded image (padding is at the right and bottom).
     points : (P, 2) image pixels.
 
     Returns
@@ -71,7 +71,7 @@ def sample_masks(masks: Tensor, points: Tensor) -> Tensor:
 
 
 def uncertain(logits: Tensor, count: int) -> Tensor:
-    """Indices of the ``count`` least certain points of each mask, those nearest to logit 0.
+    """Indices of the ``count`` most uncertain points of each mask, with logits nearest to 0.
 
     Parameters
     ----------
@@ -85,18 +85,18 @@ def uncertain(logits: Tensor, count: int) -> Tensor:
 
 
 def at_stride(labels: Tensor, size: Sequence[int], fill: float, stride: int = MAP_STRIDE) -> Tensor:
-    """Labels of an image, resized by nearest to a map of it.
+    """Labels of an image, resized to a feature map by nearest neighbour.
 
     Parameters
     ----------
     labels : (..., H, W), any dtype.
-    size : (h, w) of the map, h >= H / stride; what lies beyond the image is ``fill``.
+    size : (h, w) of the map, h >= H / stride; cells beyond the image are ``fill``.
     stride : pixels of the image per pixel of the map, even.
 
     Returns
     -------
-    (..., h, w): of each cell of stride x stride the pixel right below its center (the nearest, the center being a
-    corner).
+    (..., h, w): the pixel to the lower right of the center of each stride x stride cell (the center is a corner of
+    four pixels).
     """
     height, width = size[0] * stride - labels.shape[-2], size[1] * stride - labels.shape[-1]
     return F.pad(labels, (0, width, 0, height), value=fill)[..., stride // 2 :: stride, stride // 2 :: stride]

@@ -1,4 +1,4 @@
-"""How a run is going: losses, throughput, memory and skipped samples, as lines and in TensorBoard."""
+"""Progress of a run: losses, throughput, memory and skipped samples, as lines and in TensorBoard."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from dvps_ros.training import memory
 _GIB = 2**30
 
 
-def say(trainer: Trainer, line: str) -> None:
-    """One line on stderr, from the first process alone, above a progress bar where there is one."""
+def print_line(trainer: Trainer, line: str) -> None:
+    """Print one line on stderr in the first process, above a progress bar if there is one."""
     if trainer.is_global_zero:
         tqdm.write(line, file=sys.stderr)
         sys.stderr.flush()
 
 
 class SkippedSamples(Callback):
-    """Counts samples that could not be read, and names each once.
+    """Counts samples that could not be read, and prints the reason of each once.
 
-    Loader processes tell of them in ``Target.skipped``, which travels with the batch: nothing is counted before its
-    step, and a resumed run counts on.
+    Loader processes report them in ``Target.skipped`` of a batch, so that they are counted with their step. A resumed
+    run continues the count.
 
-    Attributes: ``samples`` skipped in training, ``frames`` left out of the last validation, ``reasons`` named so far.
+    Attributes: ``samples`` skipped in training, ``frames`` left out of the last validation, ``reasons`` printed so far.
     """
 
     def __init__(self) -> None:
@@ -40,27 +40,27 @@ class SkippedSamples(Callback):
         self._new_frames: list[str] = []
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, *_: Any) -> None:
-        """Take note of this process's batch."""
+        """Collect the reasons of this process's batch."""
         self._new += [reason for target in batch[1] for reason in target.skipped]
         if trainer.world_size == 1:
             self.share(trainer)
 
     def on_validation_start(self, *_: Any) -> None:
-        """Count its frames from 0."""
+        """Reset the number of frames."""
         self.frames = 0
 
     def on_validation_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Take note of this process's batch."""
+        """Collect the reasons of this process's batch."""
         self._new_frames += [reason for target in batch[1] for reason in target.skipped]
 
     def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
-        """Add all processes up."""
+        """Sum over all processes."""
         self.share(trainer)
 
     def share(self, trainer: Trainer) -> None:
-        """Add up what all processes have seen, and name what is new; every process must call it."""
+        """Sum the counts of all processes and print new reasons; every process must call it."""
         seen = [(self._new, self._new_frames)] * trainer.world_size
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(seen, (self._new, self._new_frames))
@@ -69,30 +69,30 @@ class SkippedSamples(Callback):
             for reason in (*samples, *frames):
                 if reason not in self.reasons:
                     self.reasons.append(reason)
-                    say(trainer, f"skipped: {reason}")
+                    print_line(trainer, f"skipped: {reason}")
         self._new, self._new_frames = [], []
 
     def __str__(self) -> str:
         return f"{self.samples} samples skipped"
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run goes on from."""
+        """The counts, for the checkpoint."""
         return {"samples": self.samples, "reasons": list(self.reasons)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue the counts of a checkpoint."""
         self.samples, self.reasons = state["samples"], list(state["reasons"])
 
 
 class Progress(Callback):
-    """Every ``every`` steps: losses, seconds a step, images a second, peak memory, skipped samples, time left.
+    """Reports losses, seconds per step, images per second, peak memory, skipped samples and the time left.
 
     Parameters
     ----------
-    every : steps.
-    images : per step and process.
-    skipped : what counts unreadable samples, if anything does; stands before this callback.
-    lines : print lines; TensorBoard gets ``images_per_second``, ``peak_memory_gib`` and ``skipped_samples`` always.
+    every : number of steps between reports.
+    images : number of images per step and process.
+    skipped : the counter of unreadable samples, which must precede this callback; or None.
+    lines : print lines. TensorBoard always gets ``images_per_second``, ``peak_memory_gib`` and ``skipped_samples``.
     """
 
     def __init__(self, every: int, images: int, skipped: SkippedSamples | None = None, lines: bool = True) -> None:
@@ -104,7 +104,7 @@ class Progress(Callback):
         self._since, self._spent, self._step = time.monotonic(), 0.0, trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Report where a step is due."""
+        """Report every ``every`` steps and at the last one."""
         step = trainer.global_step
         if step == self._step or (step % self.every and step != trainer.max_steps):
             return
@@ -123,16 +123,16 @@ class Progress(Callback):
         self._since, self._spent, self._step = time.monotonic(), 0.0, step
 
     def on_validation_start(self, *_: Any) -> None:
-        """Validation does not count as time of a step."""
+        """Stop the clock: the time of a step does not include validation."""
         self._spent += time.monotonic() - self._since
 
     def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
-        """One line with the scores."""
+        """Print one line with the scores."""
         if self.lines and not trainer.sanity_checking:
             without = (
                 f" without {self.skipped.frames} unreadable frames" if self.skipped and self.skipped.frames else ""
             )
-            say(trainer, f"step {trainer.global_step} validated{without}: {_values(trainer, 'val/')}")
+            print_line(trainer, f"step {trainer.global_step} validated{without}: {_values(trainer, 'val/')}")
         self._since = time.monotonic()
 
     def _line(self, trainer: Trainer, seconds: float, figures: dict[str, float]) -> None:
@@ -144,7 +144,7 @@ class Progress(Callback):
             *([] if self.skipped is None else [str(self.skipped)]),
             f"{_clock(seconds * (trainer.max_steps - step))} left",
         ]
-        say(trainer, ", ".join(parts))
+        print_line(trainer, ", ".join(parts))
 
 
 def _clock(seconds: float) -> str:

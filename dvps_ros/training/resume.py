@@ -1,4 +1,4 @@
-"""Checkpoints that a run goes on from."""
+"""Checkpoints for resuming a run."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from torch.optim.optimizer import Optimizer
 
 from dvps_ros.config import Config
 
-#: Where a checkpoint holds the configuration it was trained with.
+#: Key of the training configuration in a checkpoint.
 CONFIG_KEY = "dvps_ros.config"
 
 
 def completed_batches(checkpoint: Path, config: Config) -> int:
-    """Batches (of one process) that the run behind a checkpoint has trained on.
+    """Number of batches (of one process) that the run of a checkpoint has trained on.
 
     Parameters
     ----------
     checkpoint : a file written during training.
-    config : what the run is to go on with; its network must be the checkpoint's.
+    config : the configuration of the resumed run; its network must be that of the checkpoint.
 
     Raises
     ------
     FileNotFoundError : no such file.
-    ValueError : it is no checkpoint of this program, or of another network, or already beyond ``max_steps``.
+    ValueError : it is not a checkpoint of this program, has another network, or has reached ``max_steps``.
     """
     if not checkpoint.is_file():
-        raise FileNotFoundError(f"nothing to resume: no {checkpoint}")
+        raise FileNotFoundError(f"nothing to resume: {checkpoint} does not exist")
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         then, step = state[CONFIG_KEY], int(state["global_step"])
     except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{checkpoint} is no checkpoint of dvps train ({type(error).__name__})") from error
+        raise ValueError(f"{checkpoint} is not a checkpoint of dvps train ({type(error).__name__})") from error
     now = plain(config)
     for key, value in now["network"].items():
         if then["network"].get(key) != value:
-            raise ValueError(f"{checkpoint}: network.{key} was {then['network'].get(key)}, is {value} now")
+            raise ValueError(f"{checkpoint}: network.{key} was {then['network'].get(key)}, now it is {value}")
     if (then["training"]["ema_decay"] > 0) != (config.training.ema_decay > 0):
         raise ValueError(f"{checkpoint}: training.ema_decay cannot be switched on or off in a resumed run")
     if step >= config.training.max_steps:
-        raise ValueError(f"{checkpoint} has reached step {step} of training.max_steps {config.training.max_steps}")
+        raise ValueError(f"{checkpoint} is at step {step}; training.max_steps is {config.training.max_steps}")
     return step * config.training.accumulate
 
 
 def with_new_rates(checkpoint: dict[str, Any], optimizer: Optimizer, schedule: LambdaLR) -> None:
-    """Change a loaded checkpoint so that a run goes on with the rates and weight decays of a new optimizer.
+    """Set the rates and weight decays of a new optimizer in a loaded checkpoint.
 
-    The moments and the number of steps stay the checkpoint's. Raises ``ValueError`` where its groups of parameters are
-    others, as when ``optimizer.backbone_factor`` becomes 1.
+    Moments and the number of steps do not change. Raises ``ValueError`` if the parameter groups differ, for example
+    because ``optimizer.backbone_factor`` became 1.
     """
     [state], [course] = checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
     sizes = [len(group["params"]) for group in optimizer.param_groups]
     if sizes != [len(group["params"]) for group in state["param_groups"]]:
         raise ValueError(
-            "the changed optimizer settings group the parameters in another way than the checkpoint's: "
-            "start anew from its model (--init), or leave optimizer.backbone_factor and optimizer.weight_decay alone"
+            "the changed optimizer settings need other parameter groups than those of the checkpoint: "
+            "start again from its model (--init), or do not change optimizer.backbone_factor and optimizer.weight_decay"
         )
     course["base_lrs"] = list(schedule.base_lrs)
     rates = [

@@ -1,12 +1,13 @@
-"""What classes without segments teach: some query of one of these classes covers a pixel, and none of another class.
+"""Loss of labels with classes but without segments.
 
-Query q is of a class in S and covers pixel x with probability a_q = (sum of p_q(c) over c in S) * sigmoid(mask_q(x)),
-and is of another class and covers it with b_q, "no object" being no class. Queries being independent, the label S has
-the likelihood
+The label of a pixel x is a set S of classes. It states that at least one query of a class in S covers x, and no query
+of another class. Query q has a class in S and covers x with probability
+a_q = (sum of p_q(c) over c in S) * sigmoid(mask_q(x)). It has another class and covers x with probability b_q, where
+"no object" is not a class. For independent queries the likelihood of S is
 
     P(some query of S covers x, and none of another class) = prod_q (1 - b_q) - prod_q (1 - a_q - b_q).
 
-One query that covers the pixel is enough: nothing pulls towards one instance, or many.
+One query that covers the pixel is enough, so the loss favours neither one instance nor many.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from dvps_ros.structures import Target
 from dvps_ros.training import points
 from dvps_ros.training.layers import Layers
 
-#: A mask covers the pixels where it is at least this share as likely as at its likeliest.
+#: A mask covers the pixels whose probability is at least this share of its largest one.
 _OF_PEAK = 0.5
-#: Of what a query covers, this share must be region without segments for the query to be spared.
+#: A query is ignored if more than this share of its covered pixels is region without segments.
 _MOSTLY = 0.5
-#: From here on one query covers a pixel as surely as can be told.
-_SURE = 1 - 1e-6
-#: Probabilities below this are no divisor, and below that have no logarithm: their gradients would overflow.
-_RARE, _NEVER = 1e-12, 1e-20
+#: Upper limit of the probability that one query covers a pixel.
+_MAX_COVER = 1 - 1e-6
+#: Lower limits of divisors and of arguments of logarithms, below which gradients would overflow.
+_MIN_DIVISOR, _MIN_LOG = 1e-12, 1e-20
 
 
 def region(target: Target) -> Tensor | None:
-    """(H, W) bool: pixels of which classes are known and segments are not; None where there are none."""
+    """(H, W) bool: pixels with known classes but without segments; None if there are none."""
     if not target.has_panoptic or target.semantic is None:
         return None
     found = (target.semantic >= 0) & (target.panoptic == VOID)
@@ -39,12 +40,12 @@ def region(target: Target) -> Tensor | None:
 
 
 def image_losses(layer: Layers, target: Target, count: int, seed: int) -> Tensor:
-    """-ln of the likelihood of one image's classes: (L,), the mean over about ``count`` points (see ``draw``).
+    """(L,) negative log likelihood of one image's class labels, the mean over about ``count`` points (see ``draw``).
 
-    Points are drawn from all labelled pixels: classes with segments, too, say where the others are not.
+    Points are drawn from all labelled pixels, because pixels with segments also show where other classes are absent.
     """
-    assert target.semantic is not None, "targets without classes are left out"
-    assert target.class_sets is not None, "they come with the classes"
+    assert target.semantic is not None, "callers leave out targets without a semantic map"
+    assert target.class_sets is not None, "set together with the semantic map"
     rows, where = draw(target.semantic, count, seed)
     logits = layer.mask_embedding @ points.sample_features(layer.mask_features, where.flatten(0, 1))  # (L, Q, V * P)
     logits = logits.unflatten(-1, where.shape[:2])
@@ -52,13 +53,13 @@ def image_losses(layer: Layers, target: Target, count: int, seed: int) -> Tensor
 
 
 def likelihood_losses(class_logits: Tensor, mask_logits: Tensor, sets: Tensor) -> Tensor:
-    """-ln of each pixel's likelihood, see above.
+    """Negative log likelihood of each pixel, see the formula of the module.
 
     Parameters
     ----------
     class_logits : (L, Q, K+1); the last column is "no object".
     mask_logits : (L, Q, V, P) at P pixels of each of V sets of classes.
-    sets : (V, K) bool, the classes that the pixels may be; at least one each.
+    sets : (V, K) bool, the classes that the pixels may have; at least one in each set.
 
     Returns
     -------
@@ -71,18 +72,18 @@ def likelihood_losses(class_logits: Tensor, mask_logits: Tensor, sets: Tensor) -
     )  # (L, Q, V, 1) each: p(S), p(other classes), p(S or no object)
     covers, leaves = mask_logits.sigmoid(), (-mask_logits).sigmoid()
     # prod (1 - b_q) * (1 - prod (1 - a_q / (1 - b_q))), each factor in a form that is exact near 0
-    clear = (spared + others * leaves).clamp_min(_NEVER)  # 1 - b_q = (1 - p) + p (1 - s)
-    hit = -torch.expm1(torch.log1p(-(within * covers / clear.clamp_min(_RARE)).clamp(max=_SURE)).sum(1))
-    return -hit.clamp_min(_NEVER).log() - clear.log().sum(1)
+    clear = (spared + others * leaves).clamp_min(_MIN_LOG)  # 1 - b_q = (1 - p) + p (1 - s)
+    hit = -torch.expm1(torch.log1p(-(within * covers / clear.clamp_min(_MIN_DIVISOR)).clamp(max=_MAX_COVER)).sum(1))
+    return -hit.clamp_min(_MIN_LOG).log() - clear.log().sum(1)
 
 
 def draw(semantic: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Random points, as many on each of the rows that an image has, so that small things count as much as the road.
+    """Random points, the same number for each label row of an image, so that small things count as much as the road.
 
     Parameters
     ----------
     semantic : (H, W) int64 rows, -1 unlabelled; at least one pixel has a row.
-    count : number of points, at least one a row.
+    count : total number of points; each row gets at least one.
     seed : see ``points.draw``.
 
     Returns
@@ -98,7 +99,7 @@ def draw(semantic: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def over_regions(mask_embedding: Tensor, mask_features: Tensor, region: Tensor, labelled: Tensor) -> Tensor:
-    """Which queries lie mostly where classes are known and segments are not.
+    """Queries that lie mostly in a region without segments, where the label does not show whether they are objects.
 
     Parameters
     ----------
@@ -108,10 +109,10 @@ def over_regions(mask_embedding: Tensor, mask_features: Tensor, region: Tensor, 
 
     Returns
     -------
-    (L, Q) bool. What the label cannot tell of such a query is whether it is an object.
+    (L, Q) bool.
     """
     size = tuple(mask_features.shape[-2:])
-    # every second row and column is enough to tell
+    # every second row and column suffices
     region, labelled = (points.at_stride(pixels, size, False)[::2, ::2].flatten() for pixels in (region, labelled))
     if not labelled.any():
         return torch.zeros(mask_embedding.shape[:2], dtype=torch.bool, device=mask_embedding.device)

@@ -1,4 +1,4 @@
-"""Does a training step fit into memory? One made-up step tells, in a process of its own, before hours are spent."""
+"""Memory check before training: runs a step with synthetic images in a process of its own."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
     from dvps_ros.structures import Target
 
-#: Segments of a made-up image: a crowded street.
+#: Number of segments of a synthetic image, as in a crowded street.
 SEGMENTS = 64
 _GIB = 2**30
 _REMEDY = (
-    "lower training.batch_size (training.accumulate makes up for it) or data.crop_height and data.crop_width; "
-    "training.check_memory=false leaves this trial out"
+    "lower training.batch_size (and raise training.accumulate) or data.crop_height and data.crop_width; "
+    "training.check_memory=false skips this check"
 )
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a trial found, in bytes.
+    """Memory of a training step in bytes.
 
     Attributes
     ----------
@@ -47,59 +47,59 @@ class Need:
     image: int
 
     def of(self, images: int) -> int:
-        """Bytes of a process that trains with so many images a step."""
+        """Bytes of a process with this number of images per step."""
         return self.fixed + images * self.image
 
 
 def require_memory(config: Config, accelerator: str, precision: str, processes: int = 1) -> str:
-    """Try a step of ``config`` and say in one line what it takes.
+    """Run a step of ``config`` and return one line about its memory.
 
-    On CUDA two steps of the whole batch are run. On a CPU, where too much memory would end the process without a word,
-    one image is, and the batch is extrapolated. Random numbers and weights of this process are not touched.
+    On CUDA it runs two steps with the whole batch. On a CPU the system would kill a process with too much memory, so it
+    runs one image and extrapolates to the batch. Random numbers and weights of this process do not change.
 
     Parameters
     ----------
     accelerator, precision : Lightning's names.
-    processes : how many share this machine's main memory.
+    processes : number of processes that share this machine's main memory.
 
     Raises
     ------
-    ValueError : in one line what is needed, what there is and what to change.
+    ValueError : memory does not suffice; the line has the required and free amounts and the remedy.
     """
-    free = memory.available()  # before the trial takes its own
+    free = memory.available()  # measured before the trial uses memory itself
     try:
-        found = _try(config, accelerator, precision)
+        found = _run_trial(config, accelerator, precision)
     except ChildProcessError as error:
         if accelerator == "cpu" and str(error) == "killed":
-            raise ValueError(f"not enough memory: not even one image fits into {_gib(free)}; {_REMEDY}") from error
-        return f"memory: not known, as the trial step failed ({error})"
+            raise ValueError(f"not enough memory: one image does not fit into {_gib(free)}; {_REMEDY}") from error
+        return f"memory: unknown, because the trial step failed ({error})"
     if accelerator == "cuda":
-        return _judge_cuda(found, config.training.batch_size)
-    return _judge_cpu(Need(**found), config.training.batch_size, processes, free)
+        return _check_cuda(found, config.training.batch_size)
+    return _check_cpu(Need(**found), config.training.batch_size, processes, free)
 
 
-def _judge_cuda(found: dict[str, Any], images: int) -> str:
+def _check_cuda(found: dict[str, Any], images: int) -> str:
     if not found["fits"]:
-        one = "" if found["one"] is None else f", one image alone takes {_gib(found['one'])}"
+        one = "" if found["one"] is None else f", one image takes {_gib(found['one'])}"
         raise ValueError(
-            f"not enough GPU memory: {_of(images)} takes more than the {_gib(found['free'])} that are free of "
+            f"not enough GPU memory: {_step_of(images)} takes more than the {_gib(found['free'])} free of "
             f"{_gib(found['total'])}{one}; {_REMEDY}"
         )
-    return f"memory: {_of(images)} takes {_gib(found['used'])}, {_gib(found['free'])} of the GPU are free"
+    return f"memory: {_step_of(images)} takes {_gib(found['used'])}, {_gib(found['free'])} of the GPU are free"
 
 
-def _judge_cpu(need: Need, images: int, processes: int, free: int | None) -> str:
+def _check_cpu(need: Need, images: int, processes: int, free: int | None) -> str:
     several = f" in each of {processes} processes" if processes > 1 else ""
     wanted = need.of(images) * processes
-    takes = f"{_of(images)}{several} takes about {_gib(wanted)}"
+    takes = f"{_step_of(images)}{several} takes about {_gib(wanted)}"
     if free is not None and wanted > free:
         raise ValueError(
-            f"not enough memory: {takes} ({_gib(need.image)} an image), {_gib(free)} are available; {_REMEDY}"
+            f"not enough memory: {takes} ({_gib(need.image)} per image), {_gib(free)} are available; {_REMEDY}"
         )
     return f"memory: {takes}, {_gib(free)} are available"
 
 
-def _of(images: int) -> str:
+def _step_of(images: int) -> str:
     return f"a step of {images} image{'s' if images > 1 else ''}"
 
 
@@ -107,9 +107,9 @@ def _gib(count: int | None) -> str:
     return "an unknown amount" if count is None else f"{count / _GIB:.2f} GiB"
 
 
-def _try(config: Config, accelerator: str, precision: str) -> dict[str, Any]:
-    """What the trial's own process found; ``ChildProcessError`` with ``killed`` or its last words."""
-    # torchrun's variables would make it wait for the others
+def _run_trial(config: Config, accelerator: str, precision: str) -> dict[str, Any]:
+    """The result of the trial's process; raises ``ChildProcessError`` with ``killed`` or its last line."""
+    # with torchrun's variables it would wait for other processes
     torchrun = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(torchrun)}
     device = os.environ.get("LOCAL_RANK", "0")
@@ -122,24 +122,24 @@ def _try(config: Config, accelerator: str, precision: str) -> dict[str, Any]:
             return json.loads(answer.read_text())
     if done.returncode < 0:
         raise ChildProcessError("killed" if done.returncode == -9 else f"signal {-done.returncode}")
-    raise ChildProcessError((done.stderr.strip().splitlines() or ["without a word"])[-1])
+    raise ChildProcessError((done.stderr.strip().splitlines() or ["without a message"])[-1])
 
 
-# --- in the trial's own process ---------------------------------------------------------------------------------------
+# --- in the process of the trial --------------------------------------------------------------------------------------
 
 
 def main(arguments: list[str]) -> None:
     """Run the trial: configuration file, file for the answer (JSON), accelerator, precision, index of the GPU."""
     file, answer, accelerator, precision, device = arguments
-    _go_first()
+    _end_first()
     memory.keep_freed_memory()
     config = load_config(file)
     found = _on_cuda(config, precision, int(device)) if accelerator == "cuda" else _on_cpu(config, precision)
     Path(answer).write_text(json.dumps(found))
 
 
-def _go_first() -> None:
-    """Should memory run out, the system is to end this process and no other."""
+def _end_first() -> None:
+    """If memory runs out, let the system end this process and no other."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
@@ -148,24 +148,24 @@ def _on_cpu(config: Config, precision: str) -> dict[str, int]:
     from lightning.pytorch.callbacks import Callback
 
     class Watch(Callback):
-        """How far resident memory grows from a step's beginning to the end of its backward pass."""
+        """Measures the growth of resident memory from the beginning of a step to the end of its backward pass."""
 
         before = growth = 0
 
         def on_train_batch_start(self, *_: Any) -> None:
             self.before = memory.status("VmRSS") or memory.peak(_cpu())
             with contextlib.suppress(OSError):
-                Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (proc(5))
+                Path("/proc/self/clear_refs").write_text("5")  # resets the peak, see proc(5)
 
         def on_before_optimizer_step(self, *_: Any) -> None:
             self.growth = memory.peak(_cpu()) - self.before
 
     watch = Watch()
-    # where the coarsest map has one pixel, batch norm needs two images
+    # if the coarsest map has one pixel, batch norm needs two images
     images = 2 if max(largest_crop(config.data)) <= 32 else 1
     module = _fit(config, images, 1, accelerator="cpu", devices=1, precision=precision, callbacks=[watch])
     weights = sum(p.numel() * p.element_size() for p in module.net.parameters())
-    copies = 4 + (config.training.ema_decay > 0)  # with gradients and AdamW's two moments
+    copies = 4 + (config.training.ema_decay > 0)  # weights, gradients and AdamW's two moments; moving average
     return {"fixed": copies * weights, "image": max(watch.growth - weights, 0) // images}
 
 
@@ -177,7 +177,7 @@ def _on_cuda(config: Config, precision: str, index: int) -> dict[str, Any]:
     tried = {"free": free, "total": total, "used": None, "one": None}
     for name, images in (("used", config.training.batch_size), ("one", 1)):
         try:
-            # the second step already has the optimizer's state beside it
+            # the optimizer's state exists from the second step on
             _fit(config, images, 2, accelerator="cuda", devices=[index], precision=precision)
         except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
@@ -188,8 +188,8 @@ def _on_cuda(config: Config, precision: str, index: int) -> dict[str, Any]:
     return tried | {"fits": tried["used"] is not None}
 
 
-def _fit(config: Config, images: int, steps: int, **how: Any) -> Any:
-    """Train ``steps`` steps with made-up images as Lightning would; returns the module."""
+def _fit(config: Config, images: int, steps: int, **options: Any) -> Any:
+    """Train ``steps`` steps on synthetic images with Lightning's trainer and its ``options``; returns the module."""
     import torch
     from lightning.pytorch import Trainer
     from torch.utils.data import DataLoader
@@ -202,14 +202,14 @@ def _fit(config: Config, images: int, steps: int, **how: Any) -> Any:
     same: Any = [crowded_batch(config, images)] * steps
     batches: DataLoader = DataLoader(same, batch_size=None, collate_fn=lambda batch: batch)
     clip = config.optimizer.clip_norm or None
-    Trainer(barebones=True, max_steps=steps, gradient_clip_val=clip, **how).fit(module, batches)
+    Trainer(barebones=True, max_steps=steps, gradient_clip_val=clip, **options).fit(module, batches)
     return module
 
 
 def crowded_batch(config: Config, images: int) -> tuple[Tensor, list[Target]]:
-    """``images`` made-up images (images, 3, H, W) uint8 of the largest crop size and their targets.
+    """``images`` synthetic images (images, 3, H, W) uint8 of the largest crop size, and their targets.
 
-    There are ``SEGMENTS`` segments in each, and both labels at every pixel.
+    Each image has ``SEGMENTS`` segments, and both labels at every pixel.
     """
     import torch
 
@@ -241,6 +241,6 @@ def _cpu() -> Any:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except Exception as error:  # the parent shows its last line
+    except Exception as error:  # the parent process reports the last line
         traceback.print_exc()
         sys.exit(f"{type(error).__name__}: {joined(error)[:200]}")

@@ -1,4 +1,4 @@
-"""How good the network is on validation images: PQ, DPQ, absRel."""
+"""Scores of the network on validation images: PQ, DPQ, absRel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors, over_a
 from dvps_ros.scene.merge import merge
 from dvps_ros.structures import Prediction, Scene, Target
 
-#: Relative depth errors at which DPQ is averaged (Qiao et al., ViP-DeepLab, CVPR 2021).
+#: Thresholds of the relative depth error over which DPQ is averaged (Qiao et al., ViP-DeepLab, CVPR 2021).
 THRESHOLDS = (0.5, 0.25, 0.1)
 
 
@@ -28,11 +28,11 @@ class Scores:
 
     @torch.no_grad()
     def update(self, prediction: Prediction, targets: list[Target]) -> list[Scene]:
-        """Count one batch and return its scenes, at the targets' size, depth for the network's own focal length."""
+        """Add one batch; returns its scenes at the targets' size, with depth for the canonical focal length."""
         return [self._one(prediction, index, target) for index, target in enumerate(targets)]
 
     def compute(self) -> dict[str, Tensor]:
-        """``val/PQ``, ``val/DPQ``, ``val/absRel``: scalars over all processes, each of which must call this.
+        """``val/PQ``, ``val/DPQ``, ``val/absRel``: scalars over all processes. Every process must call this.
 
         PQ and DPQ (the mean over ``THRESHOLDS``) are percent; NaN without labels.
         """

@@ -78,7 +78,7 @@ def test_bench_writes_json(model, tmp_path, capsys):
     assert found["tracking"]["p99_ms"] >= found["tracking"]["p50_ms"] > 0
     printed = capsys.readouterr().out
     assert found["machine"] in printed
-    assert "tracking 30 made-up things and the camera, one thread: " in printed
+    assert "tracking 30 synthetic things and the camera, one thread: " in printed
 
 
 def test_bench_with_a_run_time_that_is_missing_says_so(model, monkeypatch, capsys):

@@ -192,7 +192,7 @@ def test_detectron2_tells_the_order_of_channels_in_its_configuration(tmp_path, c
 
 def test_a_source_that_does_not_tell_is_said(swin, tmp_path, capsys):
     assert main(["convert", str(swin / "model.safetensors"), "--out", str(tmp_path / "ours")]) == 0
-    assert "the source does not tell; taken as RGB with ImageNet's mean and deviation" in capsys.readouterr().out
+    assert "not stated by the source; assumed to be RGB with ImageNet's mean and deviation" in capsys.readouterr().out
     assert "is a folder" in refused(capsys, tmp_path, swin, "--source-config", "some.yaml")
 
 
@@ -299,7 +299,7 @@ def test_another_network_than_the_configuration(own, tmp_path, capsys, change, l
 
 def test_another_class_count_than_the_class_table(tmp_path, capsys):
     mask2former(BACKBONES["resnet_50"], classes=5).save_pretrained(tmp_path / "theirs")
-    assert "has 5 classes, the class table cityscapes 19" in refused(capsys, tmp_path, tmp_path / "theirs")
+    assert "has 5 classes, class table cityscapes has 19" in refused(capsys, tmp_path, tmp_path / "theirs")
 
 
 def test_other_class_names_are_pointed_out(swin, tmp_path, capsys):

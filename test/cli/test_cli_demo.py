@@ -127,9 +127,9 @@ def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path, model):
     ("options", "message"),
     [
         (["--model", "no/such/model"], "no such file or folder: no/such/model"),
-        (["--seconds", "0"], "'0' is no number above 0"),
-        (["--rate", "fast"], "'fast' is no number above 0"),
-        (["--domain", "300"], "'300' is no whole number from 0 to 232"),
+        (["--seconds", "0"], "'0' is not a number above 0"),
+        (["--rate", "fast"], "'fast' is not a number above 0"),
+        (["--domain", "300"], "'300' is not a whole number from 0 to 232"),
         (["--sedcons", "3"], "--sedcons"),
     ],
 )

@@ -198,7 +198,7 @@ def test_table_names_what_was_left_out(root):
     report = {"model": "m", "data": "d", "split": "val", "device": "cpu", **measure(Oracle(1.3), open_val(root))}
     text = table(report)
     assert "DPQ 0.25        33.3     0.0    50.0" in text
-    assert "neither in the truth nor predicted: sidewalk" in text
+    assert "neither labelled nor predicted: sidewalk" in text
     assert "absRel 0.300" in text
 
 

@@ -157,7 +157,7 @@ def test_objects_keep_their_colour_in_a_video_of_pictures(model, tmp_path):
         ({"image": "/nowhere/picture.png"}, "no such file or folder: /nowhere/picture.png"),
         ({"image": "broken"}, "broken.png: not a readable picture"),
         ({"image": "torn"}, "torn.png: truncated"),
-        ({"image": "twice"}, "under one name"),
+        ({"image": "twice"}, "under the same name"),
         ({"image": "empty"}, "has no pictures"),
         ({"--cx": "5"}, "need --fx"),
         ({"--device": "warp"}, "unknown device 'warp'"),

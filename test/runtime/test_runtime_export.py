@@ -116,7 +116,7 @@ def test_size_is_needed_and_nothing_is_left(tmp_path, capsys):
     checkpoints.save(network(), tmp_path / "live", replace(CONFIG, input=InputConfig()))
     command = ["convert", str(tmp_path / "live"), "--to", "torch-export", "--out", str(tmp_path / "out")]
     assert main(command) == 2
-    assert "one fixed size: give it by --height and --width" in capsys.readouterr().err
+    assert "a fixed input size: set --height and --width" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["live"]
 
 

@@ -182,7 +182,7 @@ def test_running_out_of_memory_is_one_line(command, tmp_path, monkeypatch, capsy
     assert command("--set", "training.checkpoint_every=2") == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("dvps train: out of memory after step 2; lower training.batch_size")
-    assert last.endswith(f"go on from {tmp_path / 'run' / 'last.ckpt'} with --resume")
+    assert last.endswith(f"continue from {tmp_path / 'run' / 'last.ckpt'} with --resume")
 
 
 def test_a_loss_that_is_not_finite_ends_a_run_and_the_checkpoint_before_stays(command, tmp_path, monkeypatch, capsys):
@@ -225,11 +225,11 @@ def test_rates_that_group_the_parameters_anew_are_refused(command, capsys):
     capsys.readouterr()
     assert command("--resume", "--set", "optimizer.backbone_factor=1.0") == 2
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dvps train:")]
-    assert "group the parameters in another way" in line
+    assert "need other parameter groups than" in line
 
 
 def test_memory_that_does_not_suffice_ends_it_before_the_run(command, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(trial, "_try", lambda *_: {"fixed": 2**20, "image": 2**50})
+    monkeypatch.setattr(trial, "_run_trial", lambda *_: {"fixed": 2**20, "image": 2**50})
     assert command("--set", "training.check_memory=true") == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "not enough memory: a step of 2 images" in line
@@ -239,7 +239,7 @@ def test_memory_that_does_not_suffice_ends_it_before_the_run(command, tmp_path, 
 def test_panoptic_labels_alone_rank_by_pq(command, tmp_path, capsys):
     few = ["training.max_steps=1", "training.log_every=1", "training.ema_decay=0"]
     assert command("--set", "data.labels=panoptic", *few) == 0
-    assert "no depth labels to validate with: the best model is that of the best PQ" in capsys.readouterr().err
+    assert "no depth labels for validation: the best model is the one with the best PQ" in capsys.readouterr().err
     assert yaml.safe_load((tmp_path / "run" / "best" / "best.yaml").read_text())["measure"] == "PQ"
     assert curve(tmp_path / "run", "train/depth") == [0]
 
@@ -318,12 +318,12 @@ def test_mistakes_about_an_existing_run(command, tmp_path, capsys):
     capsys.readouterr()
     for arguments, message in (
         ([], "--resume"),
-        (["--resume", "--set", "training.max_steps=1"], "has reached step 1"),
+        (["--resume", "--set", "training.max_steps=1"], "is at step 1; training.max_steps is 1"),
         (["--resume", "--set", "network.queries=9"], "network.queries was 8, is 9"),
         (["--resume", "--set", "training.ema_decay=0"], "ema_decay"),
         (
             ["--init", str(tmp_path / "run" / "model"), "--set", "network.queries=9", "--out", str(tmp_path / "o")],
-            "do not fit the configured network; --init-partial takes over those that do",
+            "do not fit the configured network; --init-partial copies those that do",
         ),
         (
             ["--init", str(tmp_path / "run" / "model"), *OTHER_PIXELS, "--out", str(tmp_path / "o")],
@@ -336,4 +336,4 @@ def test_mistakes_about_an_existing_run(command, tmp_path, capsys):
         assert "\n" not in error
     (tmp_path / "run" / "last.ckpt").write_bytes(b"torn")
     assert command("--resume") == 2
-    assert "is no checkpoint" in capsys.readouterr().err
+    assert "is not a checkpoint" in capsys.readouterr().err

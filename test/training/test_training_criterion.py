@@ -164,7 +164,7 @@ def test_guidance_on_chosen_levels(net, direction):
     [
         ({"semantic_to_depth_levels": (5,)}, "semantic_to_depth_levels"),
         ({"depth_to_semantic_levels": ()}, "depth_to_semantic_levels"),
-        ({"depth_to_semantic_levels": (4, 4)}, "each once"),
+        ({"depth_to_semantic_levels": (4, 4)}, "must be distinct members of"),
         ({"patch": 4}, "loss.patch is 4"),
     ],
 )

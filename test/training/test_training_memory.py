@@ -120,7 +120,7 @@ def test_a_step_is_tried_and_nothing_here_changes(monkeypatch):
 
 def test_a_batch_is_extrapolated_and_shared_memory_shared(monkeypatch):
     found = {"fixed": GIB, "image": GIB // 2}
-    monkeypatch.setattr(trial, "_try", lambda *_: found)
+    monkeypatch.setattr(trial, "_run_trial", lambda *_: found)
     monkeypatch.setattr(memory, "available", lambda: 6 * GIB)
     assert "takes about 5.00 GiB, 6.00 GiB are" in trial.require_memory(config(batch_size=8), "cpu", "32-true")
     with pytest.raises(ValueError, match=r"in each of 2 processes takes about 10\.00 GiB"):
@@ -130,7 +130,7 @@ def test_a_batch_is_extrapolated_and_shared_memory_shared(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("code", "message"), [(-9, "not even one image fits into 1.00 GiB"), (1, None), (-11, "signal 11")]
+    ("code", "message"), [(-9, "one image does not fit into 1.00 GiB"), (1, None), (-11, "signal 11")]
 )
 def test_a_trial_that_ends_early(monkeypatch, code, message):
     done = subprocess.CompletedProcess([], code, "", "Traceback\n  ...\nKeyError: 'x'\n")
@@ -157,7 +157,7 @@ def on_cuda(monkeypatch, most):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (15 * GIB, 16 * GIB))
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: tried[-1] * 5 * GIB)
     monkeypatch.setattr(trial, "_fit", fit)
-    monkeypatch.setattr(trial, "_try", lambda c, _, precision: trial._on_cuda(c, precision, 0))
+    monkeypatch.setattr(trial, "_run_trial", lambda c, _, precision: trial._on_cuda(c, precision, 0))
     return tried
 
 
@@ -166,9 +166,7 @@ def test_a_gpu_that_suffices(monkeypatch):
 
 
 def test_a_gpu_that_does_not_suffice(monkeypatch):
-    with pytest.raises(
-        ValueError, match=r"more than the 15\.00 GiB that are free of 16\.00 GiB, one image .* 5\.00 GiB"
-    ):
+    with pytest.raises(ValueError, match=r"more than the 15\.00 GiB free of 16\.00 GiB, one image .* 5\.00 GiB"):
         _said(monkeypatch, 1)
     with pytest.raises(ValueError, match=r"free of 16\.00 GiB; lower training\.batch_size"):
         _said(monkeypatch, 0)

@@ -166,12 +166,12 @@ def test_queries_that_lie_mostly_on_regions_are_spared():
     assert spared.tolist() == [[False, True, True, False, True]]
 
 
-def test_untold_queries_count_for_nothing():
+def test_ignored_queries_do_not_count():
     torch.manual_seed(0)
     logits, classes = torch.randn(2, 4, 6), torch.tensor([[0, 5, 5, 2], [5, 5, 4, 5]])
     untold = classes.clone()
-    untold[0, 1] = untold[1, 3] = mask_losses.UNTOLD
-    told = untold != mask_losses.UNTOLD
+    untold[0, 1] = untold[1, 3] = mask_losses.IGNORED
+    told = untold != mask_losses.IGNORED
     found = mask_losses.class_cross_entropy(logits, untold, 0.1)
     expected = mask_losses.class_cross_entropy(logits[told], classes[told], 0.1)
     assert [value.item() for value in found] == pytest.approx([value.item() for value in expected])
