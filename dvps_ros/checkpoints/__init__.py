@@ -3,7 +3,7 @@
 from dvps_ros.checkpoints.folder import CONFIG_FILE, file_hash, load, load_model_config, model_hash, save
 from dvps_ros.checkpoints.foreign_names import from_detectron2, from_transformers, to_transformers
 from dvps_ros.checkpoints.partial import take_over
-from dvps_ros.checkpoints.pretrained import load_pretrained
+from dvps_ros.checkpoints.pretrained import load_pretrained, with_architecture
 
 __all__ = [
     "CONFIG_FILE",
@@ -17,4 +17,5 @@ __all__ = [
     "save",
     "take_over",
     "to_transformers",
+    "with_architecture",
 ]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from dvps_ros import resources
 from dvps_ros.checkpoints import pickles, transformers_folder
 from dvps_ros.checkpoints.folder import CONFIG_FILE, load_model_config, read_weights
 from dvps_ros.checkpoints.preprocessing import pixels_of_transformers, refuse_other_pixels
-from dvps_ros.config import BackboneConfig
+from dvps_ros.config import BackboneConfig, NetworkConfig
 from dvps_ros.errors import first_line
 from dvps_ros.network.backbones import expected_pixels, is_derived
 from dvps_ros.network.dvps import DvpsNet
@@ -33,6 +35,11 @@ _EFFICIENTNET = (
     (r"^_blocks\.(\d+)\._bn1\.", r"blocks.\1.depthwise.norm."),
     (r"^_blocks\.(\d+)\._project_conv\.", r"blocks.\1.project.conv."),
     (r"^_blocks\.(\d+)\._bn2\.", r"blocks.\1.project.norm."),
+)
+#: Of a config.json: classes, files and maps, which the backbone has not or chooses itself.
+_NOT_ARCHITECTURE = frozenset(
+    {"id2label", "label2id", "num_labels", "architectures", "transformers_version", "dtype", "torch_dtype"}
+    | {"_name_or_path", "out_features", "out_indices", "stage_names", "problem_type"}
 )
 _EFFICIENTNET_HEAD = ("_conv_head.", "_bn1.", "_fc.")
 #: What a classifier has not, because each map of a backbone has a norm of its own.
@@ -61,6 +68,41 @@ def load_pretrained(net: DvpsNet) -> None:
         weights = _transformers(name, folder, cast("PreTrainedModel", net.backbone.model))
     _fit(net, weights, name)
     _check_pixels(net, name, folder)
+
+
+def with_architecture(config: NetworkConfig) -> NetworkConfig:
+    """The same network; of a backbone of kind ``auto`` the ``settings`` are filled in from the weights that it names.
+
+    So are the mean and deviation of its pixels, unless they are configured. A model folder keeps all of them and needs
+    the source of its weights no more.
+    Raises ``ValueError`` in one line where there is no such source, or it says nothing of an architecture.
+    """
+    backbone = config.backbone
+    if backbone.kind != "auto" or backbone.settings:
+        return config
+    if not backbone.pretrained:
+        raise ValueError(f"{_KEY} is empty: a backbone of kind auto takes its architecture from it")
+    folder = _found(backbone.pretrained)
+    if folder is not None and (folder / CONFIG_FILE).is_file():
+        theirs = load_model_config(folder).network.backbone
+        if theirs.kind != "auto":
+            raise ValueError(f"{_KEY}: {backbone.pretrained} has a backbone of kind {theirs.kind}, not auto")
+        return replace(config, backbone=replace(theirs, pretrained=backbone.pretrained))
+    source = transformers_folder.preprocessor_folder(backbone.pretrained) if folder is None else folder
+    given = pixels_of_transformers(source)
+    if given is not None and not backbone.mean and not backbone.deviation:
+        backbone = replace(backbone, mean=given.mean, deviation=given.deviation)
+    return replace(config, backbone=replace(backbone, settings=_settings(backbone.pretrained, folder)))
+
+
+def _settings(name: str, folder: Path | None) -> dict[str, Any]:
+    """What transformers says of an architecture, without what only a classifier or a hub needs."""
+    try:
+        given = AutoConfig.from_pretrained(name if folder is None else folder, trust_remote_code=False)
+    except Exception as error:  # a broken folder makes transformers raise almost anything
+        raise ValueError(f"{_KEY}: no architecture at {name!r} ({first_line(error)})") from error
+    settings = {key: value for key, value in given.to_diff_dict().items() if key not in _NOT_ARCHITECTURE}
+    return {**json.loads(json.dumps(settings)), "model_type": given.model_type}
 
 
 def _check_pixels(net: DvpsNet, name: str, folder: Path | None) -> None:

@@ -23,6 +23,7 @@ _KINDS = {
     "embedding": "swin",
     "heads": "swin",
     "window": "swin",
+    "settings": "auto",
 }
 
 
@@ -70,6 +71,8 @@ def difference(found: NetworkConfig, wanted: NetworkConfig) -> tuple[str, object
 
 
 def _backbone(weights: Mapping[str, Tensor], like: BackboneConfig) -> BackboneConfig:
+    if like.kind == "auto":  # its weights say nothing that its settings do not
+        return like
     model = "backbone.model"
     if f"{model}.swin.embeddings.patch_embeddings.projection.weight" in weights:
         layers = f"{model}.swin.encoder.layers"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,7 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
 
     if args.init_partial and not args.init:
         raise ValueError("--init-partial needs --init, the model to take weights from")
+    config = replace(config, network=checkpoints.with_architecture(config.network))
     checkpoint = out / CHECKPOINT
     if checkpoint.exists() and not args.resume:
         raise ValueError(f"{out} has a run already: continue it with --resume, or choose another --out")

@@ -40,6 +40,11 @@ def option(
     return field(default=default, metadata={"description": description, "low": low, "high": high, "runtime": runtime})
 
 
+def documented(description: str) -> dict[str, Any]:
+    """Metadata of a field whose default is made by a factory, as ``option`` gives it."""
+    return {"description": description, "low": None, "high": None, "runtime": False}
+
+
 def save_config(config: Any, path: str | Path) -> None:
     """Write the dataclass ``config`` whole, so that a later change of a default does not change a trained model."""
     Path(path).write_text(yaml.safe_dump(plain(asdict(config)), sort_keys=False))
@@ -95,6 +100,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         raise ValueError(f"{where} is {value!r}, must be one of {', '.join(map(str, arguments))}")
     if origin in (typing.Union, types.UnionType):
         return None if value is None else _convert(value, arguments[0], where)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where} must be a mapping, got {value!r}")
+        return plain(dict(value))
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where} must be a list, got {value!r}")
@@ -115,7 +124,7 @@ def plain(value: Any) -> Any:
     """``value`` with tuples as lists, as YAML writes it."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, tuple) else value
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:

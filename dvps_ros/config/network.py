@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
-from dvps_ros.config.fields import option
+from dvps_ros.config.fields import documented, option
 
 #: The network pads its input to multiples of this, the stride of the backbone's coarsest map.
 COARSEST_STRIDE = 32
@@ -17,7 +17,9 @@ MAP_STRIDE = 4
 class BackboneConfig:
     """Which backbone, and its sizes; defaults are ResNet-50."""
 
-    kind: Literal["resnet", "swin", "efficientnet_lite0"] = option("resnet", "Family of the backbone.")
+    kind: Literal["resnet", "swin", "efficientnet_lite0", "auto"] = option(
+        "resnet", "Family of the backbone; auto: the one of transformers that pretrained names."
+    )
     depths: tuple[int, ...] = option((3, 4, 6, 3), "Blocks in each of the four stages.", low=1)
     stem: int = option(64, "ResNet: channels of the stem.", low=1)
     widths: tuple[int, ...] = option((256, 512, 1024, 2048), "ResNet: channels of the four stages.", low=1)
@@ -26,6 +28,12 @@ class BackboneConfig:
     heads: tuple[int, ...] = option((3, 6, 12, 24), "Swin: attention heads of the four stages.", low=1)
     window: int = option(7, "Swin: window size in patches.", low=1)
     drop_path: float = option(0.0, "Swin: stochastic depth rate in training.", low=0.0, high=1.0)
+    settings: dict[str, Any] = field(
+        default_factory=dict,
+        metadata=documented(
+            "auto: the architecture in the words of transformers, with its model_type; empty: that of pretrained."
+        ),
+    )
     freeze_norms: bool = option(
         False, "Batch norms keep the statistics that they start with: for pretrained weights and small batches."
     )

@@ -12,6 +12,8 @@ from torch.optim.optimizer import Optimizer
 from dvps_ros.config import OptimizerConfig
 
 _WARMUP_FACTOR = 0.1
+#: A part of a backbone that no published weights have.
+_NEW = "pyramid"
 _NO_DECAY = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.Embedding)
 
 
@@ -30,7 +32,9 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig, backbone: str = 
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter, decays in _parameters(model):
-        rate = config.learning_rate * (config.backbone_factor if backbone in name.split(".") else 1.0)
+        parts = name.split(".")
+        scaled = backbone in parts and _NEW not in parts
+        rate = config.learning_rate * (config.backbone_factor if scaled else 1.0)
         decay = config.weight_decay if decays else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]

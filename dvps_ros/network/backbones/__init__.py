@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from dvps_ros.config import BackboneConfig
+from dvps_ros.network.backbones.auto_backbone import build_auto
 from dvps_ros.network.backbones.base import IMAGENET, Backbone, Pixels, is_derived
 from dvps_ros.network.backbones.efficientnet import PIXELS, EfficientNetLite0
 from dvps_ros.network.backbones.transformers_backbone import build_resnet, build_swin, canonical_name
@@ -48,4 +49,9 @@ def _build_efficientnet(config: BackboneConfig) -> Backbone:
 
 #: Of the kinds whose published weights expect others than ImageNet's.
 _OWN_PIXELS: dict[str, Pixels] = {"efficientnet_lite0": PIXELS}
-_BUILD = {"resnet": build_resnet, "swin": build_swin, "efficientnet_lite0": _build_efficientnet}
+_BUILD = {
+    "resnet": build_resnet,
+    "swin": build_swin,
+    "efficientnet_lite0": _build_efficientnet,
+    "auto": build_auto,
+}
