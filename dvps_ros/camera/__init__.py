@@ -1,1 +1,1 @@
-"""What a camera sends, understood without ROS: pixel formats and calibration."""
+"""Images and calibrations of cameras, without ROS: pixel formats, compressed images, camera_info, resizing."""

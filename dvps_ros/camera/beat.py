@@ -1,29 +1,29 @@
-"""Thinning a stream of pictures to a rate: one rule for the node and for recordings."""
+"""Throttling of a stream of images to a rate, for the node and for recordings."""
 
 from __future__ import annotations
 
-#: A picture may come this share of the interval before its time.
+#: An image may arrive early by this share of the interval.
 _JITTER = 0.05
 
 
 class Beat:
-    """Tells which pictures of a stream to take, so that one is taken every so many seconds.
+    """Selects the images of a stream so that one is taken per interval.
 
-    Each picture that is taken sets the time of the next one from its own due time, not from its arrival: irregular
-    arrivals do not lower the rate. After an interval without pictures the beat begins anew.
+    The next image is due one interval after the due time of the last one, not after its arrival, so that jitter does
+    not lower the rate. After an interval without images the schedule starts again.
     """
 
     def __init__(self) -> None:
         self._due: float | None = None
 
     def takes(self, seconds: float, every: float, anew: bool = False) -> bool:
-        """Whether the picture of the time ``seconds`` is taken.
+        """Whether the image of the time ``seconds`` is taken.
 
         Parameters
         ----------
-        seconds : time of the picture, by any clock that goes forward.
-        every : the interval in seconds, which may change from call to call; 0 takes all.
-        anew : the stream was interrupted: this picture is taken and begins the beat anew.
+        seconds : time of the image, by any monotonic clock.
+        every : the interval in seconds, which may change between calls; 0 takes all.
+        anew : the stream was interrupted: take this image, and restart the schedule with it.
         """
         if anew or self._due is None:
             self._due = seconds + every

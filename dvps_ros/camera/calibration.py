@@ -1,6 +1,6 @@
-"""A camera_info message as a camera.
+"""Camera intrinsics from camera_info messages.
 
-For messages of any origin with sensor_msgs' fields: a node's from rclpy, a recording's without it.
+A message is any object with the fields of sensor_msgs/CameraInfo, from rclpy or from a recording.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import numpy as np
 
 from dvps_ros.structures import Intrinsics
 
-#: Fewest and most coefficients of each distortion model of sensor_msgs/CameraInfo; zeros may follow.
+#: Minimum and maximum number of coefficients of each distortion model of sensor_msgs/CameraInfo; zeros may follow.
 DISTORTION_LENGTHS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 8), "equidistant": (4, 4)}
-#: K and P are one camera where focal lengths differ by at most this share, and principal points by it of the size.
+#: Largest difference of an equal K and P: as a share of the focal lengths, and for principal points of the image size.
 EQUAL = 0.01
-#: P's focal length is at most so many times K's, and K's P's, whatever the distortion that lies between them.
+#: Largest ratio of the focal lengths of K and P, with any distortion.
 FAR = 4.0
-#: P's principal point is at most this share of the size away from K's.
+#: Largest distance of the principal points of K and P, as a share of the image size.
 SHIFTED = 0.2
-#: R is the identity where no element differs by more: a turn of less than a pixel in any image.
+#: Largest difference of an element of R from the identity, less than a pixel in any image.
 UNROTATED = 1e-4
 #: Words in the name of a topic of rectified images.
 RECTIFIED = frozenset(("rect", "rectified"))
-#: No camera's focal length or principal point is more pixels than this.
+#: Upper limit of focal lengths and principal points, pixels.
 _FARTHEST = 1e6
 
 
 class InfoMessage(Protocol):
-    """The fields of sensor_msgs/CameraInfo that make a camera; ``roi`` is a sensor_msgs/RegionOfInterest."""
+    """The fields of sensor_msgs/CameraInfo that are used; ``roi`` is a sensor_msgs/RegionOfInterest."""
 
     width: int
     height: int
@@ -45,24 +45,25 @@ class InfoMessage(Protocol):
 
 
 def intrinsics_of(info: InfoMessage, width: int, height: int, rectified: bool = False) -> Intrinsics:
-    """The camera behind a ``width`` x ``height`` image.
+    """The intrinsics of a ``width`` x ``height`` image.
 
-    An image that is ``rectified`` is read through P (K where P is not filled in). So is one whose camera has no
-    distortion (D empty or zero) and no rotation (R the identity, or not filled in). Any other is read through K and D.
-    The region of interest, then the binning, turn the full sensor's camera into the image's (REP 104,
+    A ``rectified`` image has the intrinsics P, or K if P is not filled in. So has the image of a camera without
+    distortion (D empty or zero) and rotation (R the identity, or not filled in). Any other image has K and D. The
+    region of interest and then the binning are applied to the full sensor's intrinsics (REP 104,
     sensor_msgs/CameraInfo).
 
-    ``roi.do_rectify`` does not say that the image is rectified, only how a rectified image's region would be found.
+    ``roi.do_rectify`` does not mean that the image is rectified: it only tells how the region of a rectified image
+    would be computed.
 
     Raises
     ------
-    ValueError : one line, when uncalibrated (K[0] = 0), not finite or beyond reason, of an unknown distortion model, of
-        another size, or with a region of interest that leaves the sensor.
+    ValueError : the camera is uncalibrated (K[0] = 0), its values are not finite or implausible, its distortion model
+        is unknown, its size differs, or its region of interest exceeds the sensor.
     """
     expected = image_size(info)
     if expected != (width, height):
         raise ValueError(f"camera_info is for {expected[0]}x{expected[1]}, the image is {width}x{height}")
-    if info.k[0] == 0:  # whatever P says: it is how sensor_msgs/CameraInfo says so
+    if info.k[0] == 0:  # sensor_msgs/CameraInfo's mark of an uncalibrated camera, whatever P holds
         raise ValueError("camera_info is uncalibrated (K[0] is 0)")
     distortion = tuple(float(value) for value in info.d)
     straight = rectified or not any(distortion)
@@ -83,9 +84,9 @@ def intrinsics_of(info: InfoMessage, width: int, height: int, rectified: bool = 
 
 
 def image_size(info: InfoMessage) -> tuple[int, int]:
-    """Width and height of the images that a camera_info is for: its region of interest after binning.
+    """Width and height of the images of a camera_info: its region of interest after binning.
 
-    Raises ``ValueError`` where the region of interest leaves the sensor.
+    Raises ``ValueError`` if the region of interest exceeds the sensor.
     """
     full, roi = (info.width, info.height), info.roi
     if roi.width or roi.height:
@@ -97,10 +98,10 @@ def image_size(info: InfoMessage) -> tuple[int, int]:
 
 
 def contradiction(info: InfoMessage, rectified: bool = False) -> str:
-    """What in a usable camera_info contradicts itself, in one line; empty where nothing does.
+    """One line about a contradiction within a usable camera_info; empty if there is none.
 
-    Without distortion and rotation P must equal K (sensor_msgs/CameraInfo). With them P is another camera, but still
-    looks at the same scene: its principal point lies in the picture and near K's, and the focal lengths are alike.
+    Without distortion and rotation P must equal K (sensor_msgs/CameraInfo). With them P is another camera with a
+    similar view: its principal point lies in the image near that of K, and the focal lengths are similar.
     """
     k, p, size = _pinhole(info), _projection(info), (info.width, info.height)
     if p[0] == 0:
@@ -122,7 +123,7 @@ def contradiction(info: InfoMessage, rectified: bool = False) -> str:
 
 
 def content(info: InfoMessage) -> Hashable:
-    """All that a camera_info says of the camera, bit by bit: NaN equals NaN."""
+    """The calibration in a camera_info, for comparisons bit by bit, in which NaN equals NaN."""
     numbers = (np.asarray(values, np.float64).tobytes() for values in (info.d, info.k, info.r, info.p))
     roi = info.roi
     window = (roi.x_offset, roi.y_offset, roi.width, roi.height, roi.do_rectify)
@@ -130,9 +131,10 @@ def content(info: InfoMessage) -> Hashable:
 
 
 def is_rectified(topic: str) -> bool:
-    """Whether an image topic's name says that its images are rectified, as image_proc and drivers name theirs.
+    """Whether the name of an image topic marks its images as rectified, as by image_proc and drivers.
 
-    ``image_rect``, ``image_rect_color``, ``image_rect_raw/compressed``, ``left_rectified``, ``color/rect/image``.
+    Examples: ``image_rect``, ``image_rect_color``, ``image_rect_raw/compressed``, ``left_rectified``,
+    ``color/rect/image``.
     """
     *folders, name = topic.removesuffix("/compressed").strip("/").lower().split("/")
     words = name.split("_")
@@ -146,13 +148,13 @@ def _uses_p(info: InfoMessage, rectified: bool) -> bool:
 
 
 def _unrotated(info: InfoMessage) -> bool:
-    """Whether R is the identity, or was not filled in."""
+    """Whether R is the identity, or is not filled in."""
     rotation = np.asarray(info.r, np.float64).reshape(3, 3)
     return not rotation.any() or bool(np.abs(rotation - np.eye(3)).max() <= UNROTATED)
 
 
 def _plausible(camera: Intrinsics) -> bool:
-    """Whether focal lengths and principal point could be pixels; others would put points out of float32's reach."""
+    """Whether focal lengths and principal point are plausible; others would move points out of float32's range."""
     focal, center = (camera.fx, camera.fy), (camera.cx, camera.cy)
     return all(1 <= value <= _FARTHEST for value in focal) and all(abs(value) <= _FARTHEST for value in center)
 
@@ -166,7 +168,7 @@ def _projection(info: InfoMessage) -> tuple[float, float, float, float]:
 
 
 def _checked(model: str, distortion: tuple[float, ...]) -> tuple[float, ...]:
-    """The coefficients without surplus zeros; ``ValueError`` for an unknown model or another number of them."""
+    """The coefficients without surplus zeros. Raises ``ValueError`` for an unknown model or a wrong number of them."""
     if model not in DISTORTION_LENGTHS:
         raise ValueError(f"camera_info's distortion_model {model[:40]!r} is not one of {', '.join(DISTORTION_LENGTHS)}")
     least, most = DISTORTION_LENGTHS[model]

@@ -1,4 +1,4 @@
-"""JPEG and PNG: judged by their own bytes, before a decoder allocates what their header asks for; then decoded."""
+"""Decoding of JPEG and PNG. Headers and checksums are checked before a decoder allocates the size in the header."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from dvps_ros.camera.transport import read_format
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
-#: Markers of a JPEG whose segment gives the size: every SOF, which leaves out DHT, JPG and DAC (ITU-T T.81, table B.1).
+#: Markers of a JPEG's frame headers, which hold the size: SOF, without DHT, JPG and DAC (ITU-T T.81, table B.1).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 #: Markers without a segment: TEM, RST0 to RST7.
 _JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 
 
 class CompressedMessage(Protocol):
-    """The fields of sensor_msgs/CompressedImage; ``data`` offers its bytes as a buffer."""
+    """The fields of sensor_msgs/CompressedImage that are used; ``data`` supports the buffer protocol."""
 
     format: str
     data: Any
 
 
 def compressed_pixels(message: CompressedMessage, max_pixels: int) -> Pixels:
-    """The pixels of a sensor_msgs/CompressedImage, read as its format says.
+    """The pixels of a sensor_msgs/CompressedImage, decoded by its ``format``.
 
-    An orientation in its EXIF data is ignored: camera_info is the sensor's, and has not been turned.
+    An EXIF orientation is ignored, because camera_info refers to the sensor.
 
     Raises
     ------
-    ValueError : one line, for a codec or pixel format that is not read, and whatever ``decode`` raises.
+    ValueError : the codec or pixel format is not supported, or as ``decode``.
     """
     try:
         payload = read_format(message.format)
@@ -44,18 +44,18 @@ def compressed_pixels(message: CompressedMessage, max_pixels: int) -> Pixels:
 
 
 def decode(data: bytes, flags: int, max_pixels: int) -> np.ndarray:
-    """(H, W) or (H, W, C) values of a JPEG or PNG, as OpenCV's imdecode gives them with these flags.
+    """(H, W) or (H, W, C) values of a JPEG or PNG, from OpenCV's imdecode with these flags.
 
-    Raises ``ValueError`` as ``check_compressed`` does, and where the decoder finds more damage.
+    Raises ``ValueError`` as ``check_compressed``, and if the decoder fails.
     """
     check_compressed(data, max_pixels)
     return decode_unchecked(data, flags)
 
 
 def decode_unchecked(data: bytes, flags: int) -> np.ndarray:
-    """(H, W) or (H, W, C) values of a picture in any format of OpenCV's; ``ValueError`` in one line when it has none.
+    """(H, W) or (H, W, C) values of a picture in any format of OpenCV; raises ``ValueError`` if it cannot be decoded.
 
-    Half a picture may come out, the rest gray or black: JPEG and PNG are for ``decode``.
+    A truncated file may give a picture that is partly gray or black, so use ``decode`` for JPEG and PNG.
     """
     try:
         values = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
@@ -67,11 +67,11 @@ def decode_unchecked(data: bytes, flags: int) -> np.ndarray:
 
 
 def check_compressed(data: bytes, max_pixels: int) -> tuple[int, int]:
-    """Width and height of a JPEG or PNG, whatever a message says that it is.
+    """Width and height of a JPEG or PNG, from its own bytes.
 
     Raises
     ------
-    ValueError : one line, when it is neither, truncated, damaged, empty, or of more than ``max_pixels`` pixels.
+    ValueError : it is neither, truncated, damaged, empty, or has more than ``max_pixels`` pixels.
     """
     if not data:
         raise ValueError("no data")
@@ -92,15 +92,15 @@ def check_compressed(data: bytes, max_pixels: int) -> tuple[int, int]:
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in the header; None when a chunk is not whole.
+    """Width and height in the header; None if a chunk is incomplete.
 
-    Every chunk is checked, for OpenCV allocates what a chunk says that it is long: gigabytes, after one flipped bit.
+    Every chunk is checked, because OpenCV allocates a chunk's stated length: gigabytes after one flipped bit.
     """
     at, size = len(PNG), None
     while at + 12 <= len(data):
         (length,), kind = struct.unpack_from(">I", data, at), data[at + 4 : at + 8]
         end = at + 12 + length
-        if end > len(data) or (kind == b"IHDR") != (size is None):  # the header comes first and once
+        if end > len(data) or (kind == b"IHDR") != (size is None):  # the header must be first, and unique
             return None
         if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             raise ValueError("damaged, a checksum is wrong")
@@ -115,8 +115,8 @@ def _png_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in the frame header, which comes before the first scan; None without it or an end."""
-    # inside a scan these two bytes cannot occur; an end before the last scan is that of an embedded thumbnail
+    """Width and height in the frame header, which precedes the first scan; None if it or the end marker is missing."""
+    # the marker cannot occur inside a scan; an end marker before the last scan belongs to an embedded thumbnail
     if data.rfind(_JPEG_END) <= data.rfind(_JPEG_SCAN):
         return None
     at = 2

@@ -1,4 +1,4 @@
-"""Picture files, read strictly: half a picture is never taken for a whole."""
+"""Strict reading of picture files: a truncated picture is refused."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 from dvps_ros.camera.compressed import JPEG, PNG, decode, decode_unchecked
 from dvps_ros.camera.pixel_formats import Pixels, to_rgb
 
-#: What ``read_picture`` is known to read.
+#: Suffixes of the files that ``read_picture`` supports.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-#: Larger pictures are taken for a damaged header.
+#: A header with more pixels is considered damaged.
 MAX_PIXELS = 2**28
 
 
 def read_picture(path: Path, bits: int = 0) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a picture file; 16 bits become 8 as ``to_rgb`` does it.
+    """(H, W, 3) uint8 RGB of a picture file; ``to_rgb`` converts 16 bits with ``bits``.
 
-    Raises as ``read_pixels`` does.
+    Raises as ``read_pixels``.
     """
     return to_rgb(read_pixels(path), bits)
 
 
 def read_pixels(path: Path) -> Pixels:
-    """The pixels of a picture file, (H, W, 3) uint8 or uint16, turned upright by its EXIF orientation.
+    """The pixels of a picture file, (H, W, 3) uint8 or uint16, turned upright by the EXIF orientation.
 
-    A calibration for such files is that of the upright pictures.
+    A calibration for such files refers to the upright pictures.
 
-    Raises ``ValueError`` naming a file that is truncated or no picture, ``FileNotFoundError`` a missing one.
+    Raises ``ValueError`` naming a file that is truncated or not a picture, ``FileNotFoundError`` naming a missing one.
     """
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     data = Path(path).read_bytes()

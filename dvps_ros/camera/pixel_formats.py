@@ -1,6 +1,6 @@
-"""Pixel formats of sensor_msgs/Image: what they hold, and their way to RGB.
+"""Pixel formats of sensor_msgs/Image, and their conversion to RGB.
 
-For messages of any origin with sensor_msgs' fields: a node's from rclpy, a recording's without it.
+A message is any object with the fields of sensor_msgs/Image, from rclpy or from a recording.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FULL = 65535
 
 
 class ImageMessage(Protocol):
-    """The fields of sensor_msgs/Image that say what its pixels are; ``data`` offers its bytes as a buffer."""
+    """The fields of sensor_msgs/Image that are used; ``data`` supports the buffer protocol."""
 
     height: int
     width: int
@@ -34,8 +34,8 @@ class PixelFormat:
     ----------
     channels : values per pixel.
     bytes : bytes per value.
-    to_rgb : OpenCV's conversion code to RGB, None where it is RGB already.
-    even_width, even_height : True where pixels come in pairs.
+    to_rgb : OpenCV's conversion code to RGB, None for RGB.
+    even_width, even_height : whether pixels come in pairs along this side.
     """
 
     channels: int
@@ -47,14 +47,14 @@ class PixelFormat:
 
 @dataclass(frozen=True)
 class Pixels:
-    """A picture as its camera sent it: not demosaiced, not narrowed to 8 bits.
+    """Pixels as the camera sent them, before demosaicing and conversion to 8 bits.
 
     Attributes
     ----------
     values : (H, W) or (H, W, C) uint8 or uint16, native byte order.
-    encoding : how to read them, a key of ``FORMATS``.
-    narrowed : the camera's values were 16 bits wide, and a JPEG has kept their upper 8.
-    colorless : why the colors of the camera are not in it, empty where they are.
+    encoding : pixel format of ``values``, a key of ``FORMATS``.
+    narrowed : whether the camera's values had 16 bits, of which a JPEG kept the upper 8.
+    colorless : why the camera's colors are lost; empty if they are not.
     """
 
     values: np.ndarray
@@ -64,7 +64,7 @@ class Pixels:
 
     @property
     def wide(self) -> bool:
-        """Whether the camera's values were 16 bits wide."""
+        """Whether the camera's values had 16 bits."""
         return self.narrowed or FORMATS[self.encoding].bytes == 2
 
 
@@ -76,7 +76,7 @@ def _bayer(name: str, code: int) -> dict[str, PixelFormat]:
     return {f"bayer_{name}{bits}": PixelFormat(1, bits // 8, code, True, True) for bits in (8, 16)}
 
 
-#: Every encoding that can be read, by its name in sensor_msgs/image_encodings.
+#: All supported encodings, by their names in sensor_msgs/image_encodings.
 FORMATS: dict[str, PixelFormat] = {
     **_color("rgb", 3, None),
     **_color("bgr", 3, cv2.COLOR_BGR2RGB),
@@ -85,8 +85,7 @@ FORMATS: dict[str, PixelFormat] = {
     **_color("mono", 1, cv2.COLOR_GRAY2RGB),
     "8UC1": PixelFormat(1, 1, cv2.COLOR_GRAY2RGB),
     "16UC1": PixelFormat(1, 2, cv2.COLOR_GRAY2RGB),
-    # OpenCV names a Bayer pattern after its second row's second and third pixel, ROS after the first two rows' first
-    # two.
+    # OpenCV names a Bayer pattern by the second and third pixel of its second row, ROS by its upper left 2x2 pixels.
     **_bayer("rggb", cv2.COLOR_BayerBG2RGB),
     **_bayer("bggr", cv2.COLOR_BayerRG2RGB),
     **_bayer("gbrg", cv2.COLOR_BayerGR2RGB),
@@ -96,12 +95,12 @@ FORMATS: dict[str, PixelFormat] = {
     "yuv422_yuy2": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_YUYV, even_width=True),
     "yuyv": PixelFormat(2, 1, cv2.COLOR_YUV2RGB_YUYV, even_width=True),
 }
-#: One channel of 16 bits, which holds depth maps more often than pictures: read where asked for, never chosen.
+#: One channel of 16 bits is more often a depth map than a picture, so such topics are read only on request.
 MAYBE_DEPTH = ("mono16", "16UC1")
 
 
 def check_image(message: ImageMessage, max_pixels: int) -> None:
-    """Raise ``ValueError`` saying what is wrong with an image message: encoding, size, step or amount of data."""
+    """Raise ``ValueError`` if encoding, size, step or amount of data of an image message are wrong."""
     layout = FORMATS.get(message.encoding)
     if layout is None:
         raise ValueError(f"image encoding {message.encoding[:40]!r} is not one of {', '.join(FORMATS)}")
@@ -118,16 +117,16 @@ def check_image(message: ImageMessage, max_pixels: int) -> None:
 
 
 def check_pairs(encoding: str, width: int, height: int) -> None:
-    """Raise ``ValueError`` where pixels of ``encoding`` come in pairs and a size cuts one apart."""
+    """Raise ``ValueError`` for an odd size if pixels of ``encoding`` come in pairs."""
     layout = FORMATS[encoding]
     if (layout.even_width and width % 2) or (layout.even_height and height % 2):
         raise ValueError(f"{encoding} cannot be {width}x{height}: pixels come in pairs")
 
 
 def raw_pixels(message: ImageMessage, max_pixels: int) -> Pixels:
-    """The pixels of a sensor_msgs/Image, a view of its data where the byte order is native.
+    """The pixels of a sensor_msgs/Image, a view of its data if the byte order is native.
 
-    Raises ``ValueError`` as ``check_image`` does.
+    Raises ``ValueError`` as ``check_image``.
     """
     check_image(message, max_pixels)
     layout = FORMATS[message.encoding]
@@ -144,12 +143,12 @@ def to_rgb(pixels: Pixels, bits: int = 0) -> np.ndarray:
 
     Parameters
     ----------
-    bits : how many bits of a camera's 16 carry its picture (10, 12, 14): the largest number of so many bits becomes
-        255, and what exceeds it too. 0: all 16. Of no effect where the camera's values are 8 bits wide.
+    bits : number of significant bits of 16-bit values (10, 12, 14): the largest value of this many bits and larger
+        values become 255. 0: all 16. It has no effect on 8-bit values.
     """
     layout = FORMATS[pixels.encoding]
     values = np.ascontiguousarray(pixels.values)
-    # demosaic before narrowing: interpolation then rounds once
+    # demosaic before the conversion to 8 bits, so that values are rounded once
     rgb = values if layout.to_rgb is None else cv2.cvtColor(values, layout.to_rgb)
     white = white_of(bits)
     if layout.bytes == 2:
@@ -160,5 +159,5 @@ def to_rgb(pixels: Pixels, bits: int = 0) -> np.ndarray:
 
 
 def white_of(bits: int) -> int:
-    """The value of 16-bit pixels that is white, where ``bits`` of them carry the picture (0: all)."""
+    """The value of white in 16-bit pixels with ``bits`` significant bits (0: all)."""
     return (1 << bits) - 1 if bits else FULL

@@ -1,8 +1,8 @@
-"""How a picture becomes the network's input: made square, resized by one factor, never squeezed.
+"""Resizing of images to the network's input, with square pixels and the same factor in both directions.
 
-One rule for everything that shows pictures to a network: at run time, in validation, in training and for programs of
-one fixed size. Depth follows from the focal length at the network's resolution, so the factors are kept exactly; whole
-pixels are counted afterwards, and what is left of a pixel on the right and below is not looked at.
+The same rule applies at run time, in validation, in training and for programs of one fixed size. Depth depends on the
+focal length at the network's resolution, so factors are exact. Sizes are rounded down afterwards, and fractions of a
+pixel at the right and bottom are left out.
 """
 
 from __future__ import annotations
@@ -16,31 +16,30 @@ from torch.nn import functional as F
 
 from dvps_ros.structures import Intrinsics
 
-#: What stands on the right and below of a picture that fills its canvas only in part: the mean color that the network
-#: subtracts, so that it becomes zeros there.
+#: Color of the padding at the right and bottom: the mean color that the network subtracts, so that it becomes 0.
 PADDING = (124, 116, 104)
-#: fx and fy that differ by less say nothing of the sensor: calibrations of square pixels scatter by that much.
+#: Relative difference of fx and fy up to which pixels are considered square: calibrations vary by that much.
 _CALIBRATION_SCATTER = 0.02
-#: Pixels longer than this, in widths, are none of a camera (interlaced fields have 2).
+#: Largest plausible aspect of a pixel (interlaced fields have 2).
 _LONGEST_PIXEL = 4.0
-#: The network pads to multiples of 32; a side may become so long that this at most doubles the pixels.
+#: Smallest side in pixels, for which padding to multiples of 32 at most doubles the number of pixels.
 _THINNEST = 16
-#: A product that rounding left this far below a whole number of pixels is that number.
+#: A product this little below a whole number of pixels, because of rounding, counts as that number.
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Resizing:
-    """The way from an image to the network's.
+    """The transformation of an image to the network's input.
 
-    Image pixel (u, v) is seen at ((u + 0.5) * scale_x - 0.5, (v + 0.5) * scale_y - 0.5).
+    Image pixel (u, v) moves to ((u + 0.5) * scale_x - 0.5, (v + 0.5) * scale_y - 0.5).
 
     Attributes
     ----------
-    scale_x, scale_y : network pixels per image pixel; equal where the image's pixels are square.
-    size : (h, w) whole pixels of the resized image.
-    extent : (h, w) network pixels that the image covers, fractions included: less than one more than ``size``.
-    canvas : (h, w) pixels that the network is given, the rest of them padding on the right and below.
+    scale_x, scale_y : network pixels per image pixel; equal for square pixels.
+    size : (h, w) size of the resized image in whole pixels.
+    extent : (h, w) size with fractions of a pixel, less than one pixel larger than ``size``.
+    canvas : (h, w) size of the network's input; beyond ``size`` it is padding at the right and bottom.
     """
 
     scale_x: float
@@ -50,23 +49,23 @@ class Resizing:
     canvas: tuple[int, int]
 
     def camera(self, camera: Intrinsics) -> Intrinsics:
-        """The camera of the resized image, whose own is ``camera``."""
+        """The intrinsics of the resized image; ``camera`` are those of the image."""
         return scaled(camera, self.scale_x, self.scale_y, self.size)
 
 
 def to_budget(image_size: tuple[int, int], pixels: int = 0, camera: Intrinsics | None = None) -> Resizing:
-    """Resizing to a number of pixels: the factor with which the square-pixel image has that area.
+    """Resizing to an area: the factor with which the image with square pixels has that number of pixels.
 
-    Sizes are rounded down, so that the area never exceeds the budget. An image of exactly that area stays as it is.
+    Sizes are rounded down, so that the area never exceeds the budget. An image of exactly that area does not change.
 
     Parameters
     ----------
     image_size : (H, W).
-    pixels : area in pixels of the network's image; 0: the image's own.
-    camera : of the image. Where fx and fy differ by more than 2 %, its pixels are not square: the image is made so in
-        height, fx staying what it is.
+    pixels : area of the network's input in pixels; 0: that of the image.
+    camera : intrinsics of the image. If fx and fy differ by more than 2 %, pixels are not square, and the height is
+        changed to make them square; fx is kept.
 
-    Raises ``ValueError`` for a camera whose pixels are more than four times as long as wide (or the reverse).
+    Raises ``ValueError`` if fx and fy differ by more than a factor of four.
     """
     height, width = _square(image_size, camera)
     if not pixels:
@@ -76,24 +75,24 @@ def to_budget(image_size: tuple[int, int], pixels: int = 0, camera: Intrinsics |
 
 
 def to_canvas(image_size: tuple[int, int], canvas: tuple[int, int], camera: Intrinsics | None = None) -> Resizing:
-    """Resizing to the largest size that fits into ``canvas`` (h, w); the rest of it is padding.
+    """Resizing to the largest size that fits into ``canvas`` (h, w); the rest is padding.
 
-    Pixels that are not square are made so, and ``ValueError`` is raised, as in ``to_budget``.
+    Pixels become square, and ``ValueError`` is raised, as in ``to_budget``.
     """
     height, width = _square(image_size, camera)
     return replace(_resizing(image_size, height, min(canvas[0] / height, canvas[1] / width)), canvas=canvas)
 
 
 def to_size(image_size: tuple[int, int], size: tuple[int, int]) -> Resizing:
-    """Resizing to exactly ``size`` (h, w), each side by its own factor: for networks that are used to it."""
+    """Resizing to exactly ``size`` (h, w), each side by its own factor, for networks that were trained so."""
     scale_y, scale_x = (new / old for new, old in zip(size, image_size, strict=True))
     return Resizing(scale_x, scale_y, size, (float(size[0]), float(size[1])), size)
 
 
 def square_height(height: int, camera: Intrinsics | None) -> float:
-    """The height in pixels of an image of ``height`` rows, were its pixels as high as they are wide.
+    """The height in square pixels of an image with ``height`` rows.
 
-    Raises ``ValueError`` as ``to_budget`` does.
+    Raises ``ValueError`` as ``to_budget``.
     """
     if camera is None or not camera.valid:
         return float(height)
@@ -103,26 +102,29 @@ def square_height(height: int, camera: Intrinsics | None) -> float:
     return float(height) if abs(ratio - 1) <= _CALIBRATION_SCATTER else height * ratio
 
 
-def resize(images: Tensor, how: Resizing) -> Tensor:
-    """Images (B, 3, H, W) RGB 0..255, uint8 or float32, as the network is given them: (B, 3, *canvas).
+def resize(images: Tensor, resizing: Resizing) -> Tensor:
+    """Resize and pad images (B, 3, H, W) RGB 0..255, uint8 or float32, to the network's input (B, 3, *canvas).
 
-    Bilinear with antialiasing; unchanged where there is nothing to do. On the CPU bytes stay bytes.
+    Interpolation is bilinear with antialiasing. Images that have the size already do not change. On the CPU uint8
+    stays uint8.
     """
-    if (how.scale_x, how.scale_y) != (1.0, 1.0):
+    if (resizing.scale_x, resizing.scale_y) != (1.0, 1.0):
         if images.device.type != "cpu":  # only the CPU resizes bytes
             images = images.float()
-        # F.interpolate takes a size or factors, and would round a size of its own from these
-        images = torch.ops.aten._upsample_bilinear2d_aa(images, how.size, False, how.scale_y, how.scale_x)
-    if how.canvas == how.size:
+        # F.interpolate takes a size or factors; from factors it would compute another size
+        images = torch.ops.aten._upsample_bilinear2d_aa(
+            images, resizing.size, False, resizing.scale_y, resizing.scale_x
+        )
+    if resizing.canvas == resizing.size:
         return images
     padding = torch.tensor(PADDING, dtype=images.dtype, device=images.device).view(3, 1, 1)
-    below, right = (full - part for full, part in zip(how.canvas, how.size, strict=True))
-    inside = F.pad(torch.ones(1, 1, *how.size, dtype=torch.bool, device=images.device), (0, right, 0, below))
+    below, right = (full - part for full, part in zip(resizing.canvas, resizing.size, strict=True))
+    inside = F.pad(torch.ones(1, 1, *resizing.size, dtype=torch.bool, device=images.device), (0, right, 0, below))
     return torch.where(inside, F.pad(images, (0, right, 0, below)), padding)
 
 
 def scaled(camera: Intrinsics, scale_x: float, scale_y: float, size: tuple[int, int]) -> Intrinsics:
-    """The camera of an image resized by these factors exactly, of which ``size`` (h, w) whole pixels are looked at."""
+    """The intrinsics of an image resized by exactly these factors, of which ``size`` (h, w) whole pixels are used."""
     return replace(
         camera,
         fx=camera.fx * scale_x,
@@ -139,7 +141,7 @@ def _square(image_size: tuple[int, int], camera: Intrinsics | None) -> tuple[flo
 
 
 def _resizing(image_size: tuple[int, int], height: float, scale: float) -> Resizing:
-    """By one factor, after ``image_size`` was made ``height`` pixels high."""
+    """Resizing by ``scale`` of an image with ``height`` rows of square pixels."""
     scale_x, scale_y = scale, scale * (height / image_size[0])
     extent = (image_size[0] * scale_y, image_size[1] * scale_x)
     size = (max(1, math.floor(extent[0] + _ROUNDING)), max(1, math.floor(extent[1] + _ROUNDING)))

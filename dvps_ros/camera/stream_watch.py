@@ -1,17 +1,17 @@
-"""What is odd about a stream of pictures although each of them can be read."""
+"""Warnings about a stream of images, each of which can be decoded."""
 
 from __future__ import annotations
 
 from dvps_ros.camera.pixel_formats import FULL, Pixels, white_of
 
-#: Pictures that are looked at before anything is said of the bits that they use.
+#: Number of images that are examined before a warning about their bits.
 FRAMES = 30
-#: How many bits cameras put into 16.
+#: Usual numbers of significant bits in 16-bit values.
 USUAL_BITS = (10, 12, 14)
 
 
 class StreamWatch:
-    """Looks at the first pictures of a stream; says once, and not again, what is odd about them."""
+    """Examines the first images of a stream and gives each warning once."""
 
     def __init__(self) -> None:
         self._bits = 0
@@ -19,7 +19,7 @@ class StreamWatch:
         self._colorless = ""
 
     def add(self, pixels: Pixels, bits: int) -> list[str]:
-        """Look at a picture that is read with ``bits``; what there is to say now, one line each."""
+        """Examine an image that is converted with ``bits``; returns new warnings, one line each."""
         found = []
         if pixels.colorless != self._colorless:
             self._colorless = pixels.colorless
@@ -34,7 +34,7 @@ class StreamWatch:
         return found
 
     def end(self) -> list[str]:
-        """What there is to say of a stream that ended before enough pictures had come."""
+        """The remaining warnings for a stream that ended before ``FRAMES`` images."""
         return self._on_bits() if 0 < self._count < FRAMES else []
 
     def _on_bits(self) -> list[str]:
@@ -48,6 +48,6 @@ class StreamWatch:
 
 
 def _highest(pixels: Pixels) -> int:
-    """The largest value of a picture; of one that was narrowed, the least value that it may have had."""
+    """The largest value of an image; after narrowing to 8 bits, the smallest value that it may have had."""
     highest = int(pixels.values.max())
     return max(highest * 257 - 128, 0) if pixels.narrowed else highest

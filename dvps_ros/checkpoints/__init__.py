@@ -1,4 +1,4 @@
-"""Models on disk: the own folder format, and the names and files of others."""
+"""Models on disk: this project's folder format, and files and weight names of other projects."""
 
 from dvps_ros.checkpoints.folder import CONFIG_FILE, file_hash, load, load_model_config, model_hash, save
 from dvps_ros.checkpoints.foreign_names import from_detectron2, from_transformers, to_transformers

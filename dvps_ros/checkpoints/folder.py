@@ -37,21 +37,21 @@ _BACKBONE = "backbone."
 
 
 def save(net: DvpsNet, folder: str | Path, config: Config | None = None, half: bool = False) -> None:
-    """Write a model folder; each file appears whole or not at all, the configuration last.
+    """Write a model folder; each file is written atomically, the configuration last.
 
     Parameters
     ----------
-    config : everything else the model needs (labels, merging, input size); its network section becomes ``net``'s own.
-    half : store matrices and kernels in float16 (vectors and statistics, a hundredth of the size, stay float32).
+    config : labels, merging and input size of the model; its network section is replaced by that of ``net``.
+    half : store matrices and kernels in float16. Vectors and statistics, a hundredth of the size, stay float32.
 
-    Raises ``ValueError`` when a weight is not finite or float16 cannot hold it.
+    Raises ``ValueError`` if a weight is not finite, or does not fit float16.
     """
     folder = Path(folder)
     tensors = {_stored_name(net, name): _stored(name, value, half) for name, value in net.state_dict().items()}
     tensors = {name: value for name, value in tensors.items() if not is_derived(name)}
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{WEIGHTS_FILE}.partial"
-    # save_file would make a file that only its owner may read, whatever the umask says
+    # save_file would ignore the umask and make a file that only its owner can read
     partial.write_bytes(serialized(tensors, metadata={"format": "pt"}))
     os.replace(partial, folder / WEIGHTS_FILE)
     config = replace(config or Config(), network=net.config)
@@ -68,7 +68,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> DvpsNet:
     Raises
     ------
     FileNotFoundError : naming a folder, configuration, weights or hash file that is missing.
-    ValueError : when weights or configuration are damaged or not those that were saved, or do not fit each other.
+    ValueError : weights or configuration are damaged, were changed after saving, or do not fit each other.
     """
     folder = Path(folder)
     network = load_model_config(folder).network
@@ -81,7 +81,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> DvpsNet:
 def load_model_config(folder: str | Path) -> Config:
     """The configuration of a model folder.
 
-    Raises ``FileNotFoundError`` naming what is missing, ``ValueError`` where it is no valid configuration.
+    Raises ``FileNotFoundError`` naming the missing folder or file, ``ValueError`` for an invalid configuration.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -92,7 +92,7 @@ def load_model_config(folder: str | Path) -> Config:
 
 
 def model_hash(folder: str | Path) -> str:
-    """SHA-256 of a model folder's weights file, 64 hexadecimal digits; ``FileNotFoundError`` where there is none."""
+    """SHA-256 of a model folder's weights, 64 hexadecimal digits; raises ``FileNotFoundError`` without weights."""
     return file_hash(_weights_file(Path(folder)))
 
 
@@ -118,38 +118,38 @@ def _weights_file(folder: Path) -> Path:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of a model folder by name, each of the shape of the network's own.
+    """The weights of a model folder by name, each with the shape that it has in the network.
 
-    Raises ``FileNotFoundError`` or ``ValueError`` naming a file that is missing, torn, or not the one that was saved.
+    Raises ``FileNotFoundError`` or ``ValueError`` naming a file that is missing, damaged, or changed after saving.
     """
     path = _weights_file(folder)
     _verify(folder)
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is no complete safetensors file ({error})") from error
+        raise ValueError(f"{path} is not a complete safetensors file ({error})") from error
 
 
 def _verify(folder: Path) -> None:
-    """Compare weights and configuration with the hashes that were recorded when they were saved."""
+    """Compare weights and configuration with the hashes that ``save`` recorded."""
     record = folder / HASH_FILE
     if not record.is_file():
         raise FileNotFoundError(f"model folder {folder} has no {HASH_FILE}; {_renewal()}")
     try:
         lines = [line.split(maxsplit=1) for line in record.read_text().splitlines() if line.strip()]
-        expected = {name.lstrip("*"): digest for digest, name in lines}  # as sha256sum writes it
+        expected = {name.lstrip("*"): digest for digest, name in lines}  # the format of sha256sum
         expected[WEIGHTS_FILE]
     except (KeyError, ValueError):
-        raise ValueError(f"{record} does not say the SHA-256 of {WEIGHTS_FILE}; {_renewal()}") from None
+        raise ValueError(f"{record} has no SHA-256 of {WEIGHTS_FILE}; {_renewal()}") from None
     for name in (WEIGHTS_FILE, CONFIG_FILE):
-        # folders of before the configuration was recorded, too, name the weights alone
+        # older folders recorded the hash of the weights only
         if name in expected and (actual := file_hash(folder / name)) != expected[name]:
-            difference = f"its SHA-256 is {actual}, {record} says {expected[name]!r}"
-            raise ValueError(f"{folder / name} is damaged or was exchanged: {difference}; {_renewal()}")
+            difference = f"its SHA-256 is {actual}, {record} has {expected[name]!r}"
+            raise ValueError(f"{folder / name} is damaged or was replaced: {difference}; {_renewal()}")
 
 
 def _renewal() -> str:
-    return f"if the files are as you want them: sha256sum {WEIGHTS_FILE} {CONFIG_FILE} > {HASH_FILE}"
+    return f"if the files are correct, run: sha256sum {WEIGHTS_FILE} {CONFIG_FILE} > {HASH_FILE}"
 
 
 def _fit(net: DvpsNet, state: Mapping[str, Tensor], folder: Path) -> None:

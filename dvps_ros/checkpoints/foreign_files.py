@@ -1,4 +1,4 @@
-"""Public checkpoints on disk or on the hub, whatever their form, in this project's names."""
+"""Public checkpoints, on disk or on the hub, converted to this project's weight names."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from dvps_ros.errors import first_line
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Somebody's weights, ready to be put into a ``DvpsNet``.
+    """Weights of a checkpoint, ready to be loaded into a ``DvpsNet``.
 
     Attributes
     ----------
-    source : where they come from, as the user wrote it.
+    source : path or hub name, as the user wrote it.
     naming : ``"detectron2"``, ``"transformers"`` or ``"dvps"``.
-    weights : names of this project to tensors, each of its weight's shape; may lack the depth half.
-    left_over : foreign names without a place in DvpsNet.
-    network : the sizes of the weights.
-    class_names : in order; empty where the checkpoint does not tell.
-    config : all the rest, of a model folder of this project; None of any other.
-    preprocessing : what it expects of its pictures, of which mean and deviation are in ``network`` and the order of the
-        channels in ``weights`` already; None where the checkpoint does not tell, and for a model folder.
+    weights : tensors by this project's names, in the shapes of the network; the depth half may be missing.
+    left_over : names in the checkpoint that have no counterpart in DvpsNet.
+    network : network configuration with the sizes of the weights.
+    class_names : class names in order; empty if the checkpoint has none.
+    config : the configuration of a model folder of this project; None for other checkpoints.
+    preprocessing : preprocessing of its pictures. ``network`` already has its mean and deviation, ``weights`` its
+        order of channels. None if the checkpoint has none, and for a model folder.
     """
 
     source: str
@@ -53,22 +53,22 @@ def open_checkpoint(source: str, like: NetworkConfig, source_config: Path | None
     Parameters
     ----------
     source : a .pkl, .pth, .pt, .bin or .safetensors file in detectron2's, the DeepDPS authors' or transformers' names;
-        a folder of transformers' Mask2Former or of this project; or a hub name. What exists on disk comes first.
-    like : gives what weights alone do not tell, see ``sizes.infer``.
-    source_config : detectron2's configuration of a checkpoint file, which tells how its pictures are prepared.
+        a folder of transformers' Mask2Former or of this project; or a hub name. An existing path takes precedence.
+    like : has the settings that weights do not determine, see ``sizes.infer``.
+    source_config : detectron2's configuration of a checkpoint file, for the preprocessing of its pictures.
 
     Raises
     ------
-    FileNotFoundError : naming what is not there.
-    ValueError : in one line: another architecture, a damaged file, a failed download, a pickle that asks for more than
-        arrays and containers (``UnsafePickleError``), pictures that are prepared in a way that DvpsNet does not know.
+    FileNotFoundError : naming the missing file.
+    ValueError : another architecture, a damaged file, a failed download, a pickle that asks for more than arrays and
+        containers (``UnsafePickleError``), or preprocessing that DvpsNet does not support.
     """
     path = _place(source)
     if path.is_file():
         given = preprocessing.of_detectron2(source_config) if source_config is not None else None
         return _prepared(_file(source, path, like), given)
     if source_config is not None:
-        raise ValueError(f"{source} is a folder: detectron2's configuration belongs to a checkpoint file")
+        raise ValueError(f"{source} is a folder; a detectron2 configuration applies to checkpoint files only")
     if (path / checkpoints.CONFIG_FILE).is_file():
         return _own(source, path)
     if (path / transformers_folder.CONFIG_FILE).is_file():
@@ -112,7 +112,7 @@ def _transformers(source: str, folder: Path, like: NetworkConfig) -> Checkpoint:
 
 
 def _prepared(checkpoint: Checkpoint, given: Preprocessing | None) -> Checkpoint:
-    """``checkpoint`` with what its pictures are: in its network's configuration and, for BGR, in its first weight."""
+    """``checkpoint`` with its preprocessing in the network's configuration and, for BGR, in the first weight."""
     if given is None:
         return checkpoint
     weights = preprocessing.in_rgb(checkpoint.weights, checkpoint.source) if given.bgr else checkpoint.weights
@@ -136,7 +136,7 @@ def _file(source: str, path: Path, like: NetworkConfig) -> Checkpoint:
 
 
 def _state(content: Any) -> Mapping[Any, Any]:
-    """The weights in what was pickled: all of it, or what lies under the name that trainers use."""
+    """The weights in a pickle: the whole content, or the entry under a name that trainers use."""
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             return content[key]
@@ -160,9 +160,9 @@ def _sizes(weights: Mapping[str, Tensor], like: NetworkConfig, source: str) -> N
 
 @dataclass(frozen=True)
 class Fit:
-    """What a network got from a checkpoint: names of this project, in the network's order.
+    """Result of loading a checkpoint: names of weights, in the network's order.
 
-    Attributes: ``loaded``, ``missing`` (they keep their random values), ``left_over`` (foreign names not used).
+    Attributes: ``loaded``; ``missing``, which keep their random values; ``left_over``, unused names of the checkpoint.
     """
 
     loaded: tuple[str, ...]
@@ -171,7 +171,7 @@ class Fit:
 
 
 def load_into(net: torch.nn.Module, checkpoint: Checkpoint) -> Fit:
-    """Load all that ``checkpoint`` has for ``net``; ``ValueError`` in one line where a weight's shape differs."""
+    """Load the weights of ``checkpoint`` that ``net`` has. Raises ``ValueError`` if the shape of a weight differs."""
     try:
         missing, unexpected = net.load_state_dict(checkpoint.weights, strict=False)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""How public Mask2Former checkpoints name their weights, and what the same weights are called here."""
+"""Weight names of public Mask2Former checkpoints, and their translation to and from this project's names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dvps_ros.network.backbones import canonical_name, is_derived
 
 _Rules = tuple[tuple[str, str], ...]
 
-#: Rules are applied one after the other, all of them; an empty replacement of the whole name drops the weight.
+#: All rules are applied, one after the other. A rule that replaces the whole name by nothing drops the weight.
 _DETECTRON2: _Rules = (
-    # buffers of the criterion and of the guidance losses, and constants: no weights of the network
+    # buffers of the criterion and of the guidance losses, and constants, which are not weights
     (r"^criterion\..*$", ""),
     (r"^pixel_(mean|std)$", ""),
     (r"^sem_seg_head\.predictor\.depth_guided_cov.*$", ""),
@@ -86,7 +86,7 @@ _DETECTRON2: _Rules = (
     (r"^predictor\.backup_embed(\.weight)?$", "geometry.backup.position"),
     (r"^predictor\.backup_cross_attention_layers\.(\d+)\.", r"geometry.backup.levels.\1.cross."),
     (r"^predictor\.backup_ffn_layers\.(\d+)\.", r"geometry.backup.levels.\1.feedforward."),
-    # blocks that both of these are made of
+    # blocks of both decoders
     (r"\.(multihead_attn|self_attn)\.out_proj\.", ".attention.output."),
     (r"\.(multihead_attn|self_attn)\.in_proj_", ".attention.in_proj_"),
     (r"\.feedforward\.linear1\.", ".feedforward.expand."),
@@ -96,7 +96,7 @@ _DETECTRON2: _Rules = (
 _TRANSFORMERS: _Rules = (
     (r"^criterion\..*$", ""),
     (r"^model\.", ""),
-    (r"^pixel_level_module\.encoder\.(swin\.)?layernorm\..*$", ""),  # SwinBackbone never uses it
+    (r"^pixel_level_module\.encoder\.(swin\.)?layernorm\..*$", ""),  # unused by SwinBackbone
     (r"^pixel_level_module\.encoder\.", "backbone.model."),
     # the pixel decoder
     (r"^pixel_level_module\.decoder\.", "semantic_decoder."),
@@ -166,7 +166,7 @@ _TO_TRANSFORMERS: _Rules = (
     (r"^query_decoder\.level$", "model.transformer_module.level_embed.weight"),
     (r"^query_decoder\.layers\.", "model.transformer_module.decoder.layers."),
     (r"\.cross\.attention\.output\.", ".cross_attn.out_proj."),
-    (r"\.cross\.attention\.", ".cross_attn."),  # query, key and value: stacked afterwards
+    (r"\.cross\.attention\.", ".cross_attn."),  # query, key and value are stacked later
     (r"\.cross\.norm\.", ".cross_attn_layer_norm."),
     (r"\.among\.attention\.query\.", ".self_attn.q_proj."),
     (r"\.among\.attention\.key\.", ".self_attn.k_proj."),
@@ -190,7 +190,7 @@ _OURS = ("backbone.model.", "semantic_decoder.", "depth_decoder.", "query_decode
 _VECTORS = re.compile(r"(query_decoder|geometry)(\.decoder|\.backup)?\.(content|position|level|latents)")
 
 
-#: A weight name that each naming has and no other.
+#: For each naming a weight name that no other naming has.
 _SIGNS = {
     "detectron2": "sem_seg_head.",
     "transformers": "pixel_level_module.",
@@ -201,12 +201,12 @@ _NAMINGS: dict[str, _Rules] = {"detectron2": _DETECTRON2, "transformers": _TRANS
 
 @dataclass(frozen=True)
 class Renamed:
-    """A foreign checkpoint in this project's names.
+    """A checkpoint translated to this project's names.
 
     Attributes
     ----------
-    weights : for ``DvpsNet.load_state_dict``, ``strict=False`` where it has no depth half.
-    left_over : foreign names without a place in DvpsNet.
+    weights : for ``DvpsNet.load_state_dict``, with ``strict=False`` if it has no depth half.
+    left_over : names that have no counterpart in DvpsNet.
     """
 
     weights: dict[str, Tensor]
@@ -214,15 +214,16 @@ class Renamed:
 
 
 def naming_of(names: Iterable[str]) -> str | None:
-    """Whose names these are: ``"detectron2"``, ``"transformers"``, ``"dvps"``, or None."""
+    """The naming of these weights: ``"detectron2"``, ``"transformers"``, ``"dvps"``, or None if unknown."""
     names = tuple(names)
     return next((naming for naming, sign in _SIGNS.items() if any(sign in name for name in names)), None)
 
 
 def rename(state_dict: Mapping[str, Any], naming: str) -> Renamed:
-    """Weights in the names of ``naming`` (one that ``naming_of`` gives) in this project's; what does not fit is told.
+    """Translate weights from the names of ``naming`` (see ``naming_of``) to this project's names.
 
-    ``state_dict`` maps names to tensors or NumPy arrays of any shape; buffers that are no weights are dropped silently.
+    ``state_dict`` maps names to tensors or NumPy arrays of any shape. Names without a counterpart are listed in the
+    result; buffers that are not weights are dropped.
     """
     rules = [(re.compile(pattern), replacement) for pattern, replacement in _NAMINGS[naming]]
     weights: dict[str, Tensor] = {}
@@ -239,46 +240,45 @@ def rename(state_dict: Mapping[str, Any], naming: str) -> Renamed:
         if name.startswith(_BACKBONE):
             name = _BACKBONE + canonical_name(name.removeprefix(_BACKBONE))
         weights.update(_split(name, torch.as_tensor(value)))
-    # Frozen batch norms count no batches, ours do.
+    # Frozen batch norms have no count of batches; those of this project do.
     for name in [name for name in weights if name.endswith("running_mean")]:
         weights.setdefault(name.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
     return Renamed(weights, tuple(left_over))
 
 
 def from_detectron2(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Weights in detectron2's naming (Mask2Former, and the DeepDPS authors' extension of it) in this project's names.
+    """Translate detectron2's names (Mask2Former, and its extension by the DeepDPS authors) to this project's names.
 
     Parameters
     ----------
-    state_dict : names to tensors or NumPy arrays, or a whole checkpoint that holds them under ``"model"``.
+    state_dict : tensors or NumPy arrays by name, or a whole checkpoint that holds them under ``"model"``.
 
     Returns
     -------
-    A state dict for ``DvpsNet.load_state_dict``; one of plain Mask2Former lacks the depth weights, so pass
-    ``strict=False`` there.
+    A state dict for ``DvpsNet.load_state_dict``. Plain Mask2Former lacks the depth weights, so pass ``strict=False``.
 
-    Raises ``ValueError`` naming a weight that has no place in DvpsNet.
+    Raises ``ValueError`` naming a weight that has no counterpart in DvpsNet.
     """
     inner = state_dict.get("model")
     return _renamed(inner if isinstance(inner, Mapping) else state_dict, "detectron2")
 
 
 def from_transformers(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Weights of transformers' ``Mask2FormerForUniversalSegmentation`` (or ``Mask2FormerModel``) in our names.
+    """Translate weights of transformers' ``Mask2FormerForUniversalSegmentation`` (or ``Mask2FormerModel``).
 
-    It has no depth weights, so load the result with ``strict=False``. Reads the names of transformers 4 and 5; stacked
-    query, key and value projections (3C, C) come out as three of (C, C).
-    Raises ``ValueError`` naming a weight that has no place in DvpsNet.
+    The result has this project's names and lacks the depth weights, so load it with ``strict=False``. Names of
+    transformers 4 and 5 are supported. A stacked query, key and value projection (3C, C) becomes three of (C, C).
+    Raises ``ValueError`` naming a weight that has no counterpart in DvpsNet.
     """
     return _renamed(state_dict, "transformers")
 
 
 def to_transformers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The segmentation half of a ``DvpsNet``'s state dict as transformers' ``Mask2FormerForUniversalSegmentation``.
+    """Translate the segmentation half of a ``DvpsNet`` to transformers' ``Mask2FormerForUniversalSegmentation``.
 
-    The names are those in which transformers 4 and 5 both save; of cross-attention, three (C, C) projections go into
-    one of (3C, C). Two entries that transformers lists and never uses to predict come at their initial values: the
-    loss's class weights (K+1,), and the final norm of Swin. Depth weights are left out.
+    Both transformers 4 and 5 save in these names. The three (C, C) projections of cross-attention become one of
+    (3C, C). Two entries that transformers requires but does not use to predict get their initial values: the class
+    weights (K+1,) of the loss, and the final norm of Swin. Depth weights are left out.
     """
     rules = [(re.compile(pattern), replacement) for pattern, replacement in _TO_TRANSFORMERS]
     result: dict[str, Tensor] = {}
@@ -305,12 +305,12 @@ def to_transformers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _renamed(state_dict: Mapping[str, Any], naming: str) -> dict[str, Tensor]:
     renamed = rename(state_dict, naming)
     if renamed.left_over:
-        raise ValueError(f"{renamed.left_over[0]!r} is no {naming} name of a Mask2Former or DeepDPS weight")
+        raise ValueError(f"{renamed.left_over[0]!r} is not a {naming} name of a Mask2Former or DeepDPS weight")
     return renamed.weights
 
 
 def _split(name: str, value: Tensor) -> dict[str, Tensor]:
-    """Query, key and value stacked in one tensor, taken apart; learned vectors brought to two dimensions."""
+    """Split a stacked query, key and value; reshape learned vectors to two dimensions."""
     if _VECTORS.fullmatch(name) and value.ndim > 1:
         return {name: value.flatten(0, -2)}
     stem, stacked, kind = name.rpartition(".in_proj_")

@@ -1,4 +1,4 @@
-"""Starting a network from the weights of another one, as far as they fit."""
+"""Initialization of a network with the fitting weights of another network."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class TakenOver:
-    """What one network got from another: names of its state, in order.
+    """Result of copying weights between networks: names in the order of the state.
 
     Attributes
     ----------
-    taken : now as in the other network.
-    kept : as before, because the other network has none of this name and shape.
-    unused : of the other network, without a place in this one.
+    taken : copied from the other network.
+    kept : unchanged, because the other network has no weight of this name and shape.
+    unused : names of the other network that have no counterpart in this one.
     """
 
     taken: tuple[str, ...]
@@ -26,18 +26,18 @@ class TakenOver:
 
     def __str__(self) -> str:
         whole = len(self.taken) + len(self.kept)
-        text = f"took over {len(self.taken)} of {whole} tensors"
+        text = f"copied {len(self.taken)} of {whole} tensors"
         if self.kept:
-            text += f"; not there or of another shape: {_by_part(self.kept)}"
+            text += f"; missing or of another shape: {_by_part(self.kept)}"
         if self.unused:
             text += f"; not used: {_by_part(self.unused)}"
         return text
 
 
 def take_over(net: nn.Module, weights: Mapping[str, Tensor]) -> TakenOver:
-    """Copy into ``net`` each of ``weights`` (names to tensors of any shape) whose name and shape it has.
+    """Copy those of ``weights`` (tensors of any shape by name) to ``net`` whose name and shape it has.
 
-    Raises ``ValueError`` when none fits.
+    Raises ``ValueError`` if none fits.
     """
     own = net.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
@@ -49,5 +49,5 @@ def take_over(net: nn.Module, weights: Mapping[str, Tensor]) -> TakenOver:
 
 
 def _by_part(names: Iterable[str]) -> str:
-    """``backbone 260, depth_decoder 3``: how many tensors each part of the network has among ``names``."""
+    """Number of ``names`` in each part of the network, e.g. ``backbone 260, depth_decoder 3``."""
     return ", ".join(f"{part} {count}" for part, count in Counter(name.split(".")[0] for name in names).items())

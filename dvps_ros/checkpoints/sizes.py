@@ -1,4 +1,4 @@
-"""The sizes of a network, read off its weights; and whether two networks are of the same sizes."""
+"""Sizes of a network inferred from its weights, and comparison of two networks' sizes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 from dvps_ros.config import BackboneConfig, NetworkConfig
 
 _LEVELS = 3
-#: What fits any weights of the same architecture.
+#: Settings that do not depend on the shapes of weights.
 _FREE = {"pretrained", "drop_path", "freeze_norms", "mean", "deviation", "max_depth", "canonical_focal", "depth_head"}
-#: Fields of the backbone that mean something for one kind alone.
+#: Fields of the backbone that apply to one kind only.
 _KINDS = {
     "stem": "resnet",
     "widths": "resnet",
@@ -28,17 +28,17 @@ _KINDS = {
 
 
 def infer(weights: Mapping[str, Tensor], like: NetworkConfig) -> NetworkConfig:
-    """The sizes of the segmentation half of ``weights``, named as in this project, each of its own shape.
+    """Network configuration with the sizes of ``weights``, which have this project's names and their original shapes.
 
-    Whether depth has a pixel decoder of its own and tells its uncertainty is read off too. What no shape tells is taken
-    from ``like``: the number of attention heads, the ranges of depth, the kind of depth head. Raises ``ValueError``
-    naming a weight without which this is no Mask2Former.
+    It also shows whether depth has a pixel decoder of its own, and whether it has uncertainty. Settings that no shape
+    determines are taken from ``like``: the number of attention heads, the range of depth, the kind of depth head.
+    Raises ``ValueError`` naming a missing weight that every Mask2Former has.
     """
     queries, width = _shape(weights, "query_decoder.content", 2)
     encoder = "semantic_decoder.encoder"
     pairs = _shape(weights, f"{encoder}.0.attention.weights.weight", 2)[0] // _LEVELS
     if pairs % like.heads:
-        raise ValueError(f"{pairs} attention heads x points are no multiple of network.heads = {like.heads}")
+        raise ValueError(f"{pairs} attention heads x points are not a multiple of network.heads = {like.heads}")
     return replace(
         like,
         backbone=_backbone(weights, like.backbone),
@@ -55,7 +55,7 @@ def infer(weights: Mapping[str, Tensor], like: NetworkConfig) -> NetworkConfig:
 
 
 def difference(found: NetworkConfig, wanted: NetworkConfig) -> tuple[str, object, object] | None:
-    """The first size in which the two differ: its configuration key, what was found and what was wanted."""
+    """The first size in which the two differ: its configuration key, the value found and the value wanted; or None."""
     if found.backbone.kind != wanted.backbone.kind:
         return "network.backbone.kind", found.backbone.kind, wanted.backbone.kind
     pairs = [("network.backbone", found.backbone, wanted.backbone), ("network", found, wanted)]
@@ -106,14 +106,14 @@ def _depth(weights: Mapping[str, Tensor], like: NetworkConfig) -> dict[str, Any]
     if not any(name.startswith("depth_decoder.") for name in weights):
         return {"depth_decoder": like.depth_decoder, "uncertainty": like.uncertainty}
     own = any(name.startswith("depth_decoder.encoder.") for name in weights)
-    told = any(name.startswith("geometry.spread.") for name in weights)
-    return {"depth_decoder": "own" if own else "shared", "uncertainty": told}
+    uncertainty = any(name.startswith("geometry.spread.") for name in weights)
+    return {"depth_decoder": "own" if own else "shared", "uncertainty": uncertainty}
 
 
 def _shape(weights: Mapping[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
     value = weights.get(name)
     if value is None or value.ndim != dimensions:
-        raise ValueError(f"another architecture: there is no {name} of {dimensions} dimensions")
+        raise ValueError(f"another architecture: there is no {name} with {dimensions} dimensions")
     return tuple(value.shape)
 
 

@@ -1,4 +1,4 @@
-"""Mask2Former as transformers keeps it: a folder of ``config.json`` and weights, or a name on the Hugging Face hub."""
+"""Mask2Former in the format of transformers: a folder with ``config.json`` and weights, or a Hugging Face hub name."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ CONFIG_FILE = "config.json"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _PICKLED = "pytorch_model.bin"
-#: Settings of a config.json that change the computation without changing a weight's shape, with the values known here.
+#: Settings of config.json that change the computation but not the shapes of weights, with their supported values.
 _FORMS = {"pre_norm": False, "activation_function": "relu", "common_stride": 4, "feature_strides": [4, 8, 16, 32]}
 _BACKBONE_FORMS = {
     "resnet": {"downsample_in_bottleneck": False, "hidden_act": "relu"},
     "swin": {"hidden_act": "gelu", "patch_size": 4, "layer_norm_eps": 1e-5},
 }
-#: Sampling points of each attention head, which transformers does not configure.
+#: Number of sampling points of each attention head, fixed in transformers.
 _POINTS = 4
 
 
 def is_hub_name(text: str) -> bool:
-    """True where ``text`` has the form owner/name of a model on the hub."""
+    """Whether ``text`` has the form owner/name of a model on the hub."""
     return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text) is not None
 
 
 def from_hub(name: str) -> Path:
-    """The folder of a model on the hub: from the local cache where it is complete, else downloaded into it.
+    """The folder of a hub model in the local cache; missing files are downloaded.
 
-    Raises ``ValueError`` in one line when it can neither be found nor downloaded.
+    Raises ``ValueError`` if it can neither be found nor downloaded.
     """
     config = _hub_file(name, CONFIG_FILE)
     try:
         _hub_file(name, _WEIGHTS)
     except ValueError:
-        # Large models are spread over several files, old ones pickled.
+        # Large models have several files of weights; old ones are pickled.
         if not any(_is_on_hub(name, file) for file in (_INDEX, _PICKLED)):
             raise
     folder = config.parent
-    _is_on_hub(name, PREPROCESSOR_FILE)  # not every model has one
+    _is_on_hub(name, PREPROCESSOR_FILE)  # optional
     if not (folder / _WEIGHTS).is_file() and (folder / _INDEX).is_file():
         for shard in _shards(folder):
             _hub_file(name, shard)
@@ -64,7 +64,7 @@ def from_hub(name: str) -> Path:
 
 
 def preprocessor_folder(name: str) -> Path:
-    """Where the ``preprocessor_config.json`` of a hub model lies, if it has one; else a folder without such a file."""
+    """Folder of a hub model's ``preprocessor_config.json``; a folder without this file if the model has none."""
     try:
         return _hub_file(name, PREPROCESSOR_FILE).parent
     except ValueError:
@@ -72,7 +72,7 @@ def preprocessor_folder(name: str) -> Path:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The ``config.json`` of a folder; ``ValueError`` in one line where it is no Mask2Former that DvpsNet computes."""
+    """The ``config.json`` of a folder; raises ``ValueError`` if it is not a Mask2Former that DvpsNet supports."""
     path = folder / CONFIG_FILE
     settings = read_json(path)
     kind = settings.get("model_type")
@@ -90,9 +90,10 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of a folder, each in its own shape: safetensors, whole or in shards, or ``pytorch_model.bin``.
+    """The weights of a folder, each in its own shape, from safetensors (one file or shards) or ``pytorch_model.bin``.
 
-    Raises ``FileNotFoundError`` naming a missing file, ``ValueError`` naming a damaged one, and as ``pickles.read``.
+    Raises ``FileNotFoundError`` naming a missing file, ``ValueError`` naming a damaged one, and errors as
+    ``pickles.read``.
     """
     if (folder / _WEIGHTS).is_file():
         return read_safetensors(folder / _WEIGHTS)
@@ -104,13 +105,13 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of any shape by name; ``FileNotFoundError`` or ``ValueError`` names a file missing or cut off."""
+    """Tensors of any shape by name. Raises ``FileNotFoundError`` or ``ValueError`` naming a missing or damaged file."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights file {path}")
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is no complete safetensors file ({error})") from error
+        raise ValueError(f"{path} is not a complete safetensors file ({error})") from error
 
 
 def write(net: DvpsNet, folder: Path, config: Config) -> None:
@@ -118,10 +119,10 @@ def write(net: DvpsNet, folder: Path, config: Config) -> None:
 
     Parameters
     ----------
-    folder : exists and is empty.
-    config : gives the class table and the input size (``preprocessor_config.json``).
+    folder : an existing empty folder.
+    config : class table and input size (for ``preprocessor_config.json``).
 
-    Raises ``ValueError`` where transformers has no such Mask2Former.
+    Raises ``ValueError`` if transformers does not support this network.
     """
     c = net.config
     if c.backbone.kind not in _BACKBONE_FORMS:
@@ -129,7 +130,7 @@ def write(net: DvpsNet, folder: Path, config: Config) -> None:
             f"transformers' Mask2Former has {' or '.join(_BACKBONE_FORMS)} backbones, not {c.backbone.kind}"
         )
     if c.points != _POINTS:
-        raise ValueError(f"transformers' Mask2Former has {_POINTS} sampling points, this network {c.points}")
+        raise ValueError(f"transformers' Mask2Former has {_POINTS} sampling points, this network has {c.points}")
     names = dict(enumerate(LABEL_SETS[config.labels].names))
     settings = Mask2FormerConfig(
         backbone_config=cast("PreTrainedModel", net.backbone.model).config,
@@ -154,9 +155,9 @@ def write(net: DvpsNet, folder: Path, config: Config) -> None:
 
 
 def _preprocessing(config: Config, thousandths: tuple[Sequence[int], Sequence[int]]) -> dict[str, Any]:
-    """What DvpsNet does to an image, in the words of ``Mask2FormerImageProcessor``."""
+    """The preprocessing of DvpsNet as settings of ``Mask2FormerImageProcessor``."""
     mean, deviation = ([round(value / 255_000, 9) for value in values] for values in thousandths)
-    # transformers keeps proportions but knows no area: the short side is that of the training crops' shape
+    # transformers resizes by the short side, not by the area: use that of an image with the training crops' shape
     low, high = sorted((config.data.crop_height, config.data.crop_width))
     short = round(math.sqrt(config.input.pixels * low / high))
     return {
@@ -177,7 +178,7 @@ def _preprocessing(config: Config, thousandths: tuple[Sequence[int], Sequence[in
 
 
 def _shards(folder: Path) -> list[str]:
-    """Names of the files over which the weights are spread; only plain names, so that none leads elsewhere."""
+    """Names of the shards; paths are refused, so that none leads out of the folder."""
     places = read_json(folder / _INDEX).get("weight_map")
     names = sorted(set(map(str, places.values()))) if isinstance(places, dict) else []
     if not names or any(Path(name).name != name for name in names):
@@ -186,7 +187,7 @@ def _shards(folder: Path) -> list[str]:
 
 
 def _hub_file(name: str, file: str) -> Path:
-    """A file of a hub model: from the cache if it is there, without asking the network; else downloaded into it."""
+    """A file of a hub model: from the cache without network access if it is there, else downloaded."""
     try:
         if cached := cached_file(name, file, local_files_only=True):
             return Path(cached)
@@ -194,7 +195,7 @@ def _hub_file(name: str, file: str) -> Path:
         pass
     try:
         found = cached_file(name, file)
-    # Besides OSError, those of whichever HTTP library carries the download.
+    # Besides OSError there are the exceptions of the HTTP library in use.
     except Exception as error:
         reason = first_line(error)
         raise ValueError(f"cannot download {name!r} from the hub ({reason})") from error

@@ -1,1 +1,1 @@
-"""Pictures for people, all (H, W, 3) uint8 RGB in host memory."""
+"""Visualization: pictures (H, W, 3) uint8 RGB in host memory."""

@@ -17,9 +17,9 @@ from dvps_ros.structures import SegmentCloud
 _BACKGROUND = (16, 18, 24)
 _RING = (64, 70, 84)
 _PALE = (206, 212, 222)
-#: A box of a bird's-eye view leaves out this many percent of the points at either end.
+#: Boxes of a bird's-eye view leave out this percentage of the points at either end.
 _BOX_PERCENTILE = 4.0
-#: Gaps in a bird's-eye view up to distance squared / this, in metres, are the camera's rows on flat ground.
+#: Gaps up to distance² / this, in metres, lie between two image rows on flat ground and are filled.
 _GROUND_GAP = 250.0
 
 
@@ -31,16 +31,16 @@ def birds_eye(
     reach: float = 40.0,
     boxes: Sequence[InstanceBox] | None = None,
 ) -> np.ndarray:
-    """A cloud from above: the camera at the bottom centre looks up the picture, rings every ten metres or so.
+    """A cloud seen from above, with the camera at the bottom center looking up, and range rings.
 
-    Stuff has its class's colour, shaded by the camera's; things have their own, a box and a name.
+    Stuff has the color of its class, shaded by the image. Things have colors of their own, a box and a name.
 
     Parameters
     ----------
     cloud : points in the optical frame; non-finite ones are ignored.
     size : (H, W) of the picture in pixels.
     reach : metres from the camera to the upper edge.
-    boxes : boxes of the things; None: made from the cloud.
+    boxes : boxes of the things; None: computed from the cloud.
     """
     height, width = size
     origin, per_meter = (width / 2, height * 0.955), height * 0.93 / reach
@@ -62,7 +62,7 @@ def _draw_points(
     column, row = origin[0] + xyz[:, 0] * per_meter, origin[1] - xyz[:, 2] * per_meter
     with np.errstate(invalid="ignore"):
         inside = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height))
-    inside = inside[np.argsort(-xyz[inside, 1], kind="stable")]  # y is down: the highest point is painted last
+    inside = inside[np.argsort(-xyz[inside, 1], kind="stable")]  # y points down: the highest point is drawn last
     at = row[inside].astype(int), column[inside].astype(int)
     layer, identity = np.zeros_like(picture), np.full((height, width), -1)
     layer[at] = _point_colors(cloud, labels, inside)
@@ -78,9 +78,9 @@ def _draw_points(
 
 
 def _close_gaps(layer: np.ndarray, identity: np.ndarray, limit: np.ndarray) -> None:
-    """Fill, down the columns, the gaps of at most ``limit`` (rows, 1) pixels between two points of one segment.
+    """Fill gaps of at most ``limit`` (rows, 1) pixels between two points of one segment in a column.
 
-    A camera sees flat ground in rows that lie the further apart the further away they are.
+    Image rows on flat ground lie further apart at larger distances.
     """
     rows = np.arange(len(identity))[:, None]
     above = np.maximum.accumulate(np.where(identity >= 0, rows, -1))
@@ -104,7 +104,7 @@ def _point_colors(cloud: SegmentCloud, labels: LabelSet, rows: np.ndarray) -> np
 
 
 def _draw_rings(picture: np.ndarray, origin: tuple[float, float], per_meter: float, reach: float) -> list[float]:
-    """Draw range rings and tell their radii in metres."""
+    """Draw range rings; returns their radii in metres."""
     center = (round(origin[0] * 16), round(origin[1] * 16))
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, math.inf) if reach / s <= 5)
     radii = [step * i for i in range(1, 6) if step * i <= reach]
@@ -118,7 +118,7 @@ def _draw_rings(picture: np.ndarray, origin: tuple[float, float], per_meter: flo
 def _name_rings(
     picture: np.ndarray, radii: list[float], origin: tuple[float, float], per_meter: float, taken: list[Rect]
 ) -> None:
-    """Write each ring's metres on its right hand side, 40 degrees off or where it leaves the picture."""
+    """Write each ring's radius at its right side, at 40 degrees or where the ring leaves the picture."""
     height, width = picture.shape[:2]
     text = max(9, round(height / 46))
     for radius in radii:
@@ -134,7 +134,7 @@ def _draw_boxes(
     origin: tuple[float, float],
     per_meter: float,
 ) -> list[Rect]:
-    """Draw the boxes that lie in the picture and their names, nearest first; tells which places are taken."""
+    """Draw the boxes inside the picture and their names, nearest first; returns the occupied rectangles."""
     height, width = picture.shape[:2]
     text, line = max(9, round(height / 50)), max(1, round(height / 400))
     taken: list[Rect] = []

@@ -1,4 +1,4 @@
-"""Colours of classes and instances: a thing has one colour in every picture, made from its instance number."""
+"""Colors of classes and instances; the instance number of a thing determines its color in every picture."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Array = np.ndarray | Tensor
 
 @lru_cache(maxsize=1024)
 def instance_color(instance: int) -> tuple[int, int, int]:
-    """The RGB colour of an instance number: bright, and far from its neighbours' (golden ratio steps of hue)."""
+    """RGB color of an instance number: bright, with hues in golden ratio steps, so that neighbours differ."""
     hue = (0.02 + instance * 0.61803399) % 1
     red, green, blue = colorsys.hsv_to_rgb(hue, (0.78, 0.6, 0.92)[instance % 3], 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def color_of(identity: int, labels: LabelSet) -> tuple[int, int, int]:
-    """RGB of a panoptic value: a thing's own color, stuff's class color, grey where unlabelled."""
+    """RGB color of a panoptic value: that of the instance for things, of the class for stuff, grey for void."""
     class_id, instance = divmod(int(identity), DIVISOR)
     if class_id >= len(labels):
         return 96, 96, 104
@@ -31,11 +31,11 @@ def color_of(identity: int, labels: LabelSet) -> tuple[int, int, int]:
 
 
 def darkened(color: tuple[int, int, int]) -> tuple[int, int, int]:
-    """A color dark enough for white words on it."""
+    """``color``, darkened as a background of white text."""
     red, green, blue = (round(0.45 * c) for c in color)
     return red, green, blue
 
 
 def to_host(values: Array) -> np.ndarray:
-    """An array or a tensor of any shape and device as an array of the same shape."""
+    """An array or tensor (any shape, any device) as a NumPy array of the same shape."""
     return values.cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)

@@ -1,4 +1,4 @@
-"""Pictures side by side under headings: one row a moment, one column a kind of picture."""
+"""Montage of pictures: one row per moment, one column per kind of picture, with headings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _FAINT = (170, 170, 175)
 def compose(
     title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[np.ndarray]]], height: int = 256
 ) -> np.ndarray:
-    """One picture of many.
+    """Compose pictures to one.
 
     Parameters
     ----------
     title : the line at the top; ASCII, as all texts.
     columns : the heading of each column.
     rows : for each row its caption and one (H, W, 3) uint8 RGB picture per column.
-    height : of every tile in pixels; widths follow each column's first picture, others are fitted into it.
+    height : height of every tile in pixels. The first picture of a column sets its width; others are fitted into it.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def compose(
 
     Raises
     ------
-    ValueError : without rows, or where a row has not one picture per column.
+    ValueError : there are no rows, or a row has another number of pictures than columns.
     """
     if not rows:
         raise ValueError("a montage needs at least one row")
@@ -57,7 +57,7 @@ def compose(
 
 
 def _fitted(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """``picture`` as large as fits into ``width`` x ``height``, centred on paper."""
+    """``picture``, scaled to fit into ``width`` x ``height`` and centered on the background."""
     factor = min(width / picture.shape[1], height / picture.shape[0])
     size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
     if size != (picture.shape[1], picture.shape[0]):

@@ -1,4 +1,4 @@
-"""Pictures in the camera's view: overlays, label maps and depth maps, (H, W, 3) uint8 RGB in host memory."""
+"""Overlays and depth maps in the camera's view, (H, W, 3) uint8 RGB in host memory."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ _INVALID = (44, 44, 48)
 
 
 def overlay(image: Array, scene: Scene, labels: LabelSet, *, scale: int = 1, names: bool = True) -> np.ndarray:
-    """The camera's picture with class colours over it, things outlined, and names where there is room.
+    """The image with class colors, outlines of things, and names where there is space.
 
     Parameters
     ----------
     image : (H, W, 3) uint8 RGB of the scene's size.
-    scene : its labels.
-    scale : the result is this many times larger, with lines and names drawn at that size.
-    names : whether to write class names (things also with their number).
+    scene : its label map and segments are drawn.
+    labels : the class table.
+    scale : factor on the size of the result; lines and names are drawn at that size.
+    names : whether to write class names, for things with their number.
 
-    Raises ``ValueError`` when the sizes differ.
+    Raises ``ValueError`` if the sizes differ.
     """
     image, panoptic = to_host(image), to_host(scene.panoptic)
     if image.shape != (*panoptic.shape, 3):
-        raise ValueError(f"the image has shape {image.shape}, the scene {panoptic.shape}")
+        raise ValueError(f"the image has shape {image.shape}, but the scene {panoptic.shape}")
     if scale > 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
         panoptic = _smoothly_enlarged(panoptic, scale)
@@ -51,7 +52,7 @@ def overlay(image: Array, scene: Scene, labels: LabelSet, *, scale: int = 1, nam
 def colorize_depth(depth: Array, *, near: float = 2.0, far: float = 80.0) -> np.ndarray:
     """Depth (H, W) in metres on a logarithmic scale from ``near`` (yellow, warm) to ``far`` (deep blue).
 
-    The colour map is plasma, perceptually uniform; 0, negative, NaN and infinite depth is dark grey.
+    The color map is the perceptually uniform plasma. Depth that is not positive and finite is dark grey.
     """
     depth = to_host(depth).astype(np.float32)
     valid = np.isfinite(depth) & (depth > 0)
@@ -74,7 +75,7 @@ def _opacity(identity: int, labels: LabelSet) -> float:
 
 
 def _outline(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -> None:
-    """Draw a bright line just inside a mask's border, in larger pictures with a dark one around it."""
+    """Draw a bright line inside a mask's border; in larger pictures also a dark line around it."""
     height = min(picture.shape[:2])
     line = max(1, round(height / 300))
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
@@ -116,7 +117,7 @@ def _roomiest(mask: np.ndarray, step: int) -> tuple[float, float, float] | None:
 
 
 def _unique(panoptic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What ``np.unique`` gives, the values and their indices (H, W), by a table instead of sorting the pixels."""
+    """The values and their indices (H, W), as ``np.unique`` gives them, but by a table instead of sorting."""
     present = np.zeros(DIVISOR * (VOID_CLASS + 1), bool)
     present[panoptic] = True
     ids = np.flatnonzero(present)
@@ -126,7 +127,7 @@ def _unique(panoptic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smoothly_enlarged(panoptic: np.ndarray, scale: int) -> np.ndarray:
-    """A label map enlarged with rounded rather than stepped borders: each label's mask enlarged, the largest wins."""
+    """A label map, enlarged with smooth borders: each label's mask is interpolated, and the largest value wins."""
     height, width = (side * scale for side in panoptic.shape)
     best, result = np.zeros((height, width), np.float32), np.full((height, width), VOID, np.int32)
     for identity in np.unique(panoptic):

@@ -1,4 +1,4 @@
-"""Words in pictures: tags that do not cover one another."""
+"""Text in pictures: tags that do not overlap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def text_width(text: str, height: int) -> float:
-    """Pixels that ``text`` takes at capitals of ``height`` * 0.72 pixels."""
+    """Width of ``text`` in pixels, with capitals of ``height`` * 0.72 pixels."""
     scale, _ = font(height)
     return cv2.getTextSize(text, _FONT, scale, 1)[0][0]
 
@@ -32,11 +32,11 @@ def tag(
     background: tuple[int, int, int] | None,
     taken: list[Rect] | None = None,
 ) -> None:
-    """Write ``text`` into ``picture`` (H, W, 3) uint8 around ``center`` unless it would touch a ``taken`` place.
+    """Write ``text`` into ``picture`` (H, W, 3) uint8 around ``center``, unless it would overlap a ``taken`` rectangle.
 
-    It stands on a pill of the ``background`` color, or (None) with a soft shadow.
+    The text has a pill of the ``background`` color behind it, or for None a soft shadow.
     """
-    sharp = 4  # drawn this much larger and shrunk: OpenCV's strokes are coarse at small sizes
+    sharp = 4  # draw at this scale and shrink, because OpenCV's strokes are coarse at small sizes
     scale, _ = font(height * sharp)
     thickness = max(2, round(scale * 2.1))
     (wide, _), _ = cv2.getTextSize(text, _FONT, scale, thickness)

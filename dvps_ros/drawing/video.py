@@ -12,14 +12,14 @@ import numpy as np
 #: MPEG-4 Part 2, the one codec for MP4 that every build of OpenCV can write. VLC, mpv and ffmpeg play it; browsers
 #: do not.
 CODEC = "mp4v"
-#: Pictures that wait until their stamps tell the video's rate.
+#: Number of pictures that are buffered to measure the video's rate from their stamps.
 WAITING = 10
 
 
 class VideoFile:
-    """An MP4 file that grows by pictures of one size; the first one decides it.
+    """Writes an MP4 file from pictures of one size, that of the first one.
 
-    It grows under a hidden name, and takes its own when it is complete: an older file stays whole until then.
+    The file has a hidden temporary name until it is complete, so that an older file of its name stays intact.
 
     Parameters
     ----------
@@ -29,16 +29,16 @@ class VideoFile:
 
     def __init__(self, path: Path, rate: float) -> None:
         self.path = path
-        self._growing = path.with_name(f".{path.stem}.part{path.suffix}")  # OpenCV goes by the suffix
-        # the codec counts time in at most 65535 steps a second
+        self._growing = path.with_name(f".{path.stem}.part{path.suffix}")  # OpenCV needs the suffix
+        # the codec allows at most 65535 time steps per second
         self._rate = round(rate, 2) if rate < 100 else float(round(rate))
         self._writer: cv2.VideoWriter | None = None
         self._size: tuple[int, int] | None = None
 
     def add(self, picture: np.ndarray) -> None:
-        """Append (H, W, 3) uint8 RGB; an odd last row or column is left out.
+        """Append a picture (H, W, 3) uint8 RGB; an odd last row or column is left out.
 
-        Raises ``ValueError`` naming the file where it cannot be written, or the picture has another size.
+        Raises ``ValueError`` naming the file if it cannot be written, or if the picture has another size.
         """
         height, width = picture.shape[:2]
         if self._writer is None:
@@ -51,11 +51,11 @@ class VideoFile:
                 self._writer = None
                 raise ValueError(f"OpenCV cannot write the video {self.path} ({CODEC}, {width}x{height})")
         if self._size is not None and self._size != (height, width):
-            raise ValueError(f"{self.path} is a video of {self._size[1]}x{self._size[0]}, not {width}x{height}")
+            raise ValueError(f"video {self.path} has size {self._size[1]}x{self._size[0]}, a picture {width}x{height}")
         self._writer.write(cv2.cvtColor(picture[: height // 2 * 2, : width // 2 * 2], cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:
-        """Complete the file, without which no player opens it."""
+        """Complete the file; before this call players cannot open it."""
         if self._writer is not None:
             self._writer.release()
             self._writer = None
@@ -63,16 +63,16 @@ class VideoFile:
 
 
 class VideoFiles:
-    """A stream of pictures as a video; where their size changes, another video begins.
+    """Writes a stream of pictures as a video. If their size changes, another video begins.
 
     Parameters
     ----------
-    path : of the first one, e.g. ``drive_overlay.mp4``; the next one is ``drive_overlay_2.mp4``.
-    rate : pictures per second, where their stamps do not tell it.
+    path : path of the first video, e.g. ``drive_overlay.mp4``; the next one is ``drive_overlay_2.mp4``.
+    rate : pictures per second, used for pictures without stamps.
 
     Attributes
     ----------
-    paths : what was written.
+    paths : the videos that were written.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
@@ -83,7 +83,7 @@ class VideoFiles:
         self.paths: list[Path] = []
 
     def add(self, picture: np.ndarray, stamp: int | None) -> None:
-        """Append (H, W, 3) uint8 RGB of a time in nanoseconds (None: it has none).
+        """Append a picture (H, W, 3) uint8 RGB; ``stamp`` is its time in nanoseconds, None if unknown.
 
         Raises ``ValueError`` naming a video that cannot be written.
         """
@@ -95,7 +95,7 @@ class VideoFiles:
             self._write()
 
     def close(self) -> None:
-        """Complete the video in work."""
+        """Complete the current video."""
         self._write()
         if self._video is not None:
             self._video.close()

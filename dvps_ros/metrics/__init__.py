@@ -1,4 +1,4 @@
-"""The field's measures of labels and depth, in NumPy: streaming, mergeable, whole-split counts."""
+"""Metrics of labels and depth in NumPy, computed from counts that can be merged."""
 
 from dvps_ros.metrics.depth import DepthErrors
 from dvps_ros.metrics.dvpq import DepthAwareVideoPanopticQuality

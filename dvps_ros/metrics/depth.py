@@ -1,4 +1,4 @@
-"""Errors of metric depth, and how true its uncertainty is, over all pixels with a label.
+"""Errors of metric depth, and calibration of its uncertainty, over all pixels with a label.
 
 Eigen et al., NIPS 2014; Uhrig et al., 3DV 2017 for SILog.
 """
@@ -10,28 +10,28 @@ import math
 import numpy as np
 
 _SUMS = ("abs_rel", "sq_rel", "sq", "log", "sq_log")
-_COUNTS = ("pixels", "invalid", "delta1", "delta2", "delta3", "told", "within")
-#: Sums are kept as whole multiples of 1 / _STEPS in Python's unbounded integers: any order of adding gives the same.
+_COUNTS = ("pixels", "invalid", "delta1", "delta2", "delta3", "with_deviation", "within")
+#: Sums are multiples of 1 / _STEPS in Python's unbounded integers, so that they do not depend on the order.
 _STEPS = 2**32
-#: Predictions are raised to this many metres before their logarithm is taken.
+#: Lower limit in metres of predictions in logarithms.
 _NEAREST = 1e-3
 
 
 class DepthErrors:
-    """absRel, sqRel, RMSE, RMSElog, SILog, the three delta accuracies, and the share of pixels within one told standard
-    deviation; each labelled pixel weighs the same."""
+    """absRel, sqRel, RMSE, RMSElog, SILog, three delta accuracies, and the share of pixels within one predicted
+    standard deviation; each labelled pixel has the same weight."""
 
     def __init__(self) -> None:
         self._state = dict.fromkeys((*_SUMS, *_COUNTS), 0)
 
     def update(self, pred: np.ndarray, true: np.ndarray, deviation: np.ndarray | None = None) -> None:
-        """Count one image, or any stack of them.
+        """Add an image, or a stack of images.
 
         Parameters
         ----------
-        pred, true : metres, one shape; true depth 0 = no label. A prediction that is not finite is counted as
-            ``invalid`` and cannot enter the averages.
-        deviation : metres, one standard deviation of ``pred`` as the network tells it, of the same shape; None: untold.
+        pred, true : metres, of the same shape; true depth 0 = no label. A prediction that is not finite counts as
+            ``invalid`` and is left out of the averages.
+        deviation : predicted standard deviation of ``pred`` in metres, of the same shape; None if there is none.
 
         Raises
         ------
@@ -44,9 +44,9 @@ class DepthErrors:
         pred, true = pred[labelled], true[labelled]
         finite = np.isfinite(pred)
         if deviation is not None:
-            told = np.asarray(deviation, np.float64)[labelled][finite]
-            self._state["told"] += told.size
-            self._state["within"] += int(np.count_nonzero(np.abs(pred[finite] - true[finite]) <= told))
+            predicted = np.asarray(deviation, np.float64)[labelled][finite]
+            self._state["with_deviation"] += predicted.size
+            self._state["within"] += int(np.count_nonzero(np.abs(pred[finite] - true[finite]) <= predicted))
         self._state["invalid"] += int(finite.size - np.count_nonzero(finite))
         pred, true = np.maximum(pred[finite], _NEAREST), true[finite]
 
@@ -66,14 +66,14 @@ class DepthErrors:
             self._state[f"delta{power}"] += int(np.count_nonzero(ratio < 1.25**power))
 
     def compute(self) -> dict[str, float]:
-        """The errors so far; NaN before the first labelled pixel.
+        """The errors of all images so far; NaN without a labelled pixel.
 
         Returns
         -------
         ``absRel``, ``sqRel`` (m), ``RMSE`` (m), ``RMSElog``, ``SILog`` (100 * the standard deviation of the log error
         over all pixels, KITTI's scale), ``delta1``, ``delta2``, ``delta3`` (shares 0..1 with ratio below 1.25, 1.25²,
-        1.25³), ``pixels`` and ``invalid``; where standard deviations were told, ``within``, the share of pixels within
-        one of them (0.683 where they are true).
+        1.25³), ``pixels`` and ``invalid``. With predicted deviations also ``within``, the share of pixels whose error
+        is at most one deviation (0.683 for calibrated normal errors).
         """
         count = self._state["pixels"]
         mean = {name: self._state[name] / _STEPS / count if count else math.nan for name in _SUMS}
@@ -85,21 +85,21 @@ class DepthErrors:
             "RMSElog": math.sqrt(mean["sq_log"]),
             "SILog": 100.0 * math.sqrt(max(variance, 0.0)) if count else math.nan,
             **{f"delta{n}": self._state[f"delta{n}"] / count if count else math.nan for n in (1, 2, 3)},
-            **({"within": self._state["within"] / told} if (told := self._state["told"]) else {}),
+            **({"within": self._state["within"] / predicted} if (predicted := self._state["with_deviation"]) else {}),
             "pixels": count,
             "invalid": self._state["invalid"],
         }
 
     def state(self) -> dict[str, int]:
-        """Exact whole-number sums; states of parts add up, in any order, to the state of the whole."""
+        """Exact integer sums; the sum of the states of all parts is the state of the whole."""
         return dict(self._state)
 
     def load_state(self, state: dict[str, int]) -> None:
-        """Replace the sums; ``ValueError`` when they have other names."""
+        """Replace the sums. Raises ``ValueError`` if they have other names."""
         if set(state) != set(self._state):
             raise ValueError(f"state with entries {sorted(state)}, expected {sorted(self._state)}")
         self._state = {name: int(value) for name, value in state.items()}
 
     def merge(self, other: DepthErrors) -> None:
-        """Add what ``other`` has counted."""
+        """Add the sums of ``other``."""
         self.load_state({name: value + other._state[name] for name, value in self._state.items()})

@@ -15,12 +15,12 @@ GROUPS = ("all", "thing", "stuff")
 
 
 class DepthAwareVideoPanopticQuality:
-    """PQ of tubes of k frames, from which predicted pixels with a wrong depth are taken away.
+    """PQ of tubes of k frames, without predicted pixels whose depth is wrong.
 
-    Where the true depth is positive and |predicted - true| / true exceeds the threshold, the predicted label becomes
-    one that is not scored: it causes no false positive of its own, but its segment loses the overlap. The truth stays
-    untouched. For k > 1 the maps of k consecutive frames are joined, equal ids being one segment; counts are summed
-    over all windows inside each sequence. k = 1 gives DPQ, and PQ where the threshold is None.
+    If the true depth is positive and |predicted - true| / true exceeds the threshold, the predicted label becomes void:
+    it causes no false positive, but its segment loses the overlap. The true labels do not change. For k > 1 the maps
+    of k consecutive frames are joined, and equal ids are one segment. Counts are summed over all windows within each
+    sequence. k = 1 gives DPQ, or PQ for the threshold None.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class DepthAwareVideoPanopticQuality:
         self.begin_sequence()
 
     def begin_sequence(self) -> None:
-        """Frames that follow belong to another sequence: no window reaches back over this call."""
+        """Begin another sequence: no window extends across this call."""
         self._recent: dict[float | None, deque[JointCounts]] = {
             limit: deque(maxlen=max(self.frames)) for limit in self.thresholds
         }
@@ -57,16 +57,16 @@ class DepthAwareVideoPanopticQuality:
         depth_pred: np.ndarray | None = None,
         depth_true: np.ndarray | None = None,
     ) -> None:
-        """Count one whole sequence.
+        """Add a whole sequence.
 
         Parameters
         ----------
         panoptic_pred, panoptic_true : (T, H, W) integers, class * 1000 + instance, 255000 void.
-        depth_pred, depth_true : (T, H, W) metres; true depth 0 = no label. Needed unless every threshold is None.
+        depth_pred, depth_true : (T, H, W) metres; true depth 0 = no label. Required unless every threshold is None.
 
         Raises
         ------
-        ValueError : shapes differ, ids are no integers, or depth is missing.
+        ValueError : shapes differ, ids are not integers, or depth is missing.
         """
         pred, true = np.asarray(panoptic_pred), np.asarray(panoptic_true)
         shapes = {np.shape(a) for a in (pred, true, depth_pred, depth_true) if a is not None}
@@ -89,9 +89,9 @@ class DepthAwareVideoPanopticQuality:
         depth_pred: np.ndarray | None = None,
         depth_true: np.ndarray | None = None,
     ) -> None:
-        """Count the next frame of the sequence begun last, with all windows that end at it.
+        """Add the next frame of the current sequence, with all windows that end at it.
 
-        Maps as in ``update``, (H, W) each; ``ValueError`` when shapes differ or depth is missing.
+        Maps are (H, W), otherwise as in ``update``. Raises ``ValueError`` if shapes differ or depth is missing.
         """
         error = None
         if any(limit is not None for limit in self.thresholds):
@@ -111,17 +111,17 @@ class DepthAwareVideoPanopticQuality:
                 self._quality[k, limit].update_pairs(add_pairs(list(self._recent[limit])[-k:]))
 
     def quality(self, k: int, threshold: float | None) -> PanopticQuality:
-        """The counts behind one entry of ``compute``, with SQ and RQ."""
+        """The counts of one entry of ``compute``, with SQ and RQ."""
         return self._quality[k, threshold]
 
     def compute(self) -> dict[str, dict[str, Any]]:
-        """All measures so far, 0..100.
+        """All measures of the sequences so far, 0..100.
 
         Returns
         -------
         ``{"k1/none": {"all", "thing", "stuff", "per_class": {name: PQ}, "absent": [names]}, "k1/0.5": ..}``. Absent
-        classes (in neither truth nor prediction) are left out of ``per_class`` and the means; a mean over nothing,
-        as when no sequence is k frames long, is NaN.
+        classes (in neither truth nor prediction) are left out of ``per_class`` and the means. A mean over no class is
+        NaN, for example if no sequence has k frames.
         """
         result = {}
         for (k, limit), quality in self._quality.items():
@@ -136,7 +136,7 @@ class DepthAwareVideoPanopticQuality:
     def means(self) -> dict[str, dict[str, float]]:
         """``{"DPQ": {"all", "thing", "stuff"}, "DVPQ": ..}``: means over the thresholds at k = 1, and over k as well.
 
-        Thresholds None and window lengths without a window are left out; what has nothing to average is left out too.
+        The threshold None and window lengths without a window are left out. A mean over no value is left out, too.
         """
         limits = [limit for limit in self.thresholds if limit is not None]
         seen = [k for k in self.frames if self.windows[k]]
@@ -151,14 +151,14 @@ class DepthAwareVideoPanopticQuality:
         }
 
     def state(self) -> dict[str, np.ndarray]:
-        """(4, K) counts by entry, and windows by length; states of disjoint sequences add up to that of all of them."""
+        """(4, K) counts by entry, and windows by length; the sum over disjoint sequences is the state of all."""
         return {
             "windows": np.array([self.windows[k] for k in self.frames], np.int64),
             **{entry(k, limit): quality.state() for (k, limit), quality in self._quality.items()},
         }
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Replace all (4, K) counts; ``ValueError`` when the state has other entries."""
+        """Replace all (4, K) counts. Raises ``ValueError`` if the state has other entries."""
         entries = {entry(k, limit): quality for (k, limit), quality in self._quality.items()}
         if set(state) != {"windows", *entries}:
             raise ValueError(f"state with entries {sorted(state)}, expected windows and {sorted(entries)}")
@@ -167,7 +167,7 @@ class DepthAwareVideoPanopticQuality:
             quality.load_state(state[name])
 
     def merge(self, other: DepthAwareVideoPanopticQuality) -> None:
-        """Add what ``other`` has counted on other sequences; ``ValueError`` for other frames or thresholds."""
+        """Add the counts of ``other`` on other sequences. Raises ``ValueError`` for other frames or thresholds."""
         mine, theirs = self.state(), other.state()
         if set(mine) != set(theirs):
             raise ValueError(f"cannot merge entries {sorted(theirs)} into {sorted(mine)}")
@@ -180,11 +180,11 @@ def entry(k: int, threshold: float | None) -> str:
 
 
 def relative_error(pred: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """|pred - true| / true in float64 where the true depth is positive, else 0; NaN where the prediction is NaN.
+    """(H, W) float64 |pred - true| / true where the true depth is positive, else 0; NaN where the prediction is NaN.
 
-    Both are (H, W) metres, the result is (H, W), a share; ``ValueError`` when their shapes differ.
+    Both are (H, W) metres. Raises ``ValueError`` if their shapes differ.
     """
-    # float64 first: the difference of two unsigned maps, as PNG readers give them, would wrap around
+    # float64 first: the difference of two unsigned maps, as from PNG readers, would wrap around
     pred, true = np.asarray(pred, np.float64), np.asarray(true, np.float64)
     if pred.shape != true.shape:
         raise ValueError(f"predicted depth of shape {pred.shape}, true depth of shape {true.shape}")

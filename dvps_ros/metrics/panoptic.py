@@ -1,4 +1,4 @@
-"""Panoptic quality (Kirillov et al., CVPR 2019): how well labelled segments match the true ones."""
+"""Panoptic quality (Kirillov et al., CVPR 2019): agreement of predicted and true segments."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dvps_ros.labels import DIVISOR, VOID, VOID_CLASS, LabelSet
 
 #: Ids lie below this; used to join a true and a predicted id into one number.
 _IDS = (VOID_CLASS + 1) * DIVISOR
-#: IoU sums are kept as whole multiples of 1 / _IOU_STEPS: adding them in any order gives the same bits. One class may
-#: hold 2**63 / _IOU_STEPS = 8 million true positives.
+#: IoU sums are integer multiples of 1 / _IOU_STEPS, so that they do not depend on the order. One class can have
+#: 2**63 / _IOU_STEPS = 8 million true positives.
 _IOU_STEPS = 2**40
 
 
 @dataclass(frozen=True)
 class JointCounts:
-    """How many pixels each pair of a true and a predicted segment shares.
+    """Number of common pixels of each pair of a true and a predicted segment.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class JointCounts:
 
 
 def count_pairs(pred: np.ndarray, true: np.ndarray) -> JointCounts:
-    """Joint pixel counts of two maps of one shape.
+    """Joint pixel counts of two maps of the same shape.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def count_pairs(pred: np.ndarray, true: np.ndarray) -> JointCounts:
 
     Raises
     ------
-    ValueError : shapes differ, or the ids are no integers.
+    ValueError : shapes differ, or the ids are not integers.
     """
     pred, true = np.asarray(pred), np.asarray(true)
     if pred.shape != true.shape:
@@ -67,9 +67,9 @@ def count_pairs(pred: np.ndarray, true: np.ndarray) -> JointCounts:
 
 
 def only_classes(panoptic: np.ndarray, classes: frozenset[int] | None) -> np.ndarray:
-    """A map of any shape, class * 1000 + instance, with void in place of all but some ``classes`` (None: all stay).
+    """A map of any shape, class * 1000 + instance, with void for other classes than ``classes`` (None: no change).
 
-    For predictions that are compared with labels which tell only these classes' segments apart.
+    It is used for predictions if the labels separate segments of these classes only.
     """
     if classes is None:
         return panoptic
@@ -77,7 +77,7 @@ def only_classes(panoptic: np.ndarray, classes: frozenset[int] | None) -> np.nda
 
 
 def add_pairs(counts: list[JointCounts]) -> JointCounts:
-    """The counts of several frames laid side by side: equal ids are one segment (a tube)."""
+    """The joint counts of several frames; equal ids in different frames are one segment (a tube)."""
     if len(counts) == 1:
         return counts[0]
     keys, inverse = np.unique(np.concatenate([c.keys for c in counts]), return_inverse=True)
@@ -87,15 +87,15 @@ def add_pairs(counts: list[JointCounts]) -> JointCounts:
 
 
 class PanopticQuality:
-    """PQ, SQ and RQ over everything it was updated with.
+    """PQ, SQ and RQ over all images so far.
 
-    Matching: a predicted and a true segment of one class match when their IoU exceeds 0.5 (at most one can); pixels
-    where the truth is void do not count into the union, and an unmatched predicted segment that lies more than half on
-    void is no false positive. State: four counts per class, over the whole split.
+    A predicted and a true segment of one class match if their IoU exceeds 0.5, so each has at most one match. The union
+    excludes pixels whose truth is void. An unmatched predicted segment with more than half of its pixels on void is not
+    a false positive. The state is four counts per class over the whole split.
 
     Parameters
     ----------
-    labels : the class table; true or predicted ids of other classes are void.
+    labels : the class table; ids of other classes are void.
     """
 
     def __init__(self, labels: LabelSet) -> None:
@@ -104,11 +104,11 @@ class PanopticQuality:
         self._counts = np.zeros((4, len(labels)), np.int64)
 
     def update(self, pred: np.ndarray, true: np.ndarray) -> None:
-        """Count one image: integer maps (H, W), class * 1000 + instance, 255000 void; ``ValueError`` on bad shapes."""
+        """Add an image: integer maps (H, W), class * 1000 + instance, 255000 void; raises as ``count_pairs``."""
         self.update_pairs(count_pairs(pred, true))
 
     def update_pairs(self, pairs: JointCounts) -> None:
-        """Count one image, or one window of frames, by its joint pixel counts."""
+        """Add an image, or a window of frames, by its joint pixel counts."""
         classes = len(self.labels)
         true_void = pairs.true_ids // DIVISOR >= classes
         true_ids, true_index = np.unique(pairs.true_ids, return_inverse=True)
@@ -132,13 +132,13 @@ class PanopticQuality:
             self._counts[row] += np.bincount(members[members < classes], minlength=classes).astype(np.int64)
 
     def compute(self) -> dict[str, Any]:
-        """The measures so far, 0..100.
+        """The measures over all images so far, 0..100.
 
         Returns
         -------
         ``{"all": {"PQ", "SQ", "RQ"}, "thing": .., "stuff": .., "per_class": {name: {"PQ", "SQ", "RQ", "TP", "FP",
-        "FN"}}, "absent": [names]}``. A class found neither in truth nor in prediction is absent: it is left out of
-        ``per_class`` and of the means. A mean over no class is NaN.
+        "FN"}}, "absent": [names]}``. A class in neither truth nor prediction is absent: it is left out of ``per_class``
+        and of the means. A mean over no class is NaN.
         """
         steps, tp, fp, fn = self._counts
         rows, absent = {}, []
@@ -165,23 +165,23 @@ class PanopticQuality:
         return result
 
     def state(self) -> np.ndarray:
-        """(4, K) int64 counts; states of parts of a split add up, in any order, to the state of the whole."""
+        """(4, K) int64 counts; the sum of the states of all parts of a split is the state of the whole."""
         return self._counts.copy()
 
     def load_state(self, state: np.ndarray) -> None:
-        """Replace the counts by a (4, K) state; ``ValueError`` when it is of another class table."""
+        """Replace the counts by a (4, K) state. Raises ``ValueError`` if it has another class table."""
         state = np.asarray(state, np.int64)
         if state.shape != self._counts.shape:
             raise ValueError(f"state of shape {state.shape}, expected {self._counts.shape}")
         self._counts = state.copy()
 
     def merge(self, other: PanopticQuality) -> None:
-        """Add what ``other`` has counted."""
+        """Add the counts of ``other``."""
         self.load_state(self._counts + other.state())
 
 
 def _compact(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(sorted distinct ids, index of each pixel's id among them); a look-up table is far quicker than sorting."""
+    """Sorted distinct ids, and the index of each pixel's id. A look-up table is far faster than sorting."""
     # int64 first: clipping or comparing an unsigned map could wrap around
     flat = ids.reshape(-1).astype(np.int64)
     flat[(flat < 0) | (flat >= _IDS)] = VOID

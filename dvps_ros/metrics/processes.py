@@ -1,4 +1,4 @@
-"""One measure out of those that several processes counted, each on its part of a split."""
+"""Merging of the measures of several processes, each of which counts a part of a split."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Measure = TypeVar(
 
 
 def over_all_processes(measure: Measure) -> Measure:
-    """A measure with the counts of all processes of ``torch.distributed``, the same in each; ``measure`` itself stays.
+    """A measure with the counts of all processes of ``torch.distributed``; ``measure`` does not change.
 
-    Counts are whole numbers, so it equals, bit for bit, what one process would have counted. Every process must call
-    this equally often. Without ``torch.distributed`` it is a copy.
+    The result is the same in all processes. Counts are integers, so it is bit-identical to the result of a single
+    process. Every process must call this equally often. Without ``torch.distributed`` the result is a copy.
     """
     import torch.distributed
 

@@ -1,4 +1,4 @@
-"""How far the scale of depth is off: the median, over frames, of predicted divided by true distance."""
+"""Error of the scale of depth: the median over frames of predicted / true distance."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import math
 
 import numpy as np
 
-#: Steps of ln that are told apart, half of one in a thousand, and how many there are on each side of 1.
+#: Width of a histogram bin of the logarithm, 1/2000, and number of bins on each side of 0.
 _STEP, _STEPS = 0.0005, 8000
 
 
 class DepthScale:
-    """Each frame counts once, by the median ratio of its labelled pixels; ratios beyond e⁴ count as e⁴."""
+    """Median over frames of the median ratio of a frame's labelled pixels; ratios are limited to e⁻⁴..e⁴."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(2 * _STEPS + 1, np.int64)
 
     def update(self, pred: np.ndarray, true: np.ndarray) -> None:
-        """Count one frame of distances (H, W); true 0 = no label. A frame without labelled pixels does not count."""
+        """Add a frame of distances (H, W) in metres; true 0 = no label. Frames without labelled pixels are ignored."""
         labelled = (true > 0) & np.isfinite(true) & np.isfinite(pred) & (pred > 0)
         if labelled.any():
             step = round(math.log(float(np.median(pred[labelled] / true[labelled]))) / _STEP)
             self._counts[min(max(step, -_STEPS), _STEPS) + _STEPS] += 1
 
     def compute(self) -> dict[str, float]:
-        """``scale``: the median of all frames (1 where it is right, above where things seem too far); NaN for none."""
+        """``scale``: the median of all frames, NaN without frames. Above 1, predicted distances are too large."""
         total = int(self._counts.sum())
         if not total:
             return {"scale": math.nan}
-        # of an even number of frames the lower of the two in the middle
+        # the lower median for an even number of frames
         middle = int(np.searchsorted(np.cumsum(self._counts), (total + 1) // 2))
         return {"scale": math.exp((middle - _STEPS) * _STEP)}
 
     def state(self) -> dict[str, int]:
-        """Counts by step of ln; states of parts add up, in any order, to the state of the whole."""
+        """Counts by bin; the sum of the states of all parts is the state of the whole."""
         return {str(step - _STEPS): int(count) for step, count in enumerate(self._counts)}
 
     def load_state(self, state: dict[str, int]) -> None:

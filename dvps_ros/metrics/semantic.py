@@ -1,4 +1,4 @@
-"""Intersection over union of classes, of whatever classes the labels tell apart (Everingham et al., IJCV 2010)."""
+"""Intersection over union of classes, or of the groups of classes that labels distinguish (Everingham et al., 2010)."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from dvps_ros.labels import DIVISOR, SemanticTable
 
 
 class MeanIou:
-    """IoU of each label value, and their mean, over everything it was updated with.
+    """IoU of each label value, and their mean, over all images so far.
 
-    A value may stand for several classes; predicting any of them is right. Of the pixels with value v, those whose
-    predicted class is in the value's set are true positives, all others false negatives, unlabelled predictions too. A
-    pixel of another value is a false positive of v when its predicted class is in the set of v, and not in that of its
-    own value: where a class belongs to two values, it is right for both and wrong, if wrong, for both. A class in no
-    set is a false negative where it is predicted, and nobody's false positive. Pixels without a label count for
-    nothing. The mean is over the values that the labels have; one that no label has is absent, predicted or not.
+    A value may stand for several classes, and each of them is a correct prediction. A pixel with value v is a true
+    positive of v if its predicted class is in the set of v; otherwise, also without a prediction, it is a false
+    negative. A pixel with another value is a false positive of v if its predicted class is in the set of v but not in
+    the set of its own value. A class that belongs to two values therefore counts for both. A predicted class in no set
+    is a false negative, but no value's false positive. Pixels without a label are ignored. The mean is taken over the
+    values that occur in the labels; others are absent, whether predicted or not.
 
     Parameters
     ----------
-    table : V values, and the sets of K classes that they may be.
+    table : V values, each with its set of the K classes.
     """
 
     def __init__(self, table: SemanticTable) -> None:
         self.table = table
-        # pixels by value and predicted class; the last column is unlabelled
+        # number of pixels by value and predicted class; the last column is "no prediction"
         self._counts = np.zeros((len(table), len(table.labels) + 1), np.int64)
 
     def update(self, panoptic: np.ndarray, rows: np.ndarray) -> None:
-        """Count one image, or any stack of them.
+        """Add an image, or a stack of images.
 
         Parameters
         ----------
-        panoptic : predicted, integers of any shape, class * 1000 + instance, 255000 unlabelled.
-        rows : of the table, integers of the same shape, -1 without a label.
+        panoptic : prediction, integers of any shape, class * 1000 + instance, 255000 unlabelled.
+        rows : true rows of the table, integers of the same shape, -1 without a label.
 
         Raises
         ------
@@ -54,18 +54,18 @@ class MeanIou:
         self._counts += found.reshape(self._counts.shape)
 
     def compute(self) -> dict[str, Any]:
-        """The measures so far, 0..100.
+        """The measures over all images so far, 0..100.
 
         Returns
         -------
-        ``{"mIoU", "per_value": {name: IoU}, "absent": [names of values]}``; the mean over nothing is NaN.
+        ``{"mIoU", "per_value": {name: IoU}, "absent": [names of values]}``; a mean over no value is NaN.
         """
         member = np.zeros_like(self._counts, dtype=bool)
         for row, classes in enumerate(self.table.sets):
             member[row, sorted(classes)] = True
         right = np.where(member, self._counts, 0)
         wrong = self._counts - right
-        false = member.astype(np.int64) @ wrong.sum(0)  # a class in a pixel's own set is in no wrong count
+        false = member.astype(np.int64) @ wrong.sum(0)  # ``wrong`` excludes classes in the pixel's own set
         hits, pixels = right.sum(1), self._counts.sum(1)
         present = pixels > 0
         values = {
@@ -80,16 +80,16 @@ class MeanIou:
         }
 
     def state(self) -> dict[str, np.ndarray]:
-        """Whole-number counts (V, K+1); states of parts of a split add up to the state of the whole."""
+        """Integer counts (V, K+1); the sum of the states of all parts of a split is the state of the whole."""
         return {"counts": self._counts.copy()}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Replace the counts (V, K+1); ``ValueError`` when they are of another table."""
+        """Replace the counts (V, K+1). Raises ``ValueError`` if they have another table."""
         counts = np.asarray(state["counts"], np.int64)
         if counts.shape != self._counts.shape:
             raise ValueError(f"state of shape {counts.shape}, expected {self._counts.shape}")
         self._counts = counts.copy()
 
     def merge(self, other: MeanIou) -> None:
-        """Add what ``other`` has counted."""
+        """Add the counts of ``other``."""
         self.load_state({"counts": self._counts + other._counts})

@@ -9,18 +9,20 @@ import numpy as np
 from dvps_ros.labels import DIVISOR, LabelSet
 from dvps_ros.metrics.panoptic import JointCounts, add_pairs, count_pairs
 
-#: Association sums are whole multiples of 1 / _STEPS: any order of adding gives the same.
+#: Association sums are integer multiples of 1 / _STEPS, so that they do not depend on the order.
 _STEPS = 2**32
 
 
 class TrackingQuality:
-    """STQ = sqrt(AQ * SQ), and how often identities change.
+    """STQ = sqrt(AQ * SQ), identity switches and fragments.
 
-    AQ: for each true thing over a whole sequence, the mean over its pixels of the IoU (in space and time) of the
-    predicted thing found there; averaged over true things. SQ: the mean IoU of classes. Pixels without a true label
-    count nowhere. A thing is its panoptic value. Switches and fragments (as MOTA counts them) are of true things that
-    a predicted one of their class covers with an IoU above 0.5: another value than at the last such frame is a switch,
-    coming back after frames in which it was seen but not covered is a fragment.
+    AQ is computed for each true thing over a whole sequence: the mean over its pixels of the IoU, in space and time,
+    with the predicted thing at the pixel. It is averaged over true things. SQ is the mean IoU of classes. Pixels
+    without a true label are ignored. A thing is identified by its panoptic value.
+
+    Switches and fragments are counted as in MOTA, with frames in which a predicted thing of the same class covers the
+    true thing with an IoU above 0.5. A switch is a predicted value that differs from the last such frame. A fragment is
+    a return after frames in which the thing was visible but not covered.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ class TrackingQuality:
         self._broken: set[int] = set()
 
     def begin_sequence(self) -> None:
-        """Frames that follow belong to another sequence; identities start anew."""
+        """Begin another sequence, with new identities."""
         if self._sequence is not None:
             steps, tubes = self._association(self._sequence)
             self._counts["association"] += steps
@@ -45,7 +47,7 @@ class TrackingQuality:
         self._sequence, self._last, self._broken = None, {}, set()
 
     def update_frame(self, pred: np.ndarray, true: np.ndarray) -> None:
-        """Count the next frame: (H, W) integers, class * 1000 + instance, void 255000; ``ValueError`` on bad maps."""
+        """Add the next frame: (H, W) integers, class * 1000 + instance, void 255000; raises as ``count_pairs``."""
         pairs = count_pairs(pred, true)
         labelled = pairs.true_ids // DIVISOR < len(self.labels)
         pairs = JointCounts(pairs.keys[labelled], pairs.areas[labelled])
@@ -55,7 +57,7 @@ class TrackingQuality:
         self._follow(pairs)
 
     def _follow(self, pairs: JointCounts) -> None:
-        """Switches and fragments of one frame."""
+        """Count the switches and fragments of one frame."""
         true, pred, areas, t, p = _tubes(pairs)
         shared = pairs.areas
         iou = shared / (areas[0][t] + areas[1][p] - shared)
@@ -76,7 +78,7 @@ class TrackingQuality:
             self._last[thing] = found
 
     def _association(self, pairs: JointCounts) -> tuple[int, int]:
-        """Sum over the true things of a sequence, in steps, and how many they are."""
+        """Sum of the association of a sequence's true things, in steps of 1 / _STEPS, and the number of things."""
         true, pred, areas, t, p = _tubes(pairs)
         both = self._is_thing[true[t] // DIVISOR] & self._is_thing[pred[p] // DIVISOR]
         shared = pairs.areas * both
@@ -87,9 +89,9 @@ class TrackingQuality:
         return int(np.rint(each[things] * _STEPS).astype(np.int64).sum()), int(things.sum())
 
     def compute(self) -> dict[str, float]:
-        """STQ, AQ and SQ, 0..100, ``switches`` and ``fragments``, ``covered`` and ``seen`` instances of frames.
+        """STQ, AQ and SQ, 0..100, ``switches``, ``fragments``, and the ``covered`` and ``seen`` things of all frames.
 
-        A sequence that was begun ends here. What has nothing to average is NaN.
+        The current sequence ends. A mean over no value is NaN.
         """
         self.begin_sequence()
         counts = self._counts
@@ -101,12 +103,12 @@ class TrackingQuality:
         return {"STQ": math.sqrt(aq * sq), "AQ": aq, "SQ": sq, **rest}
 
     def state(self) -> dict[str, np.ndarray]:
-        """``counts`` (6,) int64 and ``confusion`` (K, K + 1) int64; states of disjoint sequences add up."""
+        """``counts`` (6,) and ``confusion`` (K, K + 1), int64; the sum over disjoint sequences is the state of all."""
         self.begin_sequence()
         return {"counts": np.array(list(self._counts.values()), np.int64), "confusion": self._confusion.copy()}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Replace all (6,) counts and the (K, K + 1) confusion; ``ValueError`` for another class table."""
+        """Replace the (6,) counts and the (K, K + 1) confusion. Raises ``ValueError`` for another class table."""
         if np.shape(state["confusion"]) != self._confusion.shape:
             raise ValueError(f"state of shape {np.shape(state['confusion'])}, expected {self._confusion.shape}")
         self._sequence, self._last, self._broken = None, {}, set()
@@ -114,7 +116,7 @@ class TrackingQuality:
         self._counts = dict(zip(self._counts, map(int, state["counts"]), strict=True))
 
     def merge(self, other: TrackingQuality) -> None:
-        """Add what ``other`` has counted on other sequences."""
+        """Add the counts of ``other`` on other sequences."""
         mine, theirs = self.state(), other.state()
         self.load_state({name: mine[name] + theirs[name] for name in mine})
 
@@ -122,7 +124,7 @@ class TrackingQuality:
 def _tubes(
     pairs: JointCounts,
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
-    """True and predicted values, (T,) and (P,); their pixels; and the row of each of the N pairs in either."""
+    """True and predicted values, (T,) and (P,); their pixel counts; and both row indices of each of the N pairs."""
     true, t = np.unique(pairs.true_ids, return_inverse=True)
     pred, p = np.unique(pairs.predicted_ids, return_inverse=True)
     t, p = t.reshape(-1), p.reshape(-1)

@@ -96,7 +96,7 @@ def _record(folder: Path, config: Config) -> ProgramRecord:
     if not path.is_file():
         raise FileNotFoundError(f"model folder {folder} has no {path.name}")
     if (actual := checkpoints.file_hash(path)) != record.sha256:
-        raise ValueError(f"{path} is damaged or was exchanged: its SHA-256 is {actual}, not {record.sha256!r}")
+        raise ValueError(f"{path} is damaged or was replaced: its SHA-256 is {actual}, not {record.sha256!r}")
     if record.height * record.width != config.input.pixels:
         raise ValueError(
             f"{path} takes images of {record.width}x{record.height} pixels alone, {folder / checkpoints.CONFIG_FILE} "

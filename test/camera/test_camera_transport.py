@@ -107,7 +107,7 @@ def test_colors_that_the_publisher_has_thrown_away_are_told():
     data = np.frombuffer(encoded(np.full((H, W), 90, np.uint8), ".jpg"), np.uint8)
     lost = compressed_pixels(SimpleNamespace(format="bayer_rggb8; jpeg compressed mono8", data=data), 10**6)
     assert lost.encoding == "mono8"
-    assert lost.colorless == "the publisher has made gray pictures of bayer_rggb8 before compressing them"
+    assert lost.colorless == "the publisher converts bayer_rggb8 to gray before compression"
     kept = compressed_pixels(SimpleNamespace(format="mono8; jpeg compressed mono8", data=data), 10**6)
     assert kept.colorless == ""
 
@@ -122,10 +122,10 @@ def test_twelve_bits_narrowed_to_a_jpeg_get_their_brightness_back():
 @pytest.mark.parametrize(
     ("format", "words"),
     [
-        ("16UC1; compressedDepth png", "a depth map (compressedDepth) is no picture"),
+        ("16UC1; compressedDepth png", "compressedDepth is a depth map, not a picture"),
         ("32FC1; compressedDepth rvl", "a depth map"),
         ("16UC1; compressedDepth", "a depth map"),
-        ("h264", "the codec h264 is not read"),
+        ("h264", "the codec h264 is not supported"),
         ("H265", "the codec h265"),
         ("theora", "the codec theora"),
         ("bgr8; tiff compressed ", "the codec tiff"),
@@ -152,7 +152,7 @@ def test_a_mosaic_cannot_be_cut_apart_nor_be_the_gray_half_of_a_color_picture():
         read_format("bayer_rggb8; jpeg compressed ").pixels(np.zeros((16, 23), np.uint8))
     with pytest.raises(ValueError, match="the picture has 1 channels"):
         read_format("bayer_rggb8; jpeg compressed bgr8").pixels(np.zeros((16, 24), np.uint8))
-    with pytest.raises(ValueError, match="float32 are no picture"):
+    with pytest.raises(ValueError, match="float32 are not supported"):
         Payload().pixels(np.zeros((16, 24), np.float32))
 
 

@@ -84,7 +84,7 @@ def test_exchanged_weights_are_refused(net, tmp_path):
     save(net, tmp_path / "a")
     save(build(SMALL), tmp_path / "b")
     (tmp_path / "b" / "model.safetensors").replace(tmp_path / "a" / "model.safetensors")
-    with pytest.raises(ValueError, match="is damaged or was exchanged: its SHA-256") as caught:
+    with pytest.raises(ValueError, match="is damaged or was replaced: its SHA-256") as caught:
         load(tmp_path / "a")
     assert "\n" not in str(caught.value)
 
@@ -100,7 +100,7 @@ def test_an_edited_configuration_is_refused_until_it_is_recorded(net, tmp_path):
     text = (tmp_path / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(text.replace("max_depth: 80.0", "max_depth: 90.0"))
     with pytest.raises(
-        ValueError, match=r"config\.yaml is damaged or was exchanged.*sha256sum model\.safetensors"
+        ValueError, match=r"config\.yaml is damaged or was replaced.*sha256sum model\.safetensors"
     ) as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
@@ -114,7 +114,7 @@ def test_a_record_of_the_weights_alone_still_counts(net, tmp_path):
     load(tmp_path)
     with (tmp_path / "model.safetensors").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(ValueError, match="is damaged or was exchanged"):
+    with pytest.raises(ValueError, match="is damaged or was replaced"):
         load(tmp_path)
 
 
@@ -122,7 +122,7 @@ def test_a_record_of_the_weights_alone_still_counts(net, tmp_path):
 def test_a_record_that_says_nothing_of_the_weights_is_refused(net, tmp_path, text):
     save(net, tmp_path)
     (tmp_path / "model.sha256").write_text(text)
-    with pytest.raises(ValueError, match=r"model\.sha256 does not say the SHA-256 of model\.safetensors"):
+    with pytest.raises(ValueError, match=r"model\.sha256 has no SHA-256 of model\.safetensors"):
         load(tmp_path)
 
 
@@ -135,7 +135,7 @@ def test_half_downloaded_weights_are_one_clear_line(net, tmp_path, kept, hashed)
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
     if not hashed:
         record(tmp_path)
-    with pytest.raises(ValueError, match=r"model\.safetensors is (damaged|no complete)") as caught:
+    with pytest.raises(ValueError, match=r"model\.safetensors is (damaged|not a complete)") as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -365,5 +365,5 @@ def test_plain_mask2former_lacks_only_depth():
 
 
 def test_a_foreign_name_without_a_place_is_named():
-    with pytest.raises(ValueError, match=r"'sem_seg_head\.predictor\.surprise' is no detectron2 name"):
+    with pytest.raises(ValueError, match=r"'sem_seg_head\.predictor\.surprise' is not a detectron2 name"):
         from_detectron2({"sem_seg_head.predictor.surprise": torch.zeros(1)})

@@ -28,8 +28,8 @@ def test_what_fits_by_name_and_shape_is_taken_over():
     assert set(done.unused) == set(given) - set(after)
     assert all(name.startswith("depth_decoder.") for name in done.unused)
     assert str(done) == (
-        f"took over {len(after) - 4} of {len(after)} tensors; "
-        "not there or of another shape: query_decoder 2, geometry 2; "
+        f"copied {len(after) - 4} of {len(after)} tensors; "
+        "missing or of another shape: query_decoder 2, geometry 2; "
         f"not used: depth_decoder {len(done.unused)}"
     )
 
@@ -37,7 +37,7 @@ def test_what_fits_by_name_and_shape_is_taken_over():
 def test_a_network_of_the_same_sizes_is_taken_over_whole():
     source, net = build(SMALL), build(SMALL)
     done = take_over(net, source.state_dict())
-    assert str(done) == f"took over {len(source.state_dict())} of {len(source.state_dict())} tensors"
+    assert str(done) == f"copied {len(source.state_dict())} of {len(source.state_dict())} tensors"
     assert all(torch.equal(value, source.state_dict()[name]) for name, value in net.state_dict().items())
 
 

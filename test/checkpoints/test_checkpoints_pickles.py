@@ -136,7 +136,7 @@ def test_objects_of_numpy_are_refused(tmp_path):
 )
 def test_abuse_of_what_is_admitted_is_refused(tmp_path, body):
     (tmp_path / "c.pkl").write_bytes(b"\x80\x03" + body)
-    with pytest.raises(ValueError, match="is cut off or no checkpoint"):
+    with pytest.raises(ValueError, match="is truncated or not a checkpoint"):
         read(tmp_path / "c.pkl")
     test_arrays_and_containers_arrive(tmp_path, 5)  # nothing stayed changed
     test_arrays_and_containers_arrive(tmp_path, 2)
@@ -151,7 +151,7 @@ def test_a_cut_off_file_is_one_line(tmp_path, writer, kept):
     )
     content = buffer.getvalue()
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
-    with pytest.raises(ValueError, match=r"c\.pkl is cut off or no checkpoint") as caught:
+    with pytest.raises(ValueError, match=r"c\.pkl is truncated or not a checkpoint") as caught:
         read(path)
     assert "\n" not in str(caught.value)
     assert not isinstance(caught.value, UnsafePickleError)

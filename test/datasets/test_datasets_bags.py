@@ -133,7 +133,7 @@ def test_recordings_without_pictures_are_named_with_what_they_have(tmp_path):
     line = one_line(error)
     assert "/depth (16UC1, a depth map?)" in line
     assert "/labels (pixel format 32SC1 is not supported)" in line
-    assert "/depth/compressedDepth (a depth map (compressedDepth) is no picture)" in line
+    assert "/depth/compressedDepth (compressedDepth is a depth map, not a picture)" in line
 
 
 def test_importing_the_reader_needs_no_ros():

@@ -60,7 +60,7 @@ def test_an_older_video_stays_until_the_new_one_is_complete(tmp_path):
     video = VideoFile(path, 10.0)
     video.add(flat(10))
     assert path.read_bytes() == b"older"
-    with pytest.raises(ValueError, match="64x48, not 32x48"):
+    with pytest.raises(ValueError, match="64x48, a picture 32x48"):
         video.add(flat(10, 48, 32))
     video.close()
     assert len(read(path)[1]) == 1

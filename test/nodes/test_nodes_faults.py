@@ -555,8 +555,8 @@ def edit_the_configuration(folder):
 
 
 TAMPERED = {
-    "weights changed": (flip_a_bit_of_the_weights, "model.safetensors is damaged or was exchanged"),
-    "configuration edited": (edit_the_configuration, "config.yaml is damaged or was exchanged"),
+    "weights changed": (flip_a_bit_of_the_weights, "model.safetensors is damaged or was replaced"),
+    "configuration edited": (edit_the_configuration, "config.yaml is damaged or was replaced"),
     "hashes missing": (lambda folder: (folder / "model.sha256").unlink(), "has no model.sha256"),
     "weights missing": (lambda folder: (folder / "model.safetensors").unlink(), "has no model.safetensors"),
     "configuration missing": (lambda folder: (folder / "config.yaml").unlink(), "has no config.yaml"),

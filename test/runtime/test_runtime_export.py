@@ -154,7 +154,7 @@ def _not_a_program(folder):
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [
-        (_truncate, ValueError, "model.pt2 is damaged or was exchanged"),
+        (_truncate, ValueError, "model.pt2 is damaged or was replaced"),
         (lambda folder: (folder / "model.pt2").unlink(), FileNotFoundError, "has no model.pt2"),
         (_resize, ValueError, r"takes images of 96x64 pixels alone, .*config.yaml says 8192 pixels"),
         (_unknown, ValueError, "form is 'tape', must be one of"),

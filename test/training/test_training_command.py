@@ -266,7 +266,10 @@ def test_starting_from_another_network(command, tmp_path, capsys):
     assert command("--init", model, "--init-partial", "--set", *changed, *still, out="next") == 0
     first, second = (load(tmp_path / out / "model").state_dict() for out in ("run", "next"))
     fitting = [name for name in second if name in first and first[name].shape == second[name].shape]
-    assert f"{model}: took over {len(fitting)} of {len(second)} tensors; not there" in capsys.readouterr().err
+    assert (
+        f"{model}: copied {len(fitting)} of {len(second)} tensors; missing or of another shape"
+        in capsys.readouterr().err
+    )
     assert len(second) - len(fitting) == 4
     for name in fitting:
         if "running_" not in name and "num_batches" not in name:
@@ -319,7 +322,7 @@ def test_mistakes_about_an_existing_run(command, tmp_path, capsys):
     for arguments, message in (
         ([], "--resume"),
         (["--resume", "--set", "training.max_steps=1"], "is at step 1; training.max_steps is 1"),
-        (["--resume", "--set", "network.queries=9"], "network.queries was 8, is 9"),
+        (["--resume", "--set", "network.queries=9"], "network.queries was 8, now it is 9"),
         (["--resume", "--set", "training.ema_decay=0"], "ema_decay"),
         (
             ["--init", str(tmp_path / "run" / "model"), "--set", "network.queries=9", "--out", str(tmp_path / "o")],
