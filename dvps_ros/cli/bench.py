@@ -8,16 +8,26 @@ from __future__ import annotations
 import argparse
 import json
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from dvps_ros.cli.arguments import add_device, add_precision, add_settings, configured, count, height_by_width
+from dvps_ros.cli.arguments import (
+    add_device,
+    add_precision,
+    add_settings,
+    configured,
+    count,
+    height_by_width,
+    require_modules,
+)
 from dvps_ros.config import PerceptionConfig
 
 if TYPE_CHECKING:
+    from dvps_ros.network import DvpsNet
     from dvps_ros.runtime import Perceiver
+    from dvps_ros.runtime.arithmetic import Precision
 
 
 def add_parser(subparsers: Any) -> None:
@@ -65,6 +75,13 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--against", choices=("pair",), help="also time two separate networks and print the ratio")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="also measure pictures of several sizes, and with 5 to 50 made-up segments, in torch, and draw the times: "
+        ".png, .svg or .pdf",
+    )
     add_device(parser)
     add_precision(parser)
     parser.add_argument("--threads", type=count, metavar="N", help="CPU threads of torch (default: torch's choice)")
@@ -75,9 +92,22 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print. Raises ``ValueError`` or ``FileNotFoundError`` naming a wrong model, picture or device."""
     import torch
 
+    if args.plot:
+        _check_plot(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     return _run_training(args) if args.training else _run_stages(args)
+
+
+def _check_plot(args: argparse.Namespace) -> None:
+    """Before anything is measured."""
+    require_modules("matplotlib")
+    if args.training:
+        raise ValueError("--plot draws times of perception, not of --training")
+    if args.plot.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"--plot {args.plot}: the name must end in .png, .svg or .pdf")
+    if not args.plot.parent.is_dir():
+        raise FileNotFoundError(f"--plot {args.plot}: no folder {args.plot.parent}")
 
 
 def _run_stages(args: argparse.Namespace) -> int:
@@ -100,12 +130,71 @@ def _run_stages(args: argparse.Namespace) -> int:
     tracker = tracker_cost.tracker_seconds(size, first.labels, first.config.track)
     middle, most = (1000 * value for value in np.percentile(tracker, (50, 99)))
     print(f"tracking {tracker_cost.THINGS} synthetic things and the camera, one thread: {middle:.1f} ({most:.1f}) ms")
+    network, more = _live_network(first), {}
+    if network is not None:
+        more = _machine_use(network, first, size, found)
+        if args.plot:
+            more |= _plot(args.plot, network, first, where, frames, warm_up)
+    elif args.plot:
+        print(f"no {args.plot}: the time by pixels needs a network of this package, not a program or a pair")
     if args.json:
         report = {"machine": where, "source": _source(args), "size": size, "frames": frames, "peak_mib": round(peak)}
+        report |= more
         report["tracking"] = {"things": tracker_cost.THINGS, "p50_ms": middle, "p99_ms": most}
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps({**report, "runs": found}, indent=1) + "\n")
     return 0
+
+
+def _live_network(perceiver: Perceiver) -> DvpsNet | None:
+    """The network behind a perceiver's run time; None for the pair and for exported programs."""
+    from dvps_ros.network import DvpsNet
+
+    network: Any = getattr(perceiver.network, "net", perceiver.network)
+    return network if isinstance(network, DvpsNet) else None
+
+
+def _machine_use(network: DvpsNet, first: Perceiver, size: tuple[int, int], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Print and give the operations of the network, and each run time's share of the machine's matrix rate."""
+    import numpy as np
+    import torch
+
+    from dvps_ros.benchmarks.work import matrix_rate, network_flops
+    from dvps_ros.camera.resizing import resize
+    from dvps_ros.runtime.arithmetic import DTYPES
+    from dvps_ros.runtime.preprocess import to_device
+
+    images = resize(to_device(np.zeros((*size, 3), np.uint8), first.device), first.resizing(size))
+    flops = network_flops(network, images)
+    rate = matrix_rate(first.device, DTYPES[first.precision] if first.precision != "32" else torch.float32)
+    shares = {
+        name: flops / (row["stages"]["network"]["p50"] / 1000) / rate for name, row in found.items() if name != "pair"
+    }
+    told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    print(f"network: {flops / 1e9:.1f} GFLOP; of this machine's {rate / 1e9:.0f} GFLOP/s (matrix product): {told}")
+    return {"gflop": flops / 1e9, "matrix_gflops_per_s": rate / 1e9, "share_of_matrix_rate": shares}
+
+
+def _plot(
+    path: Path, network: DvpsNet, first: Perceiver, where: str, frames: int, warm_up: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Draw and give the time by pixels and by segments, in torch."""
+    from dvps_ros.benchmarks import scaling
+    from dvps_ros.runtime import Perceiver
+
+    runs = len(scaling.AREAS) + len(scaling.SEGMENTS)
+    done = iter(range(1, runs + 1))
+
+    def progress() -> None:
+        print(f"\rplot: {next(done)}/{runs} ", end="", flush=True)
+
+    plain = Perceiver(network, first.config, str(first.device), cast("Precision", first.precision))
+    pixels = scaling.by_pixels(plain, frames, warm_up, progress)
+    size, device = (pixels[2]["height"], pixels[2]["width"]), str(first.device)
+    segments = scaling.by_segments(size, first.labels, device, frames, warm_up, progress)
+    scaling.picture(pixels, segments, where, path)
+    print(f"\r{path}")
+    return {"by_pixels": pixels, "by_segments": segments}
 
 
 def _show_progress(frames: int) -> Callable[[int], None]:
