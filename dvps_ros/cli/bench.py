@@ -73,6 +73,15 @@ def add_parser(subparsers: Any) -> None:
         default=["auto"],
         help="run times of the network; several are compared with the first (default: auto)",
     )
+    _add_outputs(parser)
+    add_device(parser)
+    add_precision(parser)
+    parser.add_argument("--threads", type=count, metavar="N", help="CPU threads of torch (default: torch's choice)")
+    parser.set_defaults(run=run)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Declare what is compared and written."""
     parser.add_argument("--against", choices=("pair",), help="also time two separate networks and print the ratio")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures")
     parser.add_argument(
@@ -82,10 +91,6 @@ def add_parser(subparsers: Any) -> None:
         help="also measure pictures of several sizes, and with 5 to 50 made-up segments, in torch, and draw the times: "
         ".png, .svg or .pdf",
     )
-    add_device(parser)
-    add_precision(parser)
-    parser.add_argument("--threads", type=count, metavar="N", help="CPU threads of torch (default: torch's choice)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
