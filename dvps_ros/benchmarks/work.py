@@ -13,7 +13,7 @@ _SIDE, _TIMES = 1024, 8
 
 
 def network_flops(network: nn.Module, *inputs: Tensor) -> int:
-    """Floating point operations of one forward pass: two for each multiply-and-add.
+    """Floating point operations of one forward pass on ``inputs`` of any shape: two for each multiply-and-add.
 
     Those of convolutions, matrix products and attention are counted, as ``torch.utils.flop_counter`` knows them;
     samplings, norms and activations are not.
