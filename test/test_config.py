@@ -123,7 +123,7 @@ def test_of_several_files_the_later_wins_and_a_mistake_names_its_file(tmp_path):
 
 def test_a_base_that_leads_back_is_an_error(tmp_path):
     write(tmp_path, "base: b.yaml", "a.yaml")
-    with pytest.raises(ValueError, match="leads back"):
+    with pytest.raises(ValueError, match="is circular"):
         load_config(write(tmp_path, "base: a.yaml", "b.yaml"))
 
 

@@ -1,8 +1,8 @@
-"""How a configuration is declared, read, written and described: strict YAML into frozen dataclasses.
+"""Declaration, strict reading, writing and description of configurations: YAML files and frozen dataclasses.
 
-Each field carries its description and range, from which the ROS parameters, ``--help`` texts and documentation tables
-are generated. A YAML file names only what differs; ``base: other.yaml`` starts from another file in the same folder,
-``base: [one.yaml, other.yaml]`` from several, the later ones on top.
+Each field has its description and range, from which ROS parameters, ``--help`` texts and documentation tables are
+generated. A YAML file contains only values that differ. ``base: other.yaml`` starts from another file in the same
+folder, ``base: [one.yaml, other.yaml]`` from several, of which a later one overrides the earlier ones.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def option(
     high: float | None = None,
     runtime: bool = False,
 ) -> Any:
-    """A dataclass field with what a user needs to know of it.
+    """A dataclass field with its documentation for users.
 
     Parameters
     ----------
-    default : the value where nothing else is said.
+    default : the default value.
     description : one sentence, with the unit.
-    low, high : inclusive bounds of a number (or of each element of a tuple).
-    runtime : True where a running node may change it.
+    low, high : inclusive bounds of a number, or of each element of a tuple.
+    runtime : whether it can be changed in a running node.
     """
     return field(default=default, metadata={"description": description, "low": low, "high": high, "runtime": runtime})
 
@@ -46,12 +46,12 @@ def documented(description: str) -> dict[str, Any]:
 
 
 def save_config(config: Any, path: str | Path) -> None:
-    """Write the dataclass ``config`` whole, so that a later change of a default does not change a trained model."""
+    """Write all values of the dataclass ``config``, so that a trained model does not depend on later defaults."""
     Path(path).write_text(yaml.safe_dump(plain(asdict(config)), sort_keys=False))
 
 
 def from_dict(cls: type, values: Mapping[str, Any], where: str) -> Any:
-    """Build the dataclass ``cls`` from a mapping; ``ValueError`` messages begin with ``where`` and the key's path."""
+    """Build the dataclass ``cls`` from a mapping. Raises ``ValueError`` beginning with ``where`` and the key's path."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: expected a mapping, got {type(values).__name__}")
     known = {f.name: f for f in fields(cls)}
@@ -66,7 +66,7 @@ def from_dict(cls: type, values: Mapping[str, Any], where: str) -> Any:
 
 
 def check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
-    """Raise ``ValueError`` beginning with ``where`` when a number (or one of a tuple) leaves its declared bounds."""
+    """Raise ``ValueError`` beginning with ``where`` if a number, or one of a tuple, exceeds its declared bounds."""
     low, high = metadata.get("low"), metadata.get("high")
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, int | float):
@@ -77,7 +77,7 @@ def check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
 
 
 def describe(cls: type, prefix: str = "") -> list[dict[str, Any]]:
-    """One row per leaf option of a configuration dataclass: path, type, default, description, low, high, runtime."""
+    """One row per option of a configuration dataclass: path, type, default, description, low, high, runtime."""
     rows: list[dict[str, Any]] = []
     hints = typing.get_type_hints(cls)
     for f in fields(cls):
@@ -121,18 +121,18 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """``value`` with tuples as lists, as YAML writes it."""
+    """``value`` with tuples as lists, for YAML."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The mapping of a YAML file on top of its bases; ``FileNotFoundError`` or ``ValueError`` naming the file."""
+    """The mapping of a YAML file over its bases. Raises ``FileNotFoundError`` or ``ValueError`` naming the file."""
     if not path.is_file():
         raise FileNotFoundError(f"no configuration file {path}")
     if path.resolve() in seen:
-        raise ValueError(f"{path}: its base leads back to itself")
+        raise ValueError(f"{path}: the chain of its bases is circular")
     try:
         tree = yaml.safe_load(path.read_text()) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -150,7 +150,10 @@ def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def read_layers(paths: Iterable[Path]) -> dict[str, Any]:
-    """The mapping of several YAML files, each with its bases; a later file wins. Errors are those of ``read_yaml``."""
+    """The mapping of several YAML files with their bases, of which a later one overrides the earlier ones.
+
+    Raises as ``read_yaml``.
+    """
     merged: dict[str, Any] = {}
     for path in paths:
         merged = _merged(merged, read_yaml(path))

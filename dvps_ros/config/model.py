@@ -1,4 +1,4 @@
-"""Whole configurations: of one model, and of a pair of foreign networks."""
+"""Whole configurations: of a model, and of a pair of networks of transformers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dvps_ros.config.training import LossConfig, OptimizerConfig, TrainingConfig
 
 @dataclass(frozen=True)
 class Config:
-    """Everything one model needs: what it is, how it is fed, how it is trained."""
+    """The configuration of a model, its input and its training."""
 
     labels: Literal["cityscapes", "semkitti"] = option("cityscapes", "Class table.")
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -36,13 +36,13 @@ class Config:
     street: StreetConfig = field(default_factory=StreetConfig)
 
 
-#: The file of a model folder that names two networks of transformers, as a ``PairConfig``.
+#: File of a model folder with a ``PairConfig``.
 PAIR_FILE = "pair.yaml"
 
 
 @dataclass(frozen=True)
 class PairConfig:
-    """Two networks of transformers instead of one of ours: ``PAIR_FILE`` of a model folder."""
+    """Two networks of transformers instead of a DvpsNet: ``PAIR_FILE`` of a model folder."""
 
     segmentation: str = option(
         "",
@@ -51,7 +51,7 @@ class PairConfig:
     depth: str = option("", "Metric Depth Anything, ZoeDepth or Depth Pro: folder, also beside the file, or hub name.")
     labels: str = option(
         "",
-        "YAML that says which classes are things, drivable, pavement, sky; empty: a known one (config/labels).",
+        "YAML file with the classes that are things, drivable, pavement, sky; empty: a known one (config/labels).",
     )
     depth_size: int = option(
         0, "One side of the depth network's input in pixels, the other in proportion; 0: what it was trained at.", low=0
@@ -73,9 +73,9 @@ def load_config(path: str | Path | Sequence[str | Path], cls: type = Config) -> 
 
     Parameters
     ----------
-    path : a ``.yaml`` file, or several of which a later one wins. Keys that no file has keep their defaults.
-        ``base: name.yaml`` in a file starts from another file beside it.
-    cls : the dataclass that it fills.
+    path : a ``.yaml`` file, or several, of which a later one overrides the earlier ones. Missing keys have their
+        defaults. ``base: name.yaml`` in a file starts from another file beside it.
+    cls : the dataclass of the result.
 
     Raises
     ------
@@ -83,15 +83,15 @@ def load_config(path: str | Path | Sequence[str | Path], cls: type = Config) -> 
     ValueError : naming the path of an unknown key, a value of the wrong type, or one outside its range.
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
-    for one in paths:  # a mistake is reported with the file that has it
+    for one in paths:  # check each file by itself, so that a message names the right one
         from_dict(cls, read_yaml(one), str(one))
     return from_dict(cls, read_layers(paths), " + ".join(map(str, paths)))
 
 
 def apply_overrides(config: Config, assignments: Iterable[str]) -> Config:
-    """A configuration with ``section.key=value`` assignments applied, values read as YAML.
+    """A configuration with ``section.key=value`` assignments, whose values are YAML.
 
-    Raises ``ValueError`` naming the assignment that is malformed, unknown or out of range.
+    Raises ``ValueError`` naming an assignment that is malformed, unknown or out of range.
     """
     tree = plain(asdict(config))
     old: dict[str, Any] = {}

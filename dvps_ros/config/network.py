@@ -1,4 +1,4 @@
-"""What a model is: its backbone, network, input, merging and tracking."""
+"""The model: backbone, network, input and merging."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from dvps_ros.config.fields import documented, option
 
-#: The network pads its input to multiples of this, the stride of the backbone's coarsest map.
+#: Stride of the backbone's coarsest map; the network pads its input to multiples of it.
 COARSEST_STRIDE = 32
 #: Stride of the network's mask and depth maps.
 MAP_STRIDE = 4
@@ -35,7 +35,7 @@ class BackboneConfig:
         ),
     )
     freeze_norms: bool = option(
-        False, "Batch norms keep the statistics that they start with: for pretrained weights and small batches."
+        False, "Batch norms keep their initial statistics, for pretrained weights and small batches."
     )
     mean: tuple[float, ...] = option(
         (),
@@ -65,34 +65,34 @@ class NetworkConfig:
     feedforward: int = option(2048, "Hidden size of the query decoder's feed-forward layers.", low=1)
     depth_decoder: Literal["own", "shared"] = option(
         "own",
-        "Depth has a pixel decoder of its own (the paper), or an embedding of its own on the semantic one's features.",
+        "own: depth has a pixel decoder of its own (the paper); shared: it has an embedding on the semantic features.",
     )
     depth_head: Literal["segment", "dense"] = option(
-        "segment", "Depth by geometric query enhancement (the paper), or a dense convolutional head (its ablation A)."
+        "segment", "segment: geometric query enhancement (the paper); dense: a convolutional head (its ablation A)."
     )
     uncertainty: bool = option(
-        False, "A second embedding of each query tells how far its depth may be off; with depth_head segment alone."
+        False, "A second embedding of each query predicts the error of its depth; needs depth_head segment."
     )
     max_depth: float = option(80.0, "Depth in metres at sigmoid = 1.", low=0.1)
     canonical_focal: float | None = option(
-        None, "Focal length in pixels that the network's depth is meant for; none: depth is metres as trained.", low=1.0
+        None, "Focal length in pixels to which depth is normalized; none: depth is metres as trained.", low=1.0
     )
 
     def with_random_weights(self) -> NetworkConfig:
-        """The same network with a backbone that starts from random weights: for weights that are loaded afterwards."""
+        """The same network without pretrained weights of the backbone, for weights that are loaded afterwards."""
         return replace(self, backbone=replace(self.backbone, pretrained=""))
 
 
 @dataclass(frozen=True)
 class MergeConfig:
-    """How kept queries become a label map."""
+    """Merging of queries to a label map."""
 
     score_threshold: float = option(
-        0.8, "Queries whose best class scores at most this are dropped.", low=0.0, high=1.0, runtime=True
+        0.8, "Queries with a class score of at most this are dropped.", low=0.0, high=1.0, runtime=True
     )
     mask_threshold: float = option(
         0.5,
-        "A pixel belongs to a segment only where its mask probability reaches this.",
+        "Smallest mask probability of a segment's pixels.",
         low=0.0,
         high=1.0,
         runtime=True,
@@ -101,12 +101,12 @@ class MergeConfig:
         0.8, "Segments that win a smaller share of their own mask are dropped.", low=0.0, high=1.0, runtime=True
     )
     backup: bool = option(
-        True, "Depth outside all segments is the backup query's; false: that of the likeliest query, for ablations."
+        True, "Depth outside all segments is that of the backup query; false: of the likeliest query, for ablations."
     )
 
 
 @dataclass(frozen=True)
 class InputConfig:
-    """The size at which the network sees an image: one factor on both sides, so that the area is this."""
+    """Size of the network's input: images are resized to this area and keep their proportions."""
 
-    pixels: int = option(0, "Area of the network's input in pixels, e.g. 131072 for 512 x 256; 0: the image's.", low=0)
+    pixels: int = option(0, "Area of the network's input, e.g. 131072 for 512 x 256; 0: that of the image.", low=0)

@@ -20,13 +20,13 @@ class PerceptionConfig:
     )
     segmentation: str = option("", "With model pair: a panoptic network of transformers, folder or hub name.")
     depth: str = option("", "With model pair: a metric depth network of transformers, folder or hub name.")
-    allow_programs: bool = option(False, "The model may be an exported program, which is code of whoever made it.")
-    device: str = option("auto", "Where the network runs: auto, cpu, cuda or cuda:N.")
+    allow_programs: bool = option(False, "Allow exported programs as models; a program is code of its author.")
+    device: str = option("auto", "Device of the network: auto, cpu, cuda or cuda:N.")
     precision: Literal["auto", "32", "16", "bf16"] = option("auto", "Arithmetic; auto: 16 on CUDA, 32 elsewhere.")
     runtime: Literal["auto", "torch", "compile", "openvino", "onnxruntime", "tensorrt"] = option(
         "auto",
-        "What runs the network; auto: OpenVINO on a CPU in 32 bit where it is installed, else torch. All but torch "
-        "make a program of it for each size of image, once, which takes up to minutes.",
+        "Run time of the network; auto: OpenVINO on a CPU in 32 bit if it is installed, else torch. All but torch "
+        "compile the network once for each image size, which takes up to minutes.",
     )
     autostart: bool = option(False, "Configure and activate without a lifecycle manager.")
     input_transport: Literal["auto", "raw", "compressed"] = option(
@@ -34,36 +34,36 @@ class PerceptionConfig:
     )
     camera_info_mode: Literal["synced", "latest"] = option(
         "synced",
-        "synced: each image gets the camera_info of its stamp; where that is late, the last one of its frame and size "
-        "serves, unless the calibration has just changed. latest: always the last one.",
+        "synced: each image gets the camera_info with its stamp; if that is late, the last one with its frame and size "
+        "is used, unless the calibration has just changed. latest: always the last one.",
     )
     sync_slop: float = option(0.0, "Stamps of a pair may differ by this many seconds; 0: exactly equal.", low=0.0)
     camera_info_timeout: float = option(
-        1.0, "Seconds without any camera_info that fits after which images go on without one.", low=0.0, runtime=True
+        1.0, "Seconds without a matching camera_info after which images are used without one.", low=0.0, runtime=True
     )
     rectified: bool = option(
         False,
-        "The image is rectified although camera_info has distortion: use P, not K and D. A topic named so (image_rect) "
-        "is rectified anyway.",
+        "The image is rectified although camera_info has distortion: use P, not K and D. Always on for topics with a "
+        "rectified name (image_rect).",
     )
     bits: int = option(
         0,
-        "How many bits of 16-bit pixels carry the picture, e.g. 12; 0: all.",
+        "Number of significant bits of 16-bit pixels, e.g. 12; 0: all.",
         low=0,
         high=16,
         runtime=True,
     )
     camera_height: float = option(
         0.0,
-        "Metres of the camera above the ground, to which the scale of depth is anchored; 0: unknown.",
+        "Height of the camera above the ground in metres, which sets the scale of depth; 0: unknown.",
         low=0.0,
         high=100.0,
         runtime=True,
     )
     base_frame: str = option(
         "",
-        "Frame on the ground, z up, e.g. base_footprint: the camera's height (where camera_height is 0) and where up "
-        "is come from the transform of the image's frame. Needs tf2_ros.",
+        "Frame on the ground, z up, e.g. base_footprint. The transform of the image's frame gives the up direction "
+        "and, if camera_height is 0, the camera's height. Needs tf2_ros.",
     )
     fixed_frame: str = option(
         "",
@@ -85,40 +85,46 @@ class PerceptionConfig:
         "tf2_msgs.",
     )
     reliability: Literal["auto", "reliable", "best_effort"] = option(
-        "auto", "Of the input subscriptions; auto: what the publishers offer."
+        "auto", "Reliability of the input subscriptions; auto: as the publishers offer."
     )
     max_age: float = option(
         0.0, "Frames whose stamp is older than this many seconds are dropped; 0: none.", low=0.0, runtime=True
     )
-    max_rate: float = option(0.0, "At most this many frames per second are taken; 0: all.", low=0.0, runtime=True)
+    max_rate: float = option(0.0, "Largest number of frames processed per second; 0: all.", low=0.0, runtime=True)
     max_pixels: int = option(33554432, "Images with more pixels are refused.", low=1)
     max_consecutive_errors: int = option(
         10, "The node deactivates itself after this many failed frames in a row.", low=1, runtime=True
     )
     score_threshold: float = option(
-        -1.0, "Queries scoring at most this are dropped; negative: the model's own.", low=-1.0, high=1.0, runtime=True
+        -1.0,
+        "Queries with a score of at most this are dropped; negative: as in the model.",
+        low=-1.0,
+        high=1.0,
+        runtime=True,
     )
     mask_threshold: float = option(
         -1.0,
-        "A pixel belongs to a segment where its mask probability reaches this; negative: the model's own.",
+        "Smallest mask probability of a segment's pixels; negative: as in the model.",
         low=-1.0,
         high=1.0,
         runtime=True,
     )
     overlap_threshold: float = option(
         -1.0,
-        "Segments that win a smaller share of their own mask are dropped; negative: the model's own.",
+        "Segments that win a smaller share of their own mask are dropped; negative: as in the model.",
         low=-1.0,
         high=1.0,
         runtime=True,
     )
     output_scale: float = option(
-        1.0, "Size of the output images, as a factor of the input's.", low=0.05, high=1.0, runtime=True
+        1.0, "Size of the output images, relative to the input.", low=0.05, high=1.0, runtime=True
     )
-    max_depth: float = option(80.0, "Depth and clouds end here, in metres.", low=0.1, runtime=True)
+    max_depth: float = option(80.0, "Largest depth of images and clouds, in metres.", low=0.1, runtime=True)
     depth_encoding: Literal["32FC1", "16UC1"] = option("32FC1", "Depth in metres (float) or millimetres (uint16).")
     organized: bool = option(False, "points has the image's shape with NaN holes, instead of valid points only.")
-    points_stride: int = option(1, "Every this many pixels in each direction becomes a point.", low=1, runtime=True)
+    points_stride: int = option(
+        1, "Distance in pixels between points of clouds, in both directions.", low=1, runtime=True
+    )
     edge_threshold: float = option(
         0.1, "Points at relative depth jumps above this are left out as flying pixels; 0: none.", low=0.0, runtime=True
     )
@@ -130,15 +136,15 @@ class PerceptionConfig:
     )
     box_percentile: float = option(
         1.0,
-        "Boxes leave out this share of an instance's points at each end, in percent.",
+        "Percentage of an instance's points that boxes leave out at each end.",
         low=0.0,
         high=25.0,
         runtime=True,
     )
     max_uncertainty: float = option(
         0.0,
-        "Points whose depth is uncertain by more metres (one standard deviation) are no obstacles; 0: all are. Needs a "
-        "model that tells it.",
+        "Points whose depth has a larger standard deviation, in metres, are not obstacles; 0: all are. Needs a model "
+        "with uncertainty.",
         low=0.0,
         runtime=True,
     )

@@ -1,4 +1,4 @@
-"""How a model is trained: data, losses, optimiser, course."""
+"""Training of a model: losses, optimizer, schedule."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ class LossConfig:
     """Weights and constants of the losses (deep supervision on every layer)."""
 
     class_weight: float = option(2.0, "Cross-entropy of the class.", low=0.0)
-    no_object_weight: float = option(0.1, "Weight of 'no object' inside that cross-entropy.", low=0.0)
+    no_object_weight: float = option(0.1, "Weight of 'no object' in this cross-entropy.", low=0.0)
     mask_weight: float = option(5.0, "Binary cross-entropy of the mask.", low=0.0)
     dice_weight: float = option(5.0, "Dice of the mask.", low=0.0)
     semantic_weight: float = option(
         2.0,
-        "Likelihood of pixels with a class and no segment (labels without instances, or of several classes).",
+        "Likelihood of pixels with a class but without a segment (labels without instances, or of several classes).",
         low=0.0,
     )
     depth_weight: float = option(2.5, "Scale-invariant depth of matched segments.", low=0.0)
     backup_weight: float = option(2.5, "Scale-invariant depth of the backup map.", low=0.0)
     uncertainty_weight: float = option(
-        0.5, "Laplace likelihood of ln depth, where network.uncertainty is on; 0: it is not trained.", low=0.0
+        0.5, "Laplace likelihood of ln depth, if network.uncertainty is on; 0: it is not trained.", low=0.0
     )
-    uncertainty_detach_mean: bool = option(
-        True, "That likelihood trains the spread alone; false: also the depth that the spread is around."
-    )
+    uncertainty_detach_mean: bool = option(True, "This likelihood trains only the spread; false: also the depth.")
     points: int = option(12544, "Points per mask in losses and matching.", low=1)
     semantic_points: int = option(1024, "Points per image in the semantic likelihood.", low=1)
     oversample: float = option(3.0, "Candidate points per kept point.", low=1.0)
@@ -37,14 +35,14 @@ class LossConfig:
     depth_to_semantic_weight: float = option(0.0, "Guidance Eq. 6; 0 switches it off (paper: 0.1).", low=0.0)
     depth_to_semantic_form: Literal["equation", "similarity"] = option("equation", "Which form of Eq. 6.")
     semantic_to_depth_levels: tuple[int, ...] = option(
-        (4,), "Strides of the depth decoder's maps that Eqs. 3-5 shape, of 4 (E_depth), 8, 16, 32; their mean.", low=4
+        (4,), "Strides of the depth decoder's maps in Eqs. 3-5, of 4 (E_depth), 8, 16, 32; mean of all.", low=4
     )
     depth_to_semantic_levels: tuple[int, ...] = option(
-        (4,), "Strides of the semantic decoder's maps that Eq. 6 shapes, of 4 (E_pixel), 8, 16, 32; their mean.", low=4
+        (4,), "Strides of the semantic decoder's maps in Eq. 6, of 4 (E_pixel), 8, 16, 32; mean of all.", low=4
     )
     patch: int = option(5, "Side of the guidance patches in pixels; odd.", low=3)
     margin: float = option(0.3, "Margin alpha of Eq. 5.", low=0.0)
-    min_negatives: int = option(1, "An anchor counts with at least this many negatives (and positives).", low=1)
+    min_negatives: int = option(1, "Smallest number of negatives, and of positives, of an anchor.", low=1)
     tau: float = option(10.0, "Depth scale tau of Eq. 6 in metres.", low=1e-3)
 
 
@@ -62,7 +60,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The course of one training run."""
+    """Schedule of a training run."""
 
     batch_size: int = option(8, "Images per step and device.", low=1)
     accumulate: int = option(1, "Steps whose gradients are added before one update.", low=1)
@@ -77,4 +75,4 @@ class TrainingConfig:
     )
     images: int = option(4, "Validation images drawn into TensorBoard.", low=0)
     seed: int = option(1, "Seed of weights, sampling and augmentation.", low=0)
-    check_memory: bool = option(True, "Try one made-up step first, so that memory that does not suffice ends it there.")
+    check_memory: bool = option(True, "Run a step with synthetic images first, to find out at once if memory suffices.")

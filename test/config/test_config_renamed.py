@@ -15,7 +15,7 @@ SAID = "replace input.height and input.width by input.pixels: 131072 "
 @pytest.fixture
 def said(caplog):
     """The lines that dvps_ros logs, as in a process of its own."""
-    renamed._say.cache_clear()
+    renamed._warn_once.cache_clear()
     caplog.set_level(logging.INFO, "dvps_ros")
     return lambda: [record.getMessage() for record in caplog.records if record.name == "dvps_ros"]
 
@@ -58,10 +58,10 @@ def test_zeros_were_the_images_own_size(tmp_path):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ("{height: 256}", r"input\.height 256 alone is no size: replace .* by input\.pixels: .*131072"),
-        ("{width: 512}", r"input\.width 512 alone is no size: replace .* by input\.pixels"),
-        ("{height: 0, width: 512}", r"alone is no size"),
-        ("{height: 256, width: wide}", r"alone is no size"),
+        ("{height: 256}", r"input\.height 256 is not a size: replace .* by input\.pixels: .*131072"),
+        ("{width: 512}", r"input\.width 512 is not a size: replace .* by input\.pixels"),
+        ("{height: 0, width: 512}", r"is not a size"),
+        ("{height: 256, width: wide}", r"is not a size"),
         ("{height: 256, width: 512, pixels: 131072}", r"input\.pixels replaces input\.height and input\.width: remove"),
     ],
 )
@@ -80,7 +80,7 @@ def test_overrides_take_them_too(said):
     assert (changed.input.pixels, changed.network.queries) == (131072, 7)
     (line,) = said()
     assert line.startswith(f"overrides: {SAID}")
-    with pytest.raises(ValueError, match=r"overrides: input\.height 256 alone is no size"):
+    with pytest.raises(ValueError, match=r"overrides: input\.height 256 is not a size"):
         apply_overrides(Config(), ["input.height=256"])
 
 

@@ -55,7 +55,7 @@ def test_a_distorting_camera_on_the_pavement():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"min_height": 3.0}, "min_height is 3.0, must be at most max_height"),
+        ({"min_height": 3.0}, "min_height is 3.0, must not exceed max_height"),
         ({"lane": 0.0}, "lane, cycle_lane and pavement are all 0"),
         (
             {"distortion_model": "plumb_bob", "distortion": [0.1]},

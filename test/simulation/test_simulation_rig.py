@@ -87,8 +87,8 @@ def test_a_share_of_the_cameras_is_distorted():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"min_height": 3.0}, "min_height is 3.0, must be at most max_height, which is 2.2"),
-        ({"max_roll": -5.0}, "min_roll is -4.0, must be at most max_roll, which is -5.0"),
+        ({"min_height": 3.0}, "min_height is 3.0, must not exceed max_height, which is 2.2"),
+        ({"max_roll": -5.0}, "min_roll is -4.0, must not exceed max_roll, which is -5.0"),
         ({"lane": 0.0, "cycle_lane": 0.0, "pavement": 0.0}, "lane, cycle_lane and pavement are all 0"),
         (
             {"distortion_model": "equidistant", "distortion": (0.1, 0.1, 0.1, 0.1, 0.1)},
