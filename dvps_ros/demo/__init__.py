@@ -1,1 +1,1 @@
-"""The demo: a drive through the simulated street, and the node that watches and scores the answers."""
+"""The demo: a drive through the simulated street, and the observer node, which records and scores the answers."""

@@ -1,6 +1,6 @@
-"""The demo's tree of frames: a base on the ground, and the camera's optical frame above it.
+"""The TF tree of the demo: a base frame on the ground, and the camera's optical frame above it.
 
-tf2_msgs is not among the ROS wheels; its one message is a sequence of geometry_msgs/TransformStamped.
+The ROS wheels lack tf2_msgs, whose only message is a sequence of geometry_msgs/TransformStamped.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from geometry_msgs.msg import TransformStamped
 from dvps_ros.demo.recording import Recording, definition
 from dvps_ros.launch_arguments import BASE_FRAME, CAMERA_HEIGHT
 
-#: From the base to an optical frame (x right, y down, z ahead), as the quaternion x, y, z, w.
+#: Rotation from the base to an optical frame (x right, y down, z forward), as a quaternion x, y, z, w.
 _OPTICAL = (-0.5, 0.5, -0.5, 0.5)
 _TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 
 
 def record_camera_frame(recording: Recording, optical_frame: str, time: int) -> None:
-    """Write the pose of the camera, a level one, to ``/tf_static``; ``time`` in ns."""
+    """Write the pose of the level camera to ``/tf_static``; ``time`` is in ns."""
     data = _tf_message(BASE_FRAME, optical_frame, (0.0, 0.0, CAMERA_HEIGHT), _OPTICAL, time)
     recording.write_as("/tf_static", _TF_MESSAGE, _tf_definition, data, time, latched=True)
 
@@ -29,7 +29,7 @@ def _tf_definition() -> str:
 
 
 def _tf_message(parent: str, child: str, place: tuple[float, ...], turn: tuple[float, ...], time: int) -> bytes:
-    """A TFMessage of one transform in CDR, little-endian: strings end in a zero byte, doubles are aligned to eight."""
+    """A TFMessage with one transform in little-endian CDR: strings end in a zero byte, doubles have alignment 8."""
     seconds, nanoseconds = divmod(time, 1_000_000_000)
     body = struct.pack("<IiI", 1, seconds, nanoseconds)
     for name in (parent, child):

@@ -1,4 +1,4 @@
-"""Moments of a run, and the picture made of them."""
+"""Selected frames of a run, and their montage."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from dvps_ros.nodes.packing import POINT
 from dvps_ros.structures import SegmentCloud
 
 COLUMNS = ("camera", "labels and objects", "depth", "bird's-eye view of the cloud")
-#: Height and width of a bird's-eye view in pixels.
+#: Size (height, width) of a bird's-eye view in pixels.
 _BIRDS_EYE = (512, 768)
-#: NumPy type of the image encodings that are read.
+#: NumPy types of the supported image encodings.
 _VALUES = {"rgb8": ("<u1", 3), "32SC1": ("<i4", 1), "32FC1": ("<f4", 1)}
 
 
@@ -29,11 +29,11 @@ class Moment:
 
     Attributes
     ----------
-    seconds : since the first answer.
-    age : of the answer, in seconds.
-    objects : how many things it shows.
+    seconds : time since the first answer, seconds.
+    age : age of the answer, seconds.
+    objects : number of things in it.
     image, overlay : (H, W, 3) uint8 RGB.
-    depth : (H, W) float32 m.
+    depth : (H, W) float32 metres.
     cloud : the frame's points.
     """
 
@@ -47,15 +47,15 @@ class Moment:
 
 
 def choose(moments: Sequence[Moment], count: int) -> list[Moment]:
-    """At most ``count`` moments: of each equal stretch of the run the one that shows most objects."""
+    """At most ``count`` moments: the one with most objects of each of ``count`` equal parts of the run."""
     stretches = np.array_split(np.arange(len(moments)), min(count, len(moments))) if moments else []
     return [max((moments[i] for i in stretch), key=lambda m: m.objects) for stretch in stretches]
 
 
 def montage(title: str, moments: Sequence[Moment], labels: LabelSet, max_depth: float) -> np.ndarray:
-    """The moments below each other, (H, W, 3) uint8 RGB; depth colors end at ``max_depth`` metres.
+    """The moments as rows of a montage (H, W, 3) uint8 RGB; depth colors end at ``max_depth`` metres.
 
-    Raises ``ValueError`` without a moment.
+    Raises ``ValueError`` if there are no moments.
     """
     rows = []
     for moment in moments:
@@ -73,7 +73,7 @@ def montage(title: str, moments: Sequence[Moment], labels: LabelSet, max_depth: 
 def values_of(message: Image) -> np.ndarray:
     """The values of an rgb8, 32SC1 or 32FC1 image message, (H, W, 3) or (H, W); a view of its data.
 
-    Raises ``ValueError`` for another encoding, or one byte order that is not little-endian.
+    Raises ``ValueError`` for another encoding, or for big-endian data.
     """
     if message.encoding not in _VALUES or message.is_bigendian:
         raise ValueError(f"cannot read a {message.encoding} image")
@@ -85,12 +85,12 @@ def values_of(message: Image) -> np.ndarray:
 
 
 def cloud_of(message: PointCloud2) -> SegmentCloud:
-    """The points (N, ...) of one of the perception node's clouds; those without a position are left out.
+    """The points (N, ...) of a cloud of the perception node, without those at NaN.
 
-    Raises ``ValueError`` for a cloud of another layout.
+    Raises ``ValueError`` for a cloud with another layout.
     """
     if message.point_step != POINT.itemsize or [field.name for field in message.fields] != list(POINT.names or ()):
-        raise ValueError(f"cannot read a cloud of {message.point_step} bytes a point")
+        raise ValueError(f"cannot read a cloud of {message.point_step} bytes per point")
     points = np.frombuffer(message.data, POINT)
     points = points[np.isfinite(points["z"])]
     color = points["rgb"].astype(np.int64)

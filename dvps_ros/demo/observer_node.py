@@ -1,4 +1,4 @@
-"""The observer: records a run of the perception node, scores it against the truth topics and pictures it."""
+"""The observer: records a run of the perception node, scores it against the truth topics and makes a montage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from dvps_ros.demo.watching import Watcher, run_watcher
 from dvps_ros.labels import LABEL_SETS, LabelSet
 from dvps_ros.nodes.messages import nanoseconds
 
-#: Topics of one frame, all with its stamp, and their types.
+#: Topics of one frame, which have the same stamp, and their types.
 FRAME_TOPICS = {
     "/camera/image": Image,
     "/camera/camera_info": CameraInfo,
@@ -44,19 +44,19 @@ FRAME_TOPICS = {
     "/perception/points": PointCloud2,
     "/perception/markers": MarkerArray,
 }
-#: Left out of the recording, which they would double: they are no output of the node.
+#: Topics that are not recorded: they are not outputs of the node, and would double the size of the file.
 UNRECORDED = frozenset({"/camera/truth/panoptic", "/camera/truth/depth", "/camera/truth/pose"})
-#: Frames that may wait for their answer before the oldest is forgotten.
+#: Largest number of frames that wait for their answer; then the oldest is dropped.
 WAITING = 60
-#: Moments in the montage, and seconds between two that are kept for it to choose from.
+#: Number of moments in the montage, and seconds between the candidates.
 MOMENTS, MOMENT_EVERY = 6, 1.0
-#: Seconds between two lines where the output is no terminal.
+#: Seconds between two lines if the output is not a terminal.
 LINE_EVERY = 10.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """One topic of a frame: the message, its CDR bytes, and when they came in (ns of the system clock)."""
+    """One topic of a frame: the message, its CDR bytes, and their time of arrival (ns of the system clock)."""
 
     message: Any
     data: bytes
@@ -64,7 +64,7 @@ class Part:
 
 
 class Observer(Watcher[ObserverConfig]):
-    """Node ``observer``: subscribes to a camera that publishes the truth, and to a perception node."""
+    """Node ``observer``: subscribes to a camera that also publishes the truth, and to a perception node."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("observer", ObserverConfig, **options)
@@ -75,7 +75,7 @@ class Observer(Watcher[ObserverConfig]):
         self._moments: list[Moment] = []
         self._frames: dict[int, dict[str, Part]] = {}
         self._recorded = -math.inf
-        self._frame_id = ""  # of the images, once its place is recorded
+        self._frame_id = ""  # of the images, set when the frame's pose is recorded
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._subscribe("/perception/labels", String, latched)
         self._subscribe("/diagnostics", DiagnosticArray, QoSProfile(depth=10))
@@ -84,19 +84,19 @@ class Observer(Watcher[ObserverConfig]):
 
     @property
     def done(self) -> bool:
-        """True once time is up or the run cannot go on."""
+        """Whether time is up, or the run cannot continue."""
         if self._first_answer is None and time.monotonic() - self._begun > self.settings.patience:
             self.trouble = self.trouble or f"no answer within {self.settings.patience:.0f} s"
         return bool(self.trouble) or self.seconds >= self.settings.seconds
 
     def line(self) -> str:
-        """How the run is going."""
+        """A line about the progress of the run."""
         if self._first_answer is None or self._tally is None:
             return self.waiting_line
         return self._tally.line(self.seconds, time.monotonic())
 
     def finish(self) -> str:
-        """Close the recording, write the montage, and give the table of the run; empty where nothing was answered."""
+        """Close the recording and write the montage; returns the table of the run, empty without an answer."""
         self._recording.close()
         if not self._moments or self._labels is None or self._tally is None:
             return ""
@@ -106,7 +106,7 @@ class Observer(Watcher[ObserverConfig]):
         return self._tally.table(self.diagnostics)
 
     def _subscribe(self, name: str, kind: type, qos: QoSProfile) -> None:
-        # raw: what is recorded is what came in, byte for byte
+        # raw subscriptions, so that the recording has exactly the bytes that arrived
         self.create_subscription(kind, name, lambda data: self._receive(name, kind, cast("bytes", data)), qos, raw=True)
 
     def _receive(self, name: str, kind: type, data: bytes) -> None:
@@ -128,7 +128,7 @@ class Observer(Watcher[ObserverConfig]):
             self._tally = Tally(self._labels, self.settings.max_depth)
 
     def _on_part(self, name: str, part: Part, tally: Tally, labels: LabelSet) -> None:
-        """One topic of a frame came in."""
+        """Handle one topic of a frame."""
         stamp = _stamp(part.message)
         if name == "/camera/image":
             tally.image(time.monotonic())
@@ -143,7 +143,7 @@ class Observer(Watcher[ObserverConfig]):
             del self._frames[min(self._frames)]
 
     def _on_frame(self, parts: Mapping[str, Part], tally: Tally, labels: LabelSet) -> None:
-        """All topics of one frame are there."""
+        """Score and record a frame of which all topics have arrived."""
         image, true_panoptic, true_depth, panoptic, depth, overlay = (
             values_of(parts[name].message) for name, kind in FRAME_TOPICS.items() if kind is Image
         )
@@ -161,8 +161,8 @@ class Observer(Watcher[ObserverConfig]):
         self._moments.append(Moment(self.seconds, age, objects, image, overlay, depth, cloud))
 
     def _record(self, parts: Mapping[str, Part]) -> None:
-        """Whole frames only, so that every picture in the recording has its answer."""
-        if not self._frame_id:  # before what is seen in it
+        """Record a complete frame, so that every image in the recording has its answer."""
+        if not self._frame_id:  # the transform comes before the first image
             self._frame_id = parts["/camera/image"].message.header.frame_id
             record_camera_frame(self._recording, self._frame_id, min(part.received for part in parts.values()))
         for name in sorted(parts.keys() - UNRECORDED, key=lambda name: parts[name].received):
@@ -170,12 +170,12 @@ class Observer(Watcher[ObserverConfig]):
 
 
 def _stamp(message: Any) -> int:
-    """The time in a message's header, in nanoseconds; that of the first marker of an array."""
+    """The stamp in a message's header, in nanoseconds; for an array of markers that of the first one."""
     return nanoseconds((message.markers[0] if isinstance(message, MarkerArray) else message).header.stamp)
 
 
 def watch(observer: Observer, signals: list[int]) -> None:
-    """Spin until the run is done or ``signals`` is not empty, showing a line of figures."""
+    """Spin until the run is done or ``signals`` is not empty, and show a line of figures."""
     executor = SingleThreadedExecutor()
     executor.add_node(observer)
     terminal = sys.stdout.isatty()
@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _observe(observer: Observer, signals: list[int]) -> str:
-    """The whole run; why it failed."""
+    """Run the observer; returns why the run failed, or an empty text."""
     watch(observer, signals)
     table = observer.finish()
     if table:

@@ -1,4 +1,4 @@
-"""Nodes as child processes that never outlive their parent."""
+"""Nodes as child processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from typing import Any
 from dvps_ros import resources
 from dvps_ros.launch_arguments import profile_variables
 
-#: Seconds that the node waited for may take to finish its work, and the others to end.
+#: Seconds within which the awaited node must finish its work, and the others must end.
 FINISHING, ENDING = 60.0, 5.0
-#: Linux' prctl option: signal me when my parent dies.
+#: prctl option of Linux: send a signal when the parent dies.
 _PR_SET_PDEATHSIG = 1
 
 
 class Processes:
-    """Nodes as child processes, all of which have ended when the context is left.
+    """Nodes as child processes, which are ended when the context is left.
 
-    Each is the leader of a session of its own: Ctrl-C reaches this process alone, which passes it on in order.
+    Each leads a session of its own, so Ctrl-C reaches only this process, which passes it on in order.
 
     Parameters
     ----------
-    folder : where the output of nodes that are not shown is kept, as <node>.log.
-    variables : the environment of all of them.
+    folder : folder of the logs (<node>.log) of nodes whose output is not shown.
+    variables : the environment of all nodes.
     """
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
@@ -56,9 +56,9 @@ class Processes:
         remaps: Mapping[str, str] | None = None,
         shown: bool = False,
     ) -> int:
-        """Start ``main`` of a module as the node of its last name; gives its process id.
+        """Start ``main`` of a module as a node with the module's name; returns its process id.
 
-        Its output goes to this process's when ``shown``, else to its log.
+        With ``shown`` its output goes to the output of this process, otherwise to its log.
         """
         node = module.rpartition(".")[2]
         arguments = ["--ros-args"]
@@ -81,11 +81,11 @@ class Processes:
         return self._children[node].pid
 
     def wait_for(self, node: str) -> int:
-        """Wait until ``node`` ends, asking it to on Ctrl-C or SIGTERM.
+        """Wait until ``node`` ends; on Ctrl-C or SIGTERM ask it to end.
 
         Returns
         -------
-        its exit code; 1 when another node ended first, after a line on stderr that says which.
+        its exit code, or 1 if another node ended first, which a line on stderr names.
         """
         child = self._children[node]
         while child.poll() is None:
@@ -99,7 +99,7 @@ class Processes:
         return child.returncode
 
     def _stop(self, children: Iterable[subprocess.Popen], patience: float) -> None:
-        """Ask by SIGINT, wait, and kill what has not ended by then, or at a second Ctrl-C."""
+        """Send SIGINT and wait; after ``patience`` seconds, or at a second Ctrl-C, kill the remaining processes."""
         running = [child for child in children if child.poll() is None]
         for child in running:
             child.send_signal(signal.SIGINT)
@@ -124,7 +124,7 @@ class Processes:
 
 
 def environment(domain: int, folder: Path) -> dict[str, str]:
-    """This process's environment, with what large images over Fast DDS need (explained in config/fastdds_local.xml)."""
+    """This process's environment, with settings of Fast DDS for large images (see config/fastdds_local.xml)."""
     return {
         "MUJOCO_GL": "egl",
         **os.environ,

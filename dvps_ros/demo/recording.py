@@ -1,7 +1,7 @@
-"""Recordings as rosbag2 and Foxglove read them: MCAP, profile ``ros2``, CDR messages, ros2msg schemas.
+"""Recordings for rosbag2 and Foxglove: MCAP with profile ``ros2``, CDR messages and ros2msg schemas.
 
-The schemas are made from the message classes themselves, so that any installed type can be recorded, also with wheels
-that ship no .msg files. Format: the MCAP specification and its registry's entries ``ros2``, ``cdr`` and ``ros2msg``.
+The schemas are generated from the message classes, so that any installed type can be recorded, also with wheels without
+.msg files. Format: the MCAP specification and the entries ``ros2``, ``cdr`` and ``ros2msg`` of its registry.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from mcap.well_known import MessageEncoding, Profile, SchemaEncoding
 from mcap.writer import Writer
 
-#: What rosbag2 plays a channel with: its publisher's QoS, in the numbers of rmw that every version of rosbag2 reads.
+#: QoS with which rosbag2 plays a channel, in the numbers of rmw, which every version of rosbag2 supports.
 _QOS = """- history: 1
   depth: {depth}
   reliability: 1
@@ -33,11 +33,11 @@ _BOUNDED_STRING = re.compile(r"(?P<kind>w?string)<(?P<bound>\d+)>")
 
 
 class Recording:
-    """An open recording; a context manager, readable only once closed.
+    """An open recording and context manager; the file can be read only after it is closed.
 
     Parameters
     ----------
-    path : the .mcap file; its folder is made, an older file replaced.
+    path : the .mcap file. Its folder is created, and an older file is replaced.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -51,16 +51,16 @@ class Recording:
         self.messages = 0
 
     def write(self, topic: str, message_class: type, data: bytes, time: int, latched: bool = False) -> None:
-        """Append a message at ``time`` in ns: its CDR bytes, as received or as ``serialize_message`` gives them.
+        """Append a message at ``time`` in ns; ``data`` are its CDR bytes, as received or from ``serialize_message``.
 
-        ``latched``, of the topic's first message, has the topic played with durability transient local.
+        If the first message of a topic is ``latched``, the topic is played with durability transient local.
         """
         self.write_as(topic, type_name(message_class), lambda: definition(message_class), data, time, latched)
 
     def write_as(
         self, topic: str, name: str, text: Callable[[], str], data: bytes, time: int, latched: bool = False
     ) -> None:
-        """``write`` for a type that is known by its full ``name`` and its .msg ``text`` alone."""
+        """Append a message of a type given by its full ``name`` and .msg ``text``; otherwise as ``write``."""
         if topic not in self._channels:
             qos = _QOS.format(depth=1 if latched else 10, durability=1 if latched else 2)
             self._channels[topic] = self._writer.register_channel(
@@ -70,7 +70,7 @@ class Recording:
         self.messages += 1
 
     def close(self) -> None:
-        """Write the index and close the file; doing it twice is no fault."""
+        """Write the index and close the file. Further calls have no effect."""
         if not self._file.closed:
             self._writer.finish()
             self._file.close()
@@ -93,7 +93,7 @@ def type_name(message_class: type) -> str:
 
 
 def definition(message_class: type) -> str:
-    """The .msg text of a message class, followed by those of every type inside it, as ``ros2msg`` has them."""
+    """The .msg text of a message class, followed by those of all nested types, in the form of ``ros2msg``."""
     texts: dict[str, str] = {}
     _collect(message_class, texts)
     first, *inner = texts.items()
@@ -114,13 +114,13 @@ def _collect(message_class: type, texts: dict[str, str]) -> None:
 
 
 def _item(idl: str) -> str:
-    """The element type of a sequence or array, any other type as it is."""
+    """The element type of a sequence or array; any other type unchanged."""
     match = _SEQUENCE.fullmatch(idl) or _ARRAY.fullmatch(idl)
     return match["item"] if match else idl
 
 
 def _msg_type(idl: str) -> str:
-    """An IDL field type, as rclpy's message classes state it, in .msg notation."""
+    """An IDL field type of rclpy's message classes in .msg notation."""
     if match := _SEQUENCE.fullmatch(idl):
         bound = f"<={match['bound']}" if match["bound"] else ""
         return f"{_msg_type(match['item'])}[{bound}]"

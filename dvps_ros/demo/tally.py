@@ -1,4 +1,4 @@
-"""The figures of a run of the perception node against the truth: a line while it goes on, a table at its end."""
+"""Figures of a run of the perception node, compared with the truth: a line during the run, a table at its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from dvps_ros.labels import DIVISOR, LabelSet
 from dvps_ros.metrics import DepthErrors, PanopticQuality, TrackingQuality
 
-#: Seconds over which the line's rates and ages are taken.
+#: Seconds over which the line's rates and ages are averaged.
 WINDOW = 5.0
 
 
@@ -22,7 +22,7 @@ class Tally:
     Parameters
     ----------
     labels : the class table of prediction and truth.
-    max_depth : metres that stand for "beyond range" (+Inf) where the truth has a depth after all.
+    max_depth : metres that replace a predicted depth beyond range (+Inf) if the true depth is finite.
     """
 
     def __init__(self, labels: LabelSet, max_depth: float) -> None:
@@ -43,15 +43,15 @@ class Tally:
 
     @property
     def answers(self) -> int:
-        """How many frames were answered."""
+        """Number of answered frames."""
         return len(self._answers)
 
     def image(self, now: float) -> None:
-        """A camera image came in at ``now``, in seconds."""
+        """Count a camera image that arrived at ``now``, in seconds."""
         self._images.append(now)
 
     def answer(self, panoptic: np.ndarray, now: float, age: float) -> None:
-        """The labels (H, W) of a frame came in at ``now``, ``age`` seconds after the frame was taken."""
+        """Count the labels (H, W) of a frame, which arrived at ``now``, ``age`` seconds after the frame's stamp."""
         self._answers.append(now)
         self._ages.append(age)
         self._recent_ages.append((now, age))
@@ -86,7 +86,7 @@ class Tally:
         self._errors.update(np.where(np.isposinf(depth), self._max_depth, depth), true_depth)
 
     def line(self, seconds: float, now: float) -> str:
-        """One line of the last few seconds' rates and ages, and of the scores so far."""
+        """One line with the rates and ages of the last few seconds, and the scores so far."""
         while self._recent_ages and self._recent_ages[0][0] < now - WINDOW:
             self._recent_ages.popleft()
         ages = [age for _, age in self._recent_ages]
@@ -99,7 +99,7 @@ class Tally:
         )
 
     def table(self, diagnostics: Mapping[str, str]) -> str:
-        """The run in a few aligned rows; ``diagnostics`` are the node's own last figures by name, possibly none."""
+        """A table of the run in aligned rows; ``diagnostics`` are the node's last figures by name, possibly empty."""
         quality, errors, tracking = self._quality.compute(), self._errors.compute(), self._tracking.compute()
         rows = [
             ("camera", f"{_rate(self._images):.1f} Hz", f"{len(self._images)} frames of {self._size}"),
@@ -145,7 +145,7 @@ def thing_ids(panoptic: np.ndarray, labels: LabelSet) -> list[int]:
 
 
 def _stages(diagnostics: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """The row of the node's own time for one frame and what it is spent on, from its diagnostics."""
+    """The row of the node's time for one frame, and of its stages, from the diagnostics."""
     found = (re.fullmatch(r"latency (\w+) (p50|p99) \(ms\)", key) for key in diagnostics)
     times = {(match[1], match[2]): float(diagnostics[match[0]]) for match in found if match}
     if ("total", "p50") not in times or ("total", "p99") not in times:
@@ -169,7 +169,7 @@ def _rate(times: list[float]) -> float:
 
 
 def _recent_rate(times: list[float], now: float) -> float:
-    # from the end: a run's list grows long, the window's part stays short
+    # search from the end: the list of a run grows, but the part inside the window stays short
     count = 0
     for time in reversed(times):
         if time < now - WINDOW:

@@ -1,4 +1,4 @@
-"""What the nodes that watch a perception node share: first answer, diagnostics, and the end of their process."""
+"""Common base of nodes that watch a perception node: first answer, diagnostics, end of the process."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Watcher(Node, Generic[Settings]):
 
     Parameters
     ----------
-    name : of the node.
+    name : name of the node.
     cls : configuration dataclass of its parameters.
 
     Attributes
     ----------
     settings : the parameters at start.
-    trouble : why the run cannot go on; empty while all is well.
+    trouble : why the run cannot continue; empty if it can.
     diagnostics : the last status of the perception node, as text by key.
-    reports : number of its statuses so far.
+    reports : number of statuses received so far.
 
     Raises
     ------
-    ValueError : naming a parameter that has no valid value.
+    ValueError : naming a parameter with an invalid value.
     """
 
     def __init__(self, name: str, cls: type[Settings], **options: Any) -> None:
@@ -57,18 +57,18 @@ class Watcher(Node, Generic[Settings]):
 
     @property
     def waiting_line(self) -> str:
-        """How the run is going before the first answer."""
+        """A line about the progress before the first answer."""
         return f"waiting for the first answer ({time.monotonic() - self._begun:.0f} s)"
 
     def on_diagnostics(self, message: DiagnosticArray) -> None:
-        """Take what the perception node reports; an error of it ends the run."""
+        """Store the perception node's report; an error ends the run."""
         for status in message.status:
             if status.name.rpartition("/")[2] != "perception":
                 continue
             self.diagnostics = {value.key: value.value for value in status.values}
             self.reports += 1
             if status.level == DiagnosticStatus.ERROR:
-                self.trouble = self.trouble or f"the perception node says: {status.message}"
+                self.trouble = self.trouble or f"the perception node reports: {status.message}"
 
 
 Watching = TypeVar("Watching", bound=Watcher)
@@ -77,14 +77,14 @@ Watching = TypeVar("Watching", bound=Watcher)
 def run_watcher(
     make: Callable[[], Watching], work: Callable[[Watching, list[int]], str], arguments: list[str] | None = None
 ) -> NoReturn:
-    """Make a node, let it work and end the process: exit code 0, or 1 with one line on stderr.
+    """Create a node, run it and end the process with exit code 0, or 1 and one line on stderr.
 
     Parameters
     ----------
-    make : makes the node; its ``ValueError`` and ``OSError`` become the line.
-    work : called with the node and a list of the signals (SIGINT, SIGTERM) received so far, after the first of which it
-        returns soon; gives why the run failed, or an empty text.
-    arguments : of the process; None: those of the command line.
+    make : creates the node; the line is the message of its ``ValueError`` or ``OSError``.
+    work : called with the node and the list of signals (SIGINT, SIGTERM) received so far, and must return soon after
+        the first one. It returns why the run failed, or an empty text.
+    arguments : arguments of the process; None: those of the command line.
     """
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):

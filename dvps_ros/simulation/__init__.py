@@ -17,7 +17,7 @@ __all__ = ["Frame", "Street", "StreetCamera", "drive", "sequence"]
 
 
 def sequence(seed: int, config: StreetConfig) -> Iterator[Frame]:
-    """``config.frames`` frames, ``config.spacing`` seconds apart, from somewhere along the street of ``seed``."""
+    """``config.frames`` frames, ``config.spacing`` seconds apart, from a random place on the street of ``seed``."""
     street = Street(seed, config)
     span = config.spacing * (config.frames - 1)
     start = np.random.default_rng([seed, 1]).uniform(0, max(street.duration - span, 0.0))
@@ -27,9 +27,9 @@ def sequence(seed: int, config: StreetConfig) -> Iterator[Frame]:
 
 
 def drive(seed: int, config: StreetConfig, step: int = 2) -> Iterator[StreetCamera]:
-    """Cameras of one street after another, seeds ``step`` apart; each is closed when the next is asked for.
+    """Cameras of consecutive streets, whose seeds differ by ``step``; each is closed when the next one is requested.
 
-    A step of 2 keeps to streets of one split: ``cli.render`` gives even seeds to train and odd ones to val.
+    A step of 2 stays within one split: ``cli.render`` uses even seeds for train and odd ones for val.
     """
     while True:
         with StreetCamera(Street(seed, config)) as camera:

@@ -1,4 +1,4 @@
-"""Sun, sky, haze and the camera's response: what makes one afternoon look unlike another."""
+"""Sun, sky, haze and the camera's response."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Atmosphere:
     ----------
     sun : (3,) unit vector towards the sun.
     sun_color, fill_color, ambient : light from the sun, from the opposite half of the sky, and from everywhere.
-    zenith, horizon : sky colors; the horizon's is also the color of haze.
+    zenith, horizon : sky colors; haze has the color of the horizon.
     clouds : 0 clear to 1 overcast.
     haze : share of light lost per metre.
     gain, gamma : exposure and tone of the camera, per channel and overall.
     vignette : darkening in the corners, 0..1.
     grain : standard deviation of the sensor's noise, 0..1.
-    contrast : of the tone curve, -1..1; 0 leaves it straight, above 0 it is steeper in the middle.
-    saturation : factor on how far colors are from grey.
+    contrast : contrast of the tone curve, -1..1; 0 is linear, above 0 it is steeper in the middle.
+    saturation : factor on the distance of colors from grey.
     veil : stray light over the whole picture, 0..1.
-    darkest : mean brightness below which the camera exposes longer, 0..1.
-    headlamps : light of the camera's own car, which falls off with distance.
+    darkest : mean brightness below which the camera raises its exposure, 0..1.
+    headlamps : light of the car's headlamps, which falls off with distance.
     """
 
     sun: np.ndarray
@@ -50,7 +50,7 @@ class Atmosphere:
 
 
 def random_atmosphere(rng: np.random.Generator) -> Atmosphere:
-    """Sunny, hazy, overcast or low evening light."""
+    """A random atmosphere: sunny, hazy, overcast or low evening light."""
     kind = rng.choice(["sunny", "cloudy", "overcast", "low"], p=[0.35, 0.25, 0.25, 0.15])
     azimuth = rng.uniform(0, 2 * np.pi)
     elevation = np.radians({"low": rng.uniform(14, 26)}.get(kind, rng.uniform(32, 68)))
@@ -79,7 +79,7 @@ def random_atmosphere(rng: np.random.Generator) -> Atmosphere:
 
 
 def sky_faces(rng: np.random.Generator, air: Atmosphere, size: int = 256) -> np.ndarray:
-    """The sky as a cube map: (6, size, size, 3) uint8, faces +x -x +z -z -y +y as MuJoCo lays them out."""
+    """The sky as a cube map: (6, size, size, 3) uint8, faces +x -x +z -z -y +y as in MuJoCo."""
     b, a = np.mgrid[0:size, 0:size].astype(np.float32) / (size - 1) * 2 - 1
     one = np.ones_like(a)
     directions = np.stack([

@@ -1,4 +1,4 @@
-"""Houses: facades whose windows come from textures, with relief where the eye looks for it."""
+"""Houses: facades with windows from textures, and geometry for roofs, balconies and pipes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BAY = 3.2
 
 @dataclass(frozen=True)
 class Materials:
-    """Names of the materials that houses of one street share, and the wall color of each facade."""
+    """Names of the materials of a street's houses, and the wall color of each facade."""
 
     facades: tuple[str, ...]
     colors: tuple[tuple[float, float, float], ...]

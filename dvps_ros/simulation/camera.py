@@ -1,4 +1,4 @@
-"""The camera that drives along the street: picture, depth and labels of one moment."""
+"""The camera that drives along the street: image, depth and labels at a given time."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from dvps_ros.simulation.street import Street
 from dvps_ros.structures import Intrinsics
 
 _SKY = CITYSCAPES.index("sky") * DIVISOR
-#: Planes between which is drawn, metres; the nearer one comes closer where the camera is low or its lens wide.
+#: Near and far clipping plane, metres; the near one is closer for a low camera or a wide lens.
 _NEAR, _NEAR_OF_LENS, _NEAR_OF_HEIGHT, _FAR = 0.25, 0.08, 0.3, 500.0
-#: Farther than this many metres nothing small is drawn; nearer than this many, things out of view still throw shadows.
+#: Distance in metres beyond which small geoms are hidden, and within which geoms out of view still cast shadows.
 _SIGHT, _SHADOW = 170.0, 22.0
 _HIDDEN = 5
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One moment of the drive.
+    """One frame of the drive.
 
     Attributes
     ----------
     rgb : (H, W, 3) uint8.
-    depth : (H, W) float32, metres along the optical axis; 0 where none: sky, beyond ``max_depth``, or ``blind``.
+    depth : (H, W) float32, metres along the optical axis; 0 in the sky, beyond ``max_depth`` and where ``blind``.
     panoptic : (H, W) int32, class * 1000 + instance, constant over time; void 255000.
     stamp : seconds since the start of the drive.
     intrinsics : the camera, with the distortion of its lens.
-    height : metres from the ground under the camera up to it.
+    height : height of the camera above the ground under it, metres.
     up : (3,) float64 unit vector in the optical frame (x right, y down, z forward) that points away from the ground.
     pose : (4, 4) float64, metres, from the optical frame to the street's: x along the road's start, z up from the road.
-    blind : (H, W) bool, True where the street is not seen, and label is void: beyond the lens's field, where the
-        picture is black, and behind the car's own hood.
+    blind : (H, W) bool, True where the street is not visible and the label is void: outside the lens's field of view,
+        where the image is black, and behind the car's own hood.
     """
 
     rgb: np.ndarray
@@ -52,16 +52,16 @@ class Frame:
 
     @property
     def ranges(self) -> np.ndarray:
-        """(H, W) float32 depth as REP 117 and 118 write it: +Inf beyond range and in the sky, NaN where ``blind``."""
+        """(H, W) float32 depth by REP 117 and 118: +Inf beyond range and in the sky, NaN where ``blind``."""
         beyond = np.where(self.depth > 0, self.depth, np.float32(np.inf))
         return np.where(self.blind, np.float32(np.nan), beyond)
 
 
 class StreetCamera:
-    """Renders a street with MuJoCo on an offscreen OpenGL context, to be used from one thread.
+    """Renders a street with MuJoCo in an offscreen OpenGL context; must be used from one thread.
 
-    Usable as a context manager; ``close`` frees the context, as does the end of the object's life.
-    Raises ``OSError`` where no headless OpenGL is to be had, ``ValueError`` for a lens that shows no pixel.
+    ``close``, the end of a ``with`` block or the object's deletion frees the context. Raises ``OSError`` if headless
+    OpenGL is not available, ``ValueError`` for a lens that shows no pixel.
     """
 
     def __init__(self, street: Street) -> None:
@@ -84,7 +84,7 @@ class StreetCamera:
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         self._free = weakref.finalize(self, _free, self._gl, self._context)
-        self._free.atexit = False  # by then the graphics library has shut down, and freed everything
+        self._free.atexit = False  # at exit the graphics library has already freed everything
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR.value
         self._scene = mujoco.MjvScene(model, model.ngeom + 10)
@@ -102,13 +102,13 @@ class StreetCamera:
         self.close()
 
     def close(self) -> None:
-        """Free the graphics context; the camera renders no more."""
+        """Free the graphics context; the camera cannot render any more."""
         self._free()
 
     def render(self, time: float) -> Frame:
-        """What the camera sees ``time`` seconds after the drive began; ``RuntimeError`` once it is closed."""
+        """The frame ``time`` seconds after the start of the drive. Raises ``RuntimeError`` if the camera is closed."""
         if not self._free.alive:
-            raise RuntimeError("this camera was closed")
+            raise RuntimeError("this camera is closed")
         self._gl.make_current()
         position, axes = self._place(time)
         depth, panoptic = self._labels()
@@ -129,7 +129,7 @@ class StreetCamera:
     def _place(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Move the bodies, the camera and the sun's shadow map.
 
-        Gives the camera's place in the world, (3,), and its axes, (3, 3): right, down and forward.
+        Returns the camera's position in the world, (3,), and its axes, (3, 3): right, down and forward.
         """
         street, scene = self.street, self._scene
         street.move(time)
@@ -145,12 +145,12 @@ class StreetCamera:
             eye.frustum_center, eye.frustum_width = 0.0, half_width
             eye.frustum_bottom, eye.frustum_top = -half_height, half_height
         for light in scene.lights[: scene.nlight]:
-            if light.castshadow:  # the shadow map covers what lies ahead
+            if light.castshadow:  # the shadow map covers the street ahead
                 light.pos[:] = position + 30 * forward * [1, 1, 0] + 90 * street.atmosphere.sun
         return position, np.stack([np.cross(forward, up), -up, forward])
 
     def _cull(self, position: np.ndarray, forward: np.ndarray) -> None:
-        """Hide geoms that lie far off or out of view, but for those near enough to throw a shadow into it."""
+        """Hide geoms that are far away or out of view, except those near enough to cast a shadow into the view."""
         model = self.street.model
         offset = self.street.data.geom_xpos - position
         distance = np.linalg.norm(offset, axis=1)
@@ -203,19 +203,19 @@ def _pinhole_directions(camera: Intrinsics) -> np.ndarray:
 def _graphics(width: int, height: int) -> mujoco.GLContext:
     try:
         return mujoco.GLContext(width, height)
-    except (ImportError, RuntimeError) as error:  # what MuJoCo raises where the driver is missing
+    except (ImportError, RuntimeError) as error:  # raised by MuJoCo if the driver is missing
         raise OSError("no headless OpenGL: install libegl1 and libgl1-mesa-dri, or set MUJOCO_GL") from error
 
 
 def _free(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
-    """Left to themselves, MuJoCo's objects would be deleted in whichever graphics context is then current."""
+    """Free MuJoCo's objects in their own graphics context; otherwise it would happen in the current one."""
     gl.make_current()
     context.free()
     gl.free()
 
 
 def _without_specks(panoptic: np.ndarray, least: int = 10) -> np.ndarray:
-    """Things of fewer than ``least`` pixels, which nobody could name, become void."""
+    """``panoptic`` (H, W) with void for things of fewer than ``least`` pixels, which are not recognizable."""
     values, inverse, counts = np.unique(panoptic, return_inverse=True, return_counts=True)
     specks = (values % DIVISOR > 0) & (counts < least)
     return np.where(specks, VOID, values)[inverse].reshape(panoptic.shape).astype(np.int32)

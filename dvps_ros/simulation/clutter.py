@@ -1,4 +1,4 @@
-"""What real roads have more: arrows and colored lines, patches, seams and manholes, railings at the kerb."""
+"""Extra details of roads: arrows and colored lines, patches, seams and manholes, railings at the kerb."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TURN = (((0, -0.08), (2.6, -0.08), (2.6, 0.08), (0, 0.08)), ((2.4, 0.0), (2.9, 
 
 
 def build_clutter(site: Site, frontage: Frontage, rng: np.random.Generator, share: float) -> None:
-    """Each kind with probability ``share``, drawn from ``rng``."""
+    """Add each kind of detail with probability ``share``, drawn from ``rng``."""
     for build in (_patches, _seams, _manholes, _kerb_lines, _arrows):
         if rng.uniform() < share:
             build(site, rng)
@@ -39,7 +39,7 @@ def _patches(site: Site, rng: np.random.Generator) -> None:
 
 
 def _seams(site: Site, rng: np.random.Generator) -> None:
-    """Tar in the cracks: thin dark lines, along and across."""
+    """Sealed cracks: thin dark lines, along and across."""
     half, road = site.section.road, site.world.value("road")
     tar = site.world.palette(np.full(3, rng.uniform(0.03, 0.12)))
     for s in np.arange(site.low, site.high, rng.uniform(6, 20)):

@@ -1,4 +1,4 @@
-"""From a rendering to a photograph: haze and wear by depth, then exposure, tone, vignette and grain of the camera."""
+"""Camera response: haze and wear by depth, then exposure, tone, vignette and grain."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dvps_ros.simulation.atmosphere import Atmosphere
 from dvps_ros.simulation.hood import Hood
 from dvps_ros.simulation.wear import Wear
 
-#: Metres within which headlamps light most of what they light.
+#: Distance in metres over which the light of headlamps falls off.
 _LAMP_REACH = 22.0
-#: How much longer than set a camera exposes in the dark.
+#: Largest factor on the exposure in the dark.
 _LONGEST = 4.0
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Developer:
-    """What a camera makes of its renderings on one street.
+    """Converts the renderings of one street to camera images.
 
     Parameters
     ----------
-    seed : the street's.
-    air : its light and air.
+    seed : seed of the street.
+    air : its atmosphere.
     directions : (H, W, 2) x and y at z = 1 of each pixel's ray, NaN where there is none.
     wear, hood : None for none.
     """
@@ -39,12 +39,12 @@ class Developer:
     def __call__(
         self, rgb: np.ndarray, depth: np.ndarray, time: float, position: np.ndarray, axes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The photograph and where the hood hides the street.
+        """The camera image, and the mask of the hood.
 
         Parameters
         ----------
-        rgb, depth : (H, W, 3) uint8 and (H, W) float32 of the rendering; 0 in the sky.
-        time : seconds, which tell its grain from others'.
+        rgb, depth : (H, W, 3) uint8 and (H, W) float32 of the rendering; depth is 0 in the sky.
+        time : seconds; part of the seed of the grain.
         position, axes : (3,) and (3, 3) of the camera in the world; rows are right, down and forward.
 
         Returns

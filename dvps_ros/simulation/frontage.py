@@ -1,4 +1,4 @@
-"""What lines the street behind its sidewalks: houses, gardens, parks, walls, fences, yards."""
+"""Plots behind the sidewalks: houses, gardens, parks, walls, fences, yards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Frontage:
             self._bushes = [ragged_bush(site.extra) if site.more() else kind for kind in self._bushes]
 
     def build(self) -> None:
-        """Both sides of the main street, then the side streets and what closes the view at their ends."""
+        """Build both sides of the main street, the side streets, and what closes the view at their ends."""
         site = self._site
         for side in (-1, 1):
             previous = site.low
@@ -58,7 +58,7 @@ class Frontage:
             self._house(site.path, s, 0.0, facing, 2 * site.section.edge + 30, 12)
 
     def stand_tree(self, s: float, lateral: float, scale: float = 1.0, path: Path | None = None) -> None:
-        """A tree of one of the street's kinds."""
+        """Add a tree of one of the street's kinds."""
         site, rng = self._site, self._rng
         kind = self.trees[rng.integers(len(self.trees))]
         scale *= rng.uniform(0.85, 1.15)
@@ -69,11 +69,11 @@ class Frontage:
         site.put_together(parts, vegetation, s, lateral, turn, path)
 
     def railing(self, first: float, last: float, lateral: float) -> None:
-        """A metal railing along the main street."""
+        """Add a metal railing along the main street."""
         self._bars(self._site.path, first, last, lateral, "bars", 1.15)
 
     def _row(self, path: Path, first: float, last: float, side: int, edge: float, weights=None) -> None:
-        """Plots of random kinds that fill ``first`` .. ``last`` exactly."""
+        """Add plots of random kinds that fill ``first`` .. ``last`` exactly."""
         rng = self._rng
         weights = weights or self._weights
         if last - first < 5:
@@ -221,7 +221,7 @@ class Frontage:
             )
 
     def _backdrop(self, side: int) -> None:
-        """Taller houses and trees in the second row, which close the gaps."""
+        """Add taller houses and trees in a second row, which close the gaps."""
         site, rng = self._site, self._rng
         s = site.low + rng.uniform(0, 20)
         while s < site.high:
@@ -240,7 +240,7 @@ class Frontage:
 
 
 def bollards(site: Site, side: int, s: float) -> None:
-    """A short row of bollards at the kerb."""
+    """Add a short row of bollards at the kerb."""
     post = bollard(site.rng, site.world.palette)
     for k in range(int(site.rng.integers(3, 7))):
         if site.clear_of_junctions(s + 1.6 * k, 1):

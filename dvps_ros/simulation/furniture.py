@@ -1,4 +1,4 @@
-"""Poles, lamp posts, traffic lights, traffic signs, and the small things that Cityscapes leaves unlabelled."""
+"""Poles, lamp posts, traffic lights, traffic signs, and small objects that Cityscapes leaves unlabelled."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def sign_face(rng: np.random.Generator, palette: Palette) -> tuple[Mesh, float]:
 
 
 def bin_and_bench(rng: np.random.Generator, palette: Palette) -> Mesh:
-    """A litter bin, bench, letter box or advertising column: what Cityscapes leaves unlabelled."""
+    """A litter bin, bench, letter box or advertising column, which Cityscapes leaves unlabelled."""
     kind = rng.integers(4)
     if kind == 0:
         color = palette([(0.2, 0.33, 0.2), (0.3, 0.3, 0.32), (0.75, 0.45, 0.1)][rng.integers(3)])

@@ -13,7 +13,7 @@ SIDE_STREET_END = 78.0
 
 
 def build_ground(site: Site) -> None:
-    """Everything flat of the main street and its side streets."""
+    """Build all flat parts of the main street and its side streets."""
     section, world = site.section, site.world
     half = section.road
     road, sidewalk, terrain = (world.value(name) for name in ("road", "sidewalk", "terrain"))
@@ -46,7 +46,7 @@ def side_path(site: Site, junction: Junction, side: int) -> Path:
 
 
 def _mirror(profile: list[list[float]], side: int) -> np.ndarray:
-    """A profile given for the left side, for either side."""
+    """A profile that is given for the left side, for ``side``."""
     left = np.asarray(profile, float)
     return left if side > 0 else (left * [-1, 1])[::-1]
 
@@ -149,7 +149,7 @@ def _markings(site: Site) -> None:
 
 
 def crossings(site: Site) -> list[float]:
-    """Places of pedestrian crossings between junctions."""
+    """Values of s of the pedestrian crossings between junctions."""
     rng = np.random.default_rng([int(site.section.edge * 1e6), 5])
     return [s for s in np.arange(site.low + 30, site.high - 20, 58.0) + rng.uniform(-8, 8)
             if site.clear_of_junctions(s, 22)]  # fmt: skip

@@ -12,13 +12,14 @@ from dvps_ros.simulation.patterns import any_color
 
 @dataclass(frozen=True)
 class Hood:
-    """Shape and paint of a hood, in shares of the picture's height and width.
+    """Shape and paint of a hood, in shares of the image's height and width.
 
     Attributes
     ----------
-    height : of its highest point above the lower edge.
-    slope, power : how much lower its sides are, and how round it is.
-    middle : where its highest point is, 0..1.
+    height : height of its highest point above the lower edge.
+    slope : how much lower its sides are.
+    power : exponent of its outline.
+    middle : column of its highest point, 0..1.
     color : (3,) RGB in 0..1.
     gloss : share of the mirrored scene in its color.
     """
@@ -43,7 +44,7 @@ class Hood:
         )
 
     def draw(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The float picture (H, W, 3) in 0..1 with the hood in front, and where it is, (H, W) bool."""
+        """The image (H, W, 3) float in 0..1 with the hood in front, and the mask of the hood (H, W) bool."""
         height, width = rgb.shape[:2]
         across = np.abs(np.arange(width) / (width - 1) - self.middle) * 2
         edge = height * (1 - self.height + self.slope * across**self.power)

@@ -1,7 +1,7 @@
-"""A distorting lens in front of the pinhole that MuJoCo renders: where each pixel of the lens's picture lies in it.
+"""Lens distortion: maps the pixels of a lens's image to the pinhole image that MuJoCo renders.
 
-Models are OpenCV's, under sensor_msgs/CameraInfo's names: ``plumb_bob`` (k1 k2 p1 p2 k3) and ``equidistant`` (k1 k2 k3
-k4; Kannala and Brandt, PAMI 2006).
+The models are those of OpenCV, under their names in sensor_msgs/CameraInfo: ``plumb_bob`` (k1 k2 p1 p2 k3) and
+``equidistant`` (k1 k2 k3 k4; Kannala and Brandt, PAMI 2006).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dvps_ros.structures import Intrinsics
 
 #: Directions farther than this from the optical axis, in focal lengths (79 degrees), are not rendered.
 _WIDEST = 5.0
-#: Newton and fixed-point steps of OpenCV's inverse models end here.
+#: Termination criteria of OpenCV's inverse models.
 _CRITERIA = (cv2.TERM_CRITERIA_MAX_ITER | cv2.TERM_CRITERIA_EPS, 200, 1e-9)
-#: A direction is the lens's own where the forward model leads back to the pixel, within this many focal lengths.
+#: A direction is valid if the forward model returns to the pixel within this many focal lengths.
 _TOLERANCE = 1e-6
-#: A surface is flat at a pixel where 1 / depth bends by less than this share from one pixel to the next.
+#: A surface is flat at a pixel if the second difference of 1 / depth is below this share of it.
 _FLAT = 0.02
 
 
@@ -40,7 +40,7 @@ class Lens:
         return cls(config.distortion_model, tuple(share * value for value in config.distortion))
 
     def directions(self, camera: Intrinsics) -> np.ndarray:
-        """(H, W, 2) x and y at z = 1 of the ray behind each pixel of ``camera``; NaN where the lens shows nothing."""
+        """(H, W, 2) x and y at z = 1 of the ray of each pixel of ``camera``; NaN outside the lens's field of view."""
         u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
         goal = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy], -1).reshape(-1, 1, 2)
         with np.errstate(all="ignore"):
@@ -64,7 +64,7 @@ class Lens:
         return cv2.projectPoints(points, np.zeros(3), np.zeros(3), eye, k)[0]
 
     def _fold(self) -> float:
-        """The radius up to which a growing ray radius gives a growing image radius (without tangential terms)."""
+        """The ray radius up to which the image radius grows with it (without tangential terms)."""
         radius = np.linspace(0, _WIDEST, 5001)
         ray = np.stack([radius, np.zeros_like(radius)], -1)[:, None]
         straight = Lens(self.model, self._radial()) if self.model else self
@@ -78,18 +78,18 @@ class Lens:
 
 
 class LensMap:
-    """Turns a pinhole rendering into the picture behind a lens.
+    """Converts pinhole renderings to the images of a lens.
 
     Parameters
     ----------
     lens : the lens.
-    camera : the camera whose picture is wanted, focal length and size; its distortion is ignored.
+    camera : focal length and size of the result; its distortion is ignored.
 
     Attributes
     ----------
-    pinhole : the camera to render, of the same focal length and position, wide enough for all that the lens shows.
-    directions : (H, W, 2), the lens's.
-    blind : (H, W) bool, True where the lens shows nothing.
+    pinhole : the camera to render, with the same focal length and position, wide enough for the lens's field of view.
+    directions : (H, W, 2) directions of the lens's pixels, see ``Lens.directions``.
+    blind : (H, W) bool, True outside the lens's field of view.
 
     Raises ``ValueError`` for a lens that shows no pixel.
     """
@@ -103,13 +103,13 @@ class LensMap:
         width, height = (2 * int(np.ceil(r * f)) + 3 for r, f in zip(reach, (camera.fx, camera.fy), strict=True))
         self.pinhole = Intrinsics(camera.fx, camera.fy, (width - 1) / 2, (height - 1) / 2, width, height)
         self._at = rays * [camera.fx, camera.fy] + [self.pinhole.cx, self.pinhole.cy]
-        # the picture shrinks towards a wide lens's edge: four samples for each pixel, averaged
+        # towards the edge of a wide lens the image shrinks, so each pixel averages four samples
         fine = cv2.resize(self._at, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
         coarse = self._at.repeat(2, 0).repeat(2, 1)
         self._fine = np.nan_to_num(np.where(np.isnan(fine), coarse, fine)).astype(np.float32)
 
     def picture(self, rgb: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 of the pinhole's picture; black where the lens shows nothing."""
+        """(H, W, 3) uint8 image from the pinhole's; black outside the lens's field of view."""
         fine = cv2.remap(rgb, self._fine[..., 0], self._fine[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         height, width = self.blind.shape
         small = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
@@ -117,15 +117,15 @@ class LensMap:
         return small
 
     def labels(self, values: np.ndarray, void: int) -> np.ndarray:
-        """The nearest of the pinhole's labels; ``void`` where the lens shows nothing."""
+        """(H, W) labels by nearest neighbour from the pinhole's; ``void`` outside the lens's field of view."""
         x, y = (np.floor(np.nan_to_num(part) + 0.5).astype(int) for part in (self._at[..., 0], self._at[..., 1]))
         return np.where(self.blind, values.dtype.type(void), values[y, x])
 
     def depth(self, depth: np.ndarray) -> np.ndarray:
-        """Depth along the common optical axis, 0 where the lens shows nothing.
+        """(H, W) depth along the common optical axis, 0 outside the lens's field of view.
 
-        The nearest of the pinhole's; where its four neighbours lie on one flat surface, linear in 1 / depth, which is
-        exact on planes.
+        It is the pinhole's depth by nearest neighbour. If the four neighbours lie on a flat surface, it is interpolated
+        linearly in 1 / depth, which is exact on planes.
         """
         at = np.nan_to_num(self._at)
         left, top = (
@@ -151,4 +151,4 @@ def _is_flat(depth: np.ndarray) -> np.ndarray:
         middle = inverse[1:-1, 1:-1]
         bend_x = inverse[1:-1, :-2] - 2 * middle + inverse[1:-1, 2:]
         bend_y = inverse[:-2, 1:-1] - 2 * middle + inverse[2:, 1:-1]
-        return np.maximum(np.abs(bend_x), np.abs(bend_y)) < _FLAT * middle  # not a number in the sky: False
+        return np.maximum(np.abs(bend_x), np.abs(bend_y)) < _FLAT * middle  # False in the sky, where it is NaN

@@ -1,4 +1,4 @@
-"""The center line of a street: where a point given along, across and above it lies in the world."""
+"""Center lines of streets, and the conversion of street coordinates (along, across, above) to world points."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Path:
-    """A smooth line in the plane, known by its heading at regular steps.
+    """A smooth line in the plane, represented by its heading at regular steps.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Path:
         return np.linspace(first, last, max(2, int(np.ceil((last - first) / spacing)) + 1))
 
     def across(self, points: np.ndarray) -> np.ndarray:
-        """Lateral places (N,) of world points (N, 2), metres to the left; to millimetres on bends."""
+        """Lateral offsets (N,) of world points (N, 2), metres to the left; accurate to millimetres in bends."""
         dx, dy = points[:, :1] - self._x, points[:, 1:] - self._y
         nearest = (dx * dx + dy * dy).argmin(1)
         row, heading = np.arange(len(points)), self._heading[nearest]
@@ -66,7 +66,7 @@ class Path:
 
 @dataclass(frozen=True)
 class Corridor:
-    """A track along a path that nothing may stand in: from ``low`` to ``high`` metres to the left, up to ``top``."""
+    """A track along a path that must stay free: from ``low`` to ``high`` metres to the left, up to ``top`` metres."""
 
     path: Path
     low: float
@@ -74,7 +74,7 @@ class Corridor:
     top: float
 
     def blocked_by(self, vertices: np.ndarray) -> bool:
-        """Whether a thing with these vertices (V, 3) reaches into the corridor."""
+        """Whether an object with these vertices (V, 3) reaches into the corridor."""
         middle = vertices[:, :2].mean(0, keepdims=True)
         reach = np.linalg.norm(vertices[:, :2] - middle, axis=1).max() + 1.0
         lateral = float(self.path.across(middle)[0])

@@ -1,6 +1,6 @@
-"""Patterns of any kind and color, and how a texture takes them on: surfaces that look like none in particular.
+"""Random patterns and colors for textures (domain randomization).
 
-A network that saw a hundred kinds of asphalt relies on what they have in common (Tobin et al., IROS 2017).
+A network that was trained on many kinds of asphalt relies on their common properties (Tobin et al., IROS 2017).
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import numpy as np
 
 from dvps_ros.simulation import textures
 
-#: How far a swatch of the palette strays: standard deviations of its logarithmic brightness and of each channel.
+#: Standard deviations of the logarithmic brightness and of each channel of a randomized palette color.
 _SWATCH_LIGHT, _SWATCH_TINT = 0.16, 0.06
 
 
 def any_color(rng: np.random.Generator) -> np.ndarray:
-    """(3,) RGB in 0..1; grey ones are commoner than bright ones, as in streets."""
+    """A random color (3,) RGB in 0..1; grey colors are more frequent than bright ones, as in streets."""
     return np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.beta(1.1, 3.2), 0.03 + 0.92 * rng.beta(1.4, 1.5)))
 
 
 def any_pattern(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A tileable (size, size, 3) uint8 picture of a random kind in random colors."""
+    """A tileable (size, size, 3) uint8 texture of a random kind in random colors."""
     return _KINDS[int(rng.integers(len(_KINDS)))](rng, size)
 
 
 def restyled(rng: np.random.Generator, picture: np.ndarray, kind: str) -> np.ndarray:
-    """A texture (H, W, 3) uint8 in other colors, contrast and pattern, as far as its ``kind`` of surface allows.
+    """A texture (H, W, 3) uint8 with other colors, contrast and pattern, within the limits of its ``kind`` of surface.
 
-    ``wall`` : anything. ``facade`` : any color, patterns shine through between the windows. ``paved`` : patterns, and
-    colors near grey. ``plant`` : lighter, darker or more yellow, but plants; what grows is told apart by its color.
+    ``wall``: no limits. ``facade``: any color, with patterns between the windows. ``paved``: patterns, and colors near
+    grey. ``plant``: lighter, darker or more yellow only, because plants are recognized by their color.
     """
     height, width = picture.shape[:2]
     if kind == "wall" and rng.uniform() < 0.3:
@@ -40,7 +40,7 @@ def restyled(rng: np.random.Generator, picture: np.ndarray, kind: str) -> np.nda
     values = mean + (values - mean) * rng.uniform(0.3, 1.6)
     if kind == "plant":
         values = values * (np.exp(rng.normal(0, 0.35)) * np.array([np.exp(rng.normal(0.05, 0.25)), 1, 1]))
-    elif rng.uniform() < 0.75:  # another color, the pattern's own light and dark
+    elif rng.uniform() < 0.75:  # another color with the brightness of the texture
         color = any_color(rng)
         if kind == "paved":
             color = color.mean() + rng.uniform(0, 0.3) * (color - color.mean())
@@ -55,7 +55,7 @@ def restyled(rng: np.random.Generator, picture: np.ndarray, kind: str) -> np.nda
 
 
 def strayed_swatches(rng: np.random.Generator, picture: np.ndarray, side: int) -> np.ndarray:
-    """A palette (H, W, 3) uint8 of square swatches ``side`` pixels wide, each a little lighter, darker or tinted."""
+    """A palette (H, W, 3) uint8 of square swatches ``side`` pixels wide, with a small change of each color."""
     rows, columns = picture.shape[0] // side, picture.shape[1] // side
     factor = np.exp(rng.normal(0, _SWATCH_LIGHT, (rows, columns, 1)) + rng.normal(0, _SWATCH_TINT, (rows, columns, 3)))
     factor = factor.repeat(side, 0).repeat(side, 1)
@@ -63,7 +63,7 @@ def strayed_swatches(rng: np.random.Generator, picture: np.ndarray, side: int) -
 
 
 def _two(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A color and a second one, often only a shade of it."""
+    """Two colors; the second one is often a shade of the first."""
     first = any_color(rng)
     return first, (np.clip(first * rng.uniform(0.4, 1.5), 0, 1) if rng.uniform() < 0.6 else any_color(rng))
 
@@ -127,7 +127,7 @@ def _strokes(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _own(draw):
-    """A kind of ``textures`` in any color."""
+    """A function of ``textures`` with a random color."""
     return lambda rng, size: cv2.resize(draw(rng, any_color(rng)), (size, size), interpolation=cv2.INTER_AREA)
 
 

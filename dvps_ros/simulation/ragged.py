@@ -1,4 +1,4 @@
-"""Trees and bushes with outlines as nature makes them: bare or leafy branches, leaves as small cards."""
+"""Trees and bushes with irregular outlines: bare or leafy branches, leaves as small cards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ragged_tree(rng: np.random.Generator, bark: Paint) -> Tree:
     middles = tips[rng.integers(len(tips), size=count)] + rng.normal(0, 0.45, (count, 3))
     crown = tips.mean(0)
     parts = [cards(rng, middles, size, crown)]
-    for tip in tips[rng.integers(len(tips), size=int(rng.integers(0, 7)))]:  # what fills the crown
+    for tip in tips[rng.integers(len(tips), size=int(rng.integers(0, 7)))]:  # fill the crown
         r = rng.uniform(0.5, 1.1)
         parts.append(blob(tip + (crown - tip) * 0.4, (r, r, 0.8 * r), rng, 0.35, 0.5))
     return Tree(merge(parts), wood, radius)
@@ -63,7 +63,7 @@ def cards(rng: np.random.Generator, middles: np.ndarray, size: float, center: np
 
 
 def branches(starts: np.ndarray, ends: np.ndarray, radii: np.ndarray, paint: Paint) -> Mesh:
-    """Three-sided cones of one color from ``starts`` to ``ends`` (N, 3), ``radii`` (N, 2) thick at either end."""
+    """Three-sided cones of one color from ``starts`` to ``ends`` (N, 3), with ``radii`` (N, 2) at both ends."""
     axis = ends - starts
     axis = axis / np.linalg.norm(axis, axis=1, keepdims=True)
     aside = np.cross(axis, np.where(np.abs(axis[:, :1]) < 0.7, [[1.0, 0, 0]], [[0, 1.0, 0]]))

@@ -1,4 +1,4 @@
-"""The camera's mounting: how it is held, what carries it where along the street, and its lens."""
+"""The camera's mounting, its carrier's path and speed, and its lens."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from dvps_ros.simulation.paths import Corridor, Path
 from dvps_ros.simulation.site import KERB, CrossSection, Junction
 
 _START = 8.0
-#: Half the width of the track that is kept free of standing things for a camera off the road, and its head room.
+#: Half width of the track that is kept free for a camera off the road, and its head room above the camera, metres.
 _TRACK, _HEAD_ROOM = 0.4, 0.3
-#: Walkers keep this many metres aside of a camera on the pavement, and begin to step aside this many ahead of it.
+#: Lateral distance that walkers keep from a camera on the pavement, and distance at which they make way, metres.
 _ASIDE, _AHEAD = 0.75, 2.0
 
 
 @dataclass(frozen=True)
 class Rig:
-    """The camera on what carries it.
+    """The camera and its carrier.
 
     Attributes
     ----------
     height : metres above the ground under it.
     lateral : metres to the left of the path's center line.
     pitch, yaw, roll : radians; positive looks down, looks left, and leans to the right (the horizon then rises to the
-        right in the picture).
+        right in the image).
     focal : focal length in image widths.
     speed : metres per second along the path.
-    flow : metres per second of the traffic beside it; None: its own speed.
+    flow : speed of the traffic beside it, metres per second; None: its own speed.
     lens : its distortion.
-    kerb : height of the ground that it drives on, metres.
-    mouths : the stretches (first, last) of the path on which that ground is at height 0: side streets.
+    kerb : height of the ground under it, metres.
+    mouths : stretches (first, last) of the path at side streets, where the ground has height 0.
     """
 
     height: float
@@ -55,16 +55,16 @@ class Rig:
 
     @property
     def in_traffic(self) -> bool:
-        """True in a traffic lane, which others leave free for it."""
+        """Whether it drives in a traffic lane, where other vehicles leave room for it."""
         return self.flow is None
 
     @property
     def on_pavement(self) -> bool:
-        """True where people walk around it."""
+        """Whether it drives on the pavement, where people walk around it."""
         return self.kerb > 0
 
     def place(self, time: float) -> float:
-        """Where along the path the camera is, in metres."""
+        """Position of the camera along the path, metres."""
         return _START + self.speed * time
 
     def ground(self, time: float) -> float:
@@ -86,7 +86,7 @@ class Rig:
         return position, forward, up
 
     def aside(self, s: np.ndarray, lateral: np.ndarray, time: float) -> np.ndarray:
-        """The lateral places (N,) of walkers at ``s``, ``lateral``, who step out of the way of a camera among them."""
+        """Lateral offsets (N,) of walkers at ``s``, ``lateral`` (N,), who make way for a camera on the pavement."""
         if not self.on_pavement:
             return lateral
         offset = lateral - self.lateral
@@ -103,10 +103,10 @@ def random_rig(
 ) -> Rig:
     """Draw a rig within the configuration's ranges.
 
-    ``rng`` builds the street: it is asked the same questions whatever the configuration, so that the street behind a
-    seed stays the same. All that the traffic lane's rig does not need comes from ``extra``.
+    ``rng`` also builds the street, so the same number of values is drawn from it for any configuration: a seed always
+    gives the same street. Values that a rig in a traffic lane does not need are drawn from ``extra``.
 
-    Raises ``ValueError`` as ``config.check_rig`` does.
+    Raises ``ValueError`` as ``config.check_rig``.
     """
     check_rig(config)
     lane = -section.lane_center(int(rng.integers(section.lanes)))
@@ -134,7 +134,7 @@ def random_rig(
 
 
 def corridor(rig: Rig, path: Path) -> Corridor | None:
-    """What must stay free for the rig; None for one among the cars, whose lane is free anyway."""
+    """The track that must stay free for the rig; None in a traffic lane, which is free anyway."""
     if rig.in_traffic:
         return None
     return Corridor(path, rig.lateral - _TRACK, rig.lateral + _TRACK, rig.kerb + rig.height + _HEAD_ROOM)

@@ -1,4 +1,4 @@
-"""Street trees, lamps, signs, traffic lights, and all that is parked or stands about."""
+"""Street trees, lamps, signs, traffic lights, parked vehicles and small objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dvps_ros.simulation.site import KERB, Site, inward
 
 
 def build_roadside(site: Site, frontage: Frontage) -> None:
-    """Everything between the road and the plots, and the parking lanes."""
+    """Build everything between the road and the plots, and the parking lanes."""
     for side in (-1, 1):
         _trees(site, frontage, side)
         _lamps(site, side)
@@ -32,7 +32,7 @@ def build_roadside(site: Site, frontage: Frontage) -> None:
 
 
 def _curb_side(site: Site) -> float:
-    """Lateral distance of things that stand near the kerb."""
+    """Lateral distance of objects near the kerb."""
     return site.section.road + (site.section.verge * 0.5 if site.section.verge else 0.55)
 
 
@@ -90,7 +90,7 @@ def _signs(site: Site, side: int) -> None:
 
 
 def _signal(site: Site, s: float, lateral: float, facing: float, lit: int, mast: float = 0.0) -> None:
-    """A traffic light on a pole; with ``mast`` a second head hangs over the road, that far towards the center line."""
+    """Add a traffic light on a pole; with ``mast``, a second head hangs that far towards the center line."""
     palette, world = site.world.palette, site.world
     housing, lamps = furniture.signal_head(palette, lit)
     pole, light = world.value("pole"), world.value("traffic light")
@@ -183,7 +183,7 @@ def _parked(site: Site, side: int) -> None:
 
 
 def _cycle_stands(site: Site, side: int) -> None:
-    """Bicycles and motorcycles left at the kerb or leaning at a wall."""
+    """Add bicycles and motorcycles at the kerb or at a wall."""
     rng, section = site.rng, site.section
     s = site.low + rng.uniform(0, 16)
     while s < site.high:
@@ -203,7 +203,7 @@ def _cycle_stands(site: Site, side: int) -> None:
 
 
 def _side_street(site: Site, frontage: Frontage, junction, side: int) -> None:
-    """Parked and waiting vehicles, people, trees and signs of a side street."""
+    """Add parked and waiting vehicles, people, trees and signs of a side street."""
     rng, palette = site.rng, site.world.palette
     path = side_path(site, junction, side)
     start = site.section.edge

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-#: Where on the texture a face lies: one point (a color of the palette), or texture repeats per metre.
+#: Texture coordinates of a face: one point (a color of the palette), or texture repeats per metre.
 Paint = tuple[float, float]
 #: x, y, z.
 Vector = Sequence[float] | np.ndarray
@@ -95,9 +95,9 @@ def box(center: Vector, size: Vector, paint: Paint, taper: float = 1.0) -> Mesh:
 
 
 def prism(outline: np.ndarray, half_width: np.ndarray | float, paint: Paint) -> Mesh:
-    """A side outline (N,2) of (x, z), either way round, drawn to a half width in y (one, or one per point).
+    """A side outline (N,2) of (x, z), in either orientation, extruded to a half width in y (one, or one per point).
 
-    The outline must be star-shaped about its mean point (caps are fans around it).
+    The outline must be star-shaped about its mean point, because the caps are fans around it.
     """
     outline = np.asarray(outline, float)
     width = np.broadcast_to(np.asarray(half_width, float), (len(outline),))
@@ -202,7 +202,7 @@ def blob(center: Vector, radii: Vector, rng: np.random.Generator, roughness: flo
     normals = sphere * (0.7 + 0.6 * bumps[:, None]) + [0, 0, 0.15]
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     corner, corner_normal = offset[faces], normals[faces]
-    # each triangle projects its texture along its main axis: no pole where a texture is pinched
+    # each triangle projects its texture along its main axis, so there is no pole where the texture is distorted
     flat = np.abs(_cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])).argmax(1)
     keep = np.array([[1, 2], [0, 2], [0, 1]])[flat]
     uv = np.take_along_axis(corner, keep[:, None, :].repeat(3, 1), 2) * repeat + rng.uniform(0, 1, 2)
@@ -222,7 +222,7 @@ def loft(
     along: float = 0.0,
     caps: bool = False,
 ) -> Mesh:
-    """A cross-section drawn along a path: roads, kerbs, walls, hedges.
+    """A cross-section extruded along a path: roads, kerbs, walls, hedges.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the builders of one street share: its plan, its materials, and how to put a thing at a place along it."""
+"""Common state of the builders of one street: its plan, its materials, and the placement of objects along it."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ class CrossSection:
 
     @property
     def cycle_center(self) -> float:
-        """Distance from the center line to where bicycles ride."""
+        """Distance from the center line to the path of bicycles."""
         return self.road - self.parking - self.cycle / 2 - 0.1
 
     @property
     def walkway(self) -> tuple[float, float]:
-        """Distances from the center line between which a walker passes what stands at the kerb and at the walls."""
+        """Range of distances from the center line for walkers, between objects at the kerb and the walls."""
         return self.road + max(self.verge + 0.25, 1.5), self.edge - 0.8
 
 
 def random_section(rng: np.random.Generator) -> CrossSection:
-    """A street profile: with or without tram, green median, cycle lanes, parking and verges."""
+    """A random street profile, with or without tram, green median, cycle lanes, parking and verges."""
     median = rng.choice(["none", "tram", "green"], p=[0.48, 0.36, 0.16])
     lanes = int(rng.choice([1, 2], p=[0.65, 0.35])) if median != "tram" else 1
     return CrossSection(
@@ -81,7 +81,7 @@ class Junction:
     lights: bool
 
     def mouth(self, side: int, margin: float = 0.0) -> tuple[float, float] | None:
-        """The stretch of this side of the main street that the side street takes, or None."""
+        """The stretch of the main street that the side street occupies on this side, or None."""
         return (self.s - self.half - margin, self.s + self.half + margin) if side in self.sides else None
 
 
@@ -89,8 +89,9 @@ class Junction:
 class Site:
     """One street under construction; everything lies between ``low`` and ``high`` along ``path``.
 
-    Where a ``corridor`` is given, what ``put`` would stand into it is left out. ``extra`` draws what is more than the
-    default scenery, each thing with probability ``scenery``, so that ``rng`` draws the same with and without.
+    Objects that ``put`` would place inside the ``corridor``, if there is one, are left out. ``extra`` draws the objects
+    beyond the default scenery, each with probability ``scenery``, so that ``rng`` draws the same values with and
+    without them.
     """
 
     world: World
@@ -107,15 +108,15 @@ class Site:
     scenery: float = 0.0
 
     def more(self) -> bool:
-        """Whether the next extra thing is there."""
+        """Draw whether to add the next extra object."""
         return bool(self.extra.uniform() < self.scenery)
 
     def put(self, mesh: Mesh, material: str, value: int, s: float, lateral: float, facing: float = 0.0, path=None):
-        """Stand a mesh at (s, lateral), its x axis turned by ``facing`` from the path's direction."""
+        """Place a mesh at (s, lateral), with its x axis turned by ``facing`` from the path's direction."""
         self.put_together([(mesh, material)], value, s, lateral, facing, path)
 
     def put_together(self, parts, value: int, s: float, lateral: float, facing: float = 0.0, path=None) -> None:
-        """Stand a thing of several (mesh, material) parts at (s, lateral): all of them, or none."""
+        """Place an object of several (mesh, material) parts at (s, lateral): all of them, or none."""
         path = path or self.path
         x, y, _ = path.place(s, lateral)
         parts = [(mesh.moved(x, y, yaw=float(path.heading(s)) + facing), material) for mesh, material in parts]
@@ -125,7 +126,7 @@ class Site:
             self.world.put(mesh, material, value)
 
     def strip(self, first: float, last: float, profile, material: str, value: int, repeats, path=None, caps=False):
-        """Draw a cross-section along the path; see ``shapes.loft``."""
+        """Extrude a cross-section along the path; see ``shapes.loft``."""
         path = path or self.path
         pieces = max(1, round((last - first) / 32)) if not caps else 1
         for a, b in pairwise(np.linspace(first, last, pieces + 1)):
@@ -133,7 +134,7 @@ class Site:
             self.world.put(mesh, material, value)
 
     def free(self, side: int, margin: float = 0.0) -> list[tuple[float, float]]:
-        """The stretches of one side that no side street takes, ``margin`` metres kept clear of it."""
+        """The stretches of one side without side streets, ``margin`` metres away from them."""
         start, stretches = self.low, []
         for junction in self.junctions:
             mouth = junction.mouth(side, margin)
@@ -143,12 +144,12 @@ class Site:
         return [*stretches, (start, self.high)]
 
     def clear_of_junctions(self, s: float, margin: float) -> bool:
-        """True where ``s`` is at least ``margin`` metres from the mouth of any side street."""
+        """Whether ``s`` is at least ``margin`` metres from the mouth of any side street."""
         return all(abs(s - j.s) > j.half + margin for j in self.junctions)
 
 
 def inward(side: int) -> float:
-    """The ``facing`` of a thing on ``side`` (+1 left, -1 right) that looks at the road."""
+    """The ``facing`` of an object on ``side`` (+1 left, -1 right) that faces the road."""
     return -side * np.pi / 2
 
 

@@ -1,4 +1,4 @@
-"""The procedural street: a world built from a seed, and how it stands at any moment."""
+"""The procedural street: a world built from a seed, and its state at any time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Street:
 
     Attributes
     ----------
-    seed, config : what it was built from.
+    seed, config : the arguments.
     model, data : the MuJoCo model and its state.
     values : (ngeom,) int32 panoptic value of each geom.
     path : the center line; the drive begins near s = 0.
@@ -80,7 +80,7 @@ class Street:
         self.duration = self.config.length / self.rig.speed
 
     def move(self, time: float) -> None:
-        """Put every moving body where it is ``time`` seconds after the start of the drive."""
+        """Move all bodies to their positions ``time`` seconds after the start of the drive."""
         self.data.mocap_pos[:], self.data.mocap_quat[:] = self._traffic.poses(time)
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
@@ -97,7 +97,7 @@ def _junctions(rng: np.random.Generator, length: float) -> tuple[Junction, ...]:
 
 
 def _center_line(rng: np.random.Generator, length: float, junctions: tuple[Junction, ...]) -> Path:
-    """Straight, or winding gently but straight across junctions."""
+    """A center line that is straight, or winds gently but is straight across junctions."""
     s = np.arange(-_BEFORE - 30, length + _BEYOND + 31)
     curvature = np.zeros_like(s)
     if rng.uniform() < 0.65:
@@ -112,7 +112,7 @@ _LANE_MIX = (("car", 0.56), ("truck", 0.15), ("bus", 0.13), ("motorcycle", 0.16)
 
 
 def _fill_lanes(site: Site, traffic: Traffic, rig: Rig) -> None:
-    """Vehicles in every lane, cyclists at its edge, trams on their tracks."""
+    """Add vehicles in every lane, cyclists at its edge and trams on their tracks."""
     rng, section = site.rng, site.section
     low, high = site.low, site.high
     for side in (-1, 1):
@@ -136,7 +136,7 @@ def _fill_lanes(site: Site, traffic: Traffic, rig: Rig) -> None:
 
 
 def _fill_lane(site: Site, traffic: Traffic, lateral: float, speed: float, own: float | None) -> None:
-    """One lane; ``own`` is where in it the camera's car drives, which is left free."""
+    """Add the vehicles of one lane, except at ``own``, the position of the camera's car."""
     rng, low, high = site.rng, site.low, site.high
     s = low
     spread = rng.uniform(6, 22)
@@ -155,7 +155,7 @@ def _fill_lane(site: Site, traffic: Traffic, lateral: float, speed: float, own: 
 
 
 def _cyclist(site: Site, traffic: Traffic, name: str, course: Course) -> None:
-    """A bicycle or motorcycle and, as an instance of its own, who rides it."""
+    """Add a bicycle or motorcycle and its rider, which is an instance of its own."""
     rng, palette = site.rng, site.world.palette
     traffic.add(vehicles.BY_NAME[name](rng, palette).mesh, "matte", site.world.instance(name), course)
     traffic.add(rider(rng, palette, name == "motorcycle"), "matte", site.world.instance("rider"), course)
@@ -198,7 +198,7 @@ def _fill_sidewalks(site: Site, traffic: Traffic) -> None:
 
 
 def _light(spec: mujoco.MjSpec, air) -> None:
-    """Sun with shadows, and light from the sky's other half."""
+    """Add the sun with shadows, and light from the opposite half of the sky."""
     spec.stat.extent, spec.stat.center = 1.0, (0, 0, 0)
     visual = spec.visual
     visual.quality.offsamples, visual.quality.shadowsize = 4, 2048

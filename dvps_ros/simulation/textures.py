@@ -213,7 +213,7 @@ def ground_floor(rng: np.random.Generator, color: Color) -> np.ndarray:
         if kind == "shop":
             board = rng.uniform(0.1, 0.85, 3)
             _rectangle(picture, x + 4, 8, x + 124, 30, board)
-            for k in range(rng.integers(3, 8)):  # strokes in the place of lettering
+            for k in range(rng.integers(3, 8)):  # strokes instead of lettering
                 left = x + 16 + k * 13
                 _rectangle(picture, left, 14, left + int(rng.integers(5, 11)), 24, 1 - 0.8 * board)
             _rectangle(picture, x + 6, 32, x + 122, 122, (0.2, 0.2, 0.21))

@@ -1,4 +1,4 @@
-"""What moves along the street: where each body is at a given time."""
+"""Moving bodies of the street, and their poses at a given time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dvps_ros.simulation.world import World
 class Course:
     """Steady motion along a path: from ``s`` at time 0 with ``speed`` (m/s, negative: against the path).
 
-    ``low`` .. ``high`` is the stretch that is driven round and round; its ends lie out of sight.
+    At the end of the stretch ``low`` .. ``high`` the motion continues at its other end; both are out of sight.
     """
 
     s: float
@@ -28,18 +28,18 @@ class Course:
 
 
 class Traffic:
-    """Bodies on their courses, and the swing of walking limbs; who walks steps aside for a ``rig`` on the pavement."""
+    """Bodies on their courses, with swinging limbs of walkers; walkers make way for a ``rig`` on the pavement."""
 
     def __init__(self, world: World, path: Path, rig: Rig | None = None) -> None:
         self._world, self._path, self._rig = world, path, rig
         self._rows: list[tuple[float, ...]] = []
 
     def add(self, mesh: Mesh, material: str, value: int, course: Course, reverse: bool | None = None) -> None:
-        """A rigid body; it faces the way it moves (or, standing, along the path; ``reverse`` turns it round)."""
+        """Add a rigid body. It faces its direction of motion, or along the path if it stands; ``reverse`` turns it."""
         self._add(mesh, material, value, course, reverse, (0.0, 0.0, 0.0), 0.0, 0.0)
 
     def add_person(self, person: Person, value: int, course: Course, offset: float) -> None:
-        """A walker; ``offset`` (radians) is where in the step he is at time 0."""
+        """Add a walker; ``offset`` (radians) is the phase of the step at time 0."""
         self._add(person.body, "matte", value, course, None, (0.0, 0.0, 0.0), 0.0, offset)
         for limb in person.limbs:
             self._add(limb.mesh, "matte", value, course, None, limb.pivot, limb.phase * limb.swing, offset)

@@ -1,4 +1,4 @@
-"""What vehicles are put together from: colors, wheels, lamps and glass."""
+"""Parts of vehicles: colors, wheels, lamps and glass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dirt, grain and dappled shade on every surface: noise fixed to the world, laid over the rendered picture."""
+"""Dirt, grain and dappled shade on all surfaces: noise in world coordinates, applied to the rendered image."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from dvps_ros.simulation.textures import noise
 
 _SIZE = 512
-#: Metres that the noise's tile covers, coarse stains and fine grain.
+#: Size of the noise tile in metres for coarse stains and for fine grain.
 _COARSE, _FINE = 41.0, 4.7
-#: Metres at which grain of ``_FINE`` gets finer than pixels of a camera of 300 pixels' focal length.
+#: Distance in metres beyond which the fine grain is smaller than a pixel, for a focal length of 300 pixels.
 _GRAIN_SIGHT = 8.0
 
 
@@ -23,8 +23,8 @@ class Wear:
     Attributes
     ----------
     tile : (512, 512) float32 tileable noise, about -1..1.
-    stains, grain, dapple : share of brightness that each takes away or adds, 0..1.
-    sun : (3,) unit vector towards the sun, along which leaves throw dappled shade.
+    stains, grain, dapple : largest change of brightness by each, 0..1.
+    sun : (3,) unit vector towards the sun, along which leaves cast dappled shade.
     """
 
     tile: np.ndarray

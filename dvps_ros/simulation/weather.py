@@ -1,4 +1,4 @@
-"""Light and air of any kind: glare, dusk, night, fog, and cameras that expose for something else."""
+"""Random light and air: glare, dusk, night, fog, and wrong exposure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _KINDS = {"sun": 0.34, "grey": 0.28, "low": 0.16, "fog": 0.08, "dusk": 0.09, "ni
 
 
 def any_atmosphere(rng: np.random.Generator, base: Atmosphere) -> Atmosphere:
-    """``base`` in another light: sun anywhere, sky of any brightness and tint, then a camera of any exposure."""
+    """``base`` with random sun, sky brightness and tint, and exposure of the camera."""
     kind = rng.choice(list(_KINDS), p=list(_KINDS.values()))
     azimuth = rng.uniform(0, 2 * np.pi)
     elevation = np.radians(rng.uniform(5, 22) if kind in ("low", "dusk") else rng.uniform(18, 75))
@@ -25,10 +25,10 @@ def any_atmosphere(rng: np.random.Generator, base: Atmosphere) -> Atmosphere:
         "dusk": (rng.uniform(0.0, 0.3), rng.uniform(0.12, 0.35)),
         "night": (rng.uniform(0.0, 0.06), rng.uniform(0.07, 0.2)),
     }[kind]
-    # warm (low sun, street lamps) to cold light, and what a camera's white balance leaves of it
+    # warm (low sun, street lamps) to cold light, after an imperfect white balance
     warmth = rng.uniform(-0.1, 0.35) if kind in ("low", "dusk", "night") else rng.uniform(-0.12, 0.15)
     tint = np.array([1 + warmth, 1.0, 1 - warmth])
-    # a camera exposes for the street, mostly: its sky may burn out
+    # a camera usually exposes for the street, so its sky may be saturated
     light, most = ambient + 0.5 * power * sun[2], 1.4 if kind == "night" else 2.2
     exposure = np.clip(0.75 / light, 0.8, most) ** rng.uniform(0, 1)
     horizon, zenith = _sky(rng, kind)
@@ -56,7 +56,7 @@ def any_atmosphere(rng: np.random.Generator, base: Atmosphere) -> Atmosphere:
 
 
 def _sky(rng: np.random.Generator, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Colors at the horizon and overhead; a sky brighter than the camera's range is plain white."""
+    """Colors of the sky at the horizon and at the zenith; a sky beyond the camera's range is white."""
     blue = np.array([rng.uniform(0.15, 0.5), rng.uniform(0.35, 0.65), rng.uniform(0.6, 0.95)])
     grey = np.full(3, rng.uniform(0.45, 0.95)) + rng.normal(0, 0.03, 3)
     if kind == "night":

@@ -1,4 +1,4 @@
-"""A MuJoCo model under construction: meshes with their label, materials, and bodies that move."""
+"""Builder of a MuJoCo model: meshes with labels, materials, and moving bodies."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dvps_ros.labels import CITYSCAPES, DIVISOR, VOID
 from dvps_ros.simulation.patterns import restyled, strayed_swatches
 from dvps_ros.simulation.shapes import Mesh, Paint, merge
 
-#: Side of the square cells, in metres, that static meshes are merged within: what is out of sight can be left out.
+#: Side in metres of the square cells within which static meshes are merged, so that cells out of view can be hidden.
 _CELL = 32.0
 _SWATCH = 8
-#: What ``patterns.restyled`` may do to a material; all others are walls.
+#: Kind of surface of each material for ``patterns.restyled``; all others are walls.
 _SURFACES = {"facade": "facade", "ground": "facade", "grass": "plant", "soil": "plant", "leaves": "plant",
              "asphalt": "paved", "side_asphalt": "paved", "paving": "paved", "cobbles": "paved"}  # fmt: skip
 _SWATCHES = 32
 
 
 class Palette:
-    """One small texture of uniform swatches, so that a mesh of many colors is one geom."""
+    """A small texture of uniform swatches, with which a mesh of many colors is one geom."""
 
     def __init__(self) -> None:
         self.picture = np.full((_SWATCH * _SWATCHES, _SWATCH * _SWATCHES, 3), 128, np.uint8)
@@ -68,17 +68,17 @@ class World:
 
     @staticmethod
     def value(name: str) -> int:
-        """Panoptic value of a stuff class; ``"void"`` for what has no class."""
+        """Panoptic value of a stuff class, or of ``"void"``."""
         return VOID if name == "void" else CITYSCAPES.index(name) * DIVISOR
 
     def instance(self, name: str) -> int:
-        """The next panoptic value of a thing class, instances counted from 1."""
+        """The next panoptic value of a thing class, with instances from 1."""
         index = CITYSCAPES.index(name)
         self._instances[index] += 1
         return index * DIVISOR + self._instances[index]
 
     def material(self, name: str, picture: np.ndarray, specular: float = 0.0, shininess: float = 0.1) -> str:
-        """Add a material showing an (H, W, 3) uint8 texture; returns ``name``."""
+        """Add a material with an (H, W, 3) uint8 texture; returns ``name``."""
         self._texture(name, picture, mujoco.mjtTexture.mjTEXTURE_2D)
         self.spec.add_material(name=name, textures=["", name], specular=specular, shininess=shininess)
         return name
@@ -94,9 +94,9 @@ class World:
         return len(self._movers) - 1
 
     def restyle(self, rng: np.random.Generator, share: float) -> None:
-        """Give each surface other colors and patterns with probability ``share``; swatches stray a little.
+        """Give each surface other colors and patterns with probability ``share``; palette colors change a little.
 
-        To be called once all materials are there.
+        Call it after all materials are added.
         """
         for name, picture in self._pictures.items():
             if name != "sky" and rng.uniform() < share:
@@ -125,7 +125,7 @@ class World:
         self._texture("sky", faces.reshape(-1, *faces.shape[2:]), mujoco.mjtTexture.mjTEXTURE_SKYBOX)
 
     def _texture(self, name: str, picture: np.ndarray, kind: mujoco.mjtTexture) -> None:
-        # pixels are copied in after compiling: handing them over here converts each byte to a Python int
+        # pixels are copied after compiling, because here each byte would be converted to a Python int
         self._pictures[name] = picture
         height, width = picture.shape[:2]
         flat = mujoco.mjtBuiltin.mjBUILTIN_FLAT
