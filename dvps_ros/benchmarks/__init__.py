@@ -1,1 +1,1 @@
-"""What things cost: stages of a frame, topics, training steps, hours of load, parts of the method."""
+"""Benchmarks: stages of a frame, topics, training steps, tracking, cameras, sustained load, ablations."""

@@ -1,4 +1,4 @@
-"""What each part of a method adds: several configurations, several seeds each, one table."""
+"""Ablation: trains several configurations with several seeds each, and compares them in a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from dvps_ros import resources
 
-#: What the configurations of a folder share lies in this file, which is none of them.
+#: File with the common part of a folder's configurations; it is not a configuration of its own.
 COMMON = "common"
 #: Columns of the table: title, path in the report of ``dvps evaluate``, decimals.
 COLUMNS = (
@@ -35,10 +35,10 @@ class Run:
 
     Attributes
     ----------
-    variant : its configuration's file name without .yaml.
-    config : that file.
-    seed : of weights, sampling and augmentation.
-    folder : where it trains, with ``model/``, ``log.txt`` and, once done, ``heldout.json``.
+    variant : file name of its configuration without .yaml.
+    config : the file of its configuration.
+    seed : seed of weights, sampling and augmentation.
+    folder : folder of the run, with ``model/``, ``log.txt`` and, when it is finished, ``heldout.json``.
     """
 
     variant: str
@@ -48,7 +48,7 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """What ``dvps evaluate --json`` writes."""
+        """The file of ``dvps evaluate --json``."""
         return self.folder / "heldout.json"
 
 
@@ -61,23 +61,23 @@ def compare(
     device: str,
     backbone: str | None,
 ) -> str:
-    """Train and measure what is missing of every configuration with every seed; the Markdown table of all.
+    """Train and measure the missing runs of every configuration with every seed; returns a Markdown table of all.
 
     Parameters
     ----------
     configs : files of the variants.
     seeds : each variant is trained with the seeds 1 to this.
     data : data set to measure on.
-    out : folder that gets a folder for each run, ``ablation.md`` and ``ablation.json``.
-    overrides : ``section.key=value`` assignments for all.
-    backbone : model folder whose backbone all start from; none: random weights.
+    out : folder for the runs, ``ablation.md`` and ``ablation.json``.
+    overrides : ``section.key=value`` assignments for all runs.
+    backbone : model folder whose backbone all runs start from; None: random weights.
 
     Raises ``ValueError`` with the last line of a command that failed.
     """
     settings = list(overrides)
     if backbone is not None:
         settings.append(f"network.backbone.pretrained={resources.find(backbone)}")
-    # seed by seed, so that an unfinished comparison already has every variant
+    # seed by seed, so that an interrupted comparison already has every variant
     runs = [Run(path.stem, path, seed, out / f"{path.stem}-{seed}") for seed in range(1, seeds + 1) for path in configs]
     for one in runs:
         _complete(one, data, settings, device)
@@ -89,7 +89,7 @@ def compare(
 
 
 def _complete(one: Run, data: Path, overrides: Sequence[str], device: str) -> None:
-    """Train and measure ``one`` unless it has its report; ``ValueError`` with the last line of a failed command."""
+    """Train and measure ``one`` if it has no report. Raises ``ValueError`` with the last line of a failed command."""
     if one.report.exists():
         return
     start = time.monotonic()
@@ -109,7 +109,7 @@ def _complete(one: Run, data: Path, overrides: Sequence[str], device: str) -> No
 
 
 def _dvps(arguments: Sequence[str], log: Path) -> None:
-    # a process of its own: no run sees what another left in memory
+    # in a process of its own, so that no run depends on the memory of another
     with log.open("ab") as stream:
         command = [sys.executable, "-m", "dvps_ros.cli.main", *arguments]
         done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False)

@@ -1,4 +1,4 @@
-"""The camera table: the same held-out streets through cameras of many shapes, lenses and mountings."""
+"""Benchmark of cameras: the same held-out streets with many image sizes, lenses and mountings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dvps_ros.scene.anchor import GroundAnchor
 from dvps_ros.simulation import sequence
 from dvps_ros.structures import Scene
 
-#: Streets that no training renders: seeds of the split val are odd.
+#: First seed of the streets, which are not rendered for training: seeds of the split val are odd.
 FIRST_SEED = 9001
 
 
@@ -21,7 +21,7 @@ def _fixed(**values: float) -> dict[str, float]:
     return {f"{end}_{name}": value for name, value in values.items() for end in ("min", "max")}
 
 
-#: What each row changes about the default camera (512 x 256, heights, pitches and focal lengths of ``RigConfig``).
+#: Changes of the default camera in each row (512 x 256; heights, pitches and focal lengths of ``RigConfig``).
 CAMERAS: dict[str, dict[str, Any]] = {
     "512x256": {},
     **{f"{w}x{h}": {"width": w, "height": h} for w, h in ((640, 360), (640, 480), (320, 240), (1242, 375), (480, 480))},
@@ -37,14 +37,14 @@ CAMERAS: dict[str, dict[str, Any]] = {
     "plumb_bob": {"distortion_model": "plumb_bob", "distortion": (-0.3, 0.1, 0.0, 0.0)},
     "equidistant": {"distortion_model": "equidistant", "distortion": (0.05, -0.01, 0.0, 0.0), **_fixed(focal=0.45)},
 }
-#: Columns of depth: as the network gives it; anchored to the camera's height; to its height and where up is.
+#: Columns of depth: of the network; with the scale from the camera's height; from its height and the up direction.
 ANCHORS = ("free", "height", "height and up")
 
 
 def camera_table(perceiver: Perceiver, streets: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each camera's name, and PQ and by ``ANCHORS`` the absRel and scale of depth over one frame of each street.
+    """Name of each camera, its PQ, and absRel and scale of depth by ``ANCHORS``, over one frame of each street.
 
-    Frames stand alone: the anchor knows none before, and the tracker does not run on.
+    Frames are independent: the scale is not averaged over frames, and tracks do not continue.
     """
     for name, change in CAMERAS.items():
         config = replace(StreetConfig(), frames=1, **change)
@@ -77,5 +77,5 @@ def row(name: str, figures: Mapping[str, Any]) -> str:
     return f"| {name} | {figures['PQ']:.1f} | {' | '.join(cells)} |"
 
 
-#: First lines of the Markdown table: absRel, and x the median of predicted by true distance.
+#: First lines of the Markdown table; cells have absRel, and with x the median of predicted / true distance.
 HEAD = f"| camera | PQ | {' | '.join(f'depth, {a}' for a in ANCHORS)} |\n|---|---|{'---|' * len(ANCHORS)}"

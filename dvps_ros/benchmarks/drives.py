@@ -1,4 +1,4 @@
-"""Drives through simulated streets with all that is true of them: labels, depth, the camera's pose, velocities."""
+"""Drives through simulated streets with true labels, depth, camera poses and velocities."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dvps_ros.config import StreetConfig
 from dvps_ros.simulation import Frame, Street, StreetCamera
 from dvps_ros.structures import Intrinsics
 
-#: Velocities are differences over twice this many seconds.
+#: Velocities are central differences over twice this many seconds.
 _STEP = 0.02
-#: What jumps further than this many metres in that time went round to the street's other end.
+#: A body that moves further than this many metres in that time has moved to the other end of the street.
 _JUMP = 5.0
 
 
@@ -27,11 +27,11 @@ class Moment:
     ----------
     stamp : seconds since the drive began.
     rgb : (H, W, 3) uint8.
-    depth : (H, W) float32 metres, 0 where there is none.
+    depth : (H, W) float32 metres, 0 without depth.
     panoptic : (H, W) int32, class * 1000 + instance.
     pose : (4, 4) float64, from the camera's optical frame to the street's.
-    moving : (N,) int64 panoptic value of each thing that is not fixed to the ground.
-    velocity : (N, 3) float64 their velocities in the street's frame, m/s.
+    moving : (N,) int64 panoptic values of the moving things.
+    velocity : (N, 3) float64 velocities of these things in the street's frame, m/s.
     intrinsics : the camera.
     """
 
@@ -46,12 +46,12 @@ class Moment:
 
 
 def moments(rates: Sequence[float], frames: int) -> dict[float, list[float]]:
-    """For each rate in hertz, the seconds of ``frames`` frames; rounded, so that rates share what they can."""
+    """Times in seconds of ``frames`` frames for each rate in hertz, rounded so that rates have common times."""
     return {rate: [round(k / rate, 4) for k in range(frames)] for rate in rates}
 
 
 def drive(seed: int, config: StreetConfig, times: Sequence[float]) -> Iterator[Moment]:
-    """The street of ``seed`` at ``times``, seconds from its start; ``ValueError`` where the street is too short."""
+    """The drive through the street of ``seed`` at ``times``, in seconds. Raises ``ValueError`` if it is too short."""
     street = Street(seed, replace(config, length=max(config.length, 160.0)))
     with StreetCamera(street) as camera:
         for time in times:
@@ -61,7 +61,7 @@ def drive(seed: int, config: StreetConfig, times: Sequence[float]) -> Iterator[M
 
 
 def cached_drive(seed: int, config: StreetConfig, times: Sequence[float], folder: Path | None) -> list[Moment]:
-    """``drive`` kept in ``folder``, a file for each seed and setting; None: nothing is kept."""
+    """``drive`` with a cache in ``folder``, one file per seed and setting; None: no cache."""
     if folder is None:
         return list(drive(seed, config, times))
     digest = hashlib.sha256(repr((seed, asdict(config), tuple(times))).encode()).hexdigest()[:12]
@@ -83,7 +83,7 @@ def _moment(street: Street, frame: Frame, moving: np.ndarray, velocity: np.ndarr
 
 
 def _velocities(street: Street, time: float) -> tuple[np.ndarray, np.ndarray]:
-    """Panoptic values (N,) and velocities (N, 3) of the bodies that move; the mean of a thing's parts."""
+    """Panoptic values (N,) and velocities (N, 3) of moving things, each the mean over its parts."""
     places = []
     for moment in (time - _STEP, time + _STEP):
         street.move(moment)

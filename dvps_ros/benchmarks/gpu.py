@@ -31,13 +31,13 @@ from dvps_ros.runtime.arithmetic import DTYPES, Precision
 
 #: The tests that need a CUDA device.
 TESTS = "test/runtime/test_runtime_cuda.py"
-#: Pairs of training steps between two looks at the clock.
+#: Pairs of training steps between two checks of the time.
 _PAIRS = 20
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: model folders or configurations by name, sizes (H, W), and how long.
+    """The measurements: model folders or configurations by name, sizes (H, W), and durations.
 
     Attributes: ``frames`` timed of each, ``runtimes``, ``minutes`` of training of ``recipe`` at ``crop`` (H, W).
     """
@@ -57,28 +57,28 @@ STANDARD = Plan(
 
 
 def require_cuda() -> torch.device:
-    """The first CUDA device; ``ValueError`` in one line where torch sees none."""
+    """The first CUDA device; raises ``ValueError`` if torch finds none."""
     if not torch.cuda.is_available():
         raise ValueError(
-            f"make gpu needs a CUDA device, torch {torch.__version__} sees none: a driver is missing, or a build of "
+            f"make gpu needs a CUDA device, torch {torch.__version__} finds none: a driver is missing, or a build of "
             "torch for CUDA (https://pytorch.org/get-started/locally)"
         )
     return torch.device("cuda", 0)
 
 
 def network_of(source: str) -> tuple[DvpsNet, Config]:
-    """The network of a model folder or, with random weights that are always the same, of a configuration."""
+    """The network of a model folder, or of a configuration with random weights from a fixed seed."""
     found = resources.find(source)
     if found.is_dir():
         return checkpoints.load(found, torch.device("cpu")), checkpoints.load_model_config(found)
     config = load_config(found)
     torch.manual_seed(0)
-    # Random weights are sure of nothing: keep every query, so that merging has at least its usual work.
+    # Queries with random weights have low scores: keep all, so that merging has at least its usual work.
     return build(config.network), replace(config, merge=replace(config.merge, score_threshold=0, overlap_threshold=0))
 
 
 def parity(net: DvpsNet, labels: LabelSet, size: tuple[int, int], device: torch.device) -> dict[str, Any]:
-    """How far each precision on the device gives the scene of float32 there, at ``size`` (H, W)."""
+    """Agreement of each precision's scene with that of float32 on the same device, at ``size`` (H, W)."""
     found = {}
     for precision in ("16", "bf16"):
 
@@ -93,24 +93,24 @@ def parity(net: DvpsNet, labels: LabelSet, size: tuple[int, int], device: torch.
 
 
 def recovery(perceiver: Perceiver, size: tuple[int, int]) -> dict[str, bool]:
-    """Whether a step without memory says so, and the next one with memory works; ``size`` (H, W) of the picture."""
+    """Whether a step reports that memory ran out, and the next one works; ``size`` (H, W) is that of the image."""
     picture = np.zeros((*size, 3), np.uint8)
-    perceiver.step(picture)  # what libraries take for themselves, once, is no frame's memory
+    perceiver.step(picture)  # libraries allocate some memory once, in the first step
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(perceiver.device)
     hoard = torch.empty(max(free - (4 << 20), 0), dtype=torch.uint8, device=perceiver.device)
     try:
         perceiver.step(picture)
-        said = False
+        reported = False
     except DeviceMemoryError:
-        said = True
+        reported = True
     del hoard
     torch.cuda.empty_cache()
-    return {"said": said, "works again": len(perceiver.step(picture).panoptic) == size[0]}
+    return {"reported": reported, "works again": len(perceiver.step(picture).panoptic) == size[0]}
 
 
 def training(config: Config, size: tuple[int, int], device: torch.device, minutes: float) -> dict[str, float]:
-    """Images a second and peak GiB of guided training steps in bfloat16 on made-up images (H, W), for ``minutes``."""
+    """Images per second and peak GiB of guided training in bfloat16 on synthetic images (H, W), for ``minutes``."""
     seconds: list[float] = []
     peak, end = 0, time.monotonic() + 60 * minutes
     while not seconds or time.monotonic() < end:
@@ -151,7 +151,7 @@ def table(report: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run everything; 0 when tests, parity and recovery are good, 1 when not, 2 without a CUDA device."""
+    """Run everything; returns 0 if tests, parity and recovery are good, 1 if not, 2 without a CUDA device."""
     parser = argparse.ArgumentParser(prog="make gpu", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("gpu"), help="folder of the report (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=STANDARD.minutes, help="of training (default: %(default)g)")

@@ -1,4 +1,4 @@
-"""The perception node under full load for minutes: starts the processes and reports what they did."""
+"""The perception node under full load for minutes: starts the processes and reports the results."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dvps_ros.demo.processes import Processes, environment
 
 
 def soak(model: Path, device: str, folder: Path, seconds: float, overload: float, frames: int) -> int:
-    """Run the node and the load; 0 when the node stayed the same, 1 when it did not or a process failed.
+    """Run the node and the load; returns 0 if the test passes, 1 if it fails or a process fails.
 
     Parameters
     ----------
-    folder : gets soak.json, soak.png and the logs.
+    folder : folder of soak.json, soak.png and the logs.
     seconds : length of the run without its warm-up.
-    overload : input of the middle third, in multiples of the rate that the node can answer.
-    frames : how many different pictures.
+    overload : input rate in the middle third, as a multiple of the rate that the node can answer.
+    frames : number of different pictures.
     """
     folder.mkdir(parents=True, exist_ok=True)
     samples = folder / "samples.json"
@@ -41,7 +41,7 @@ def soak(model: Path, device: str, folder: Path, seconds: float, overload: float
 
 
 def report(folder: Path, logs: list[Path]) -> int:
-    """Judge the samples in ``folder``, write soak.json and soak.png there and print the table; 1 when one fails."""
+    """Judge the samples in ``folder``, write soak.json and soak.png, print the table; returns 1 if a verdict fails."""
     run = json.loads((folder / "samples.json").read_text())
     lines = [line for path in logs for line in path.read_text(errors="replace").splitlines()]
     verdicts = judge(run, lines)

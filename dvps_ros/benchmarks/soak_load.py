@@ -1,4 +1,4 @@
-"""What a soak sends, what a process costs, read from /proc, and the rates of its phases."""
+"""Input of a soak test, resources of a process from /proc, and rates of the phases."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dvps_ros.simulation import Street, StreetCamera
 
 
 def process_figures(pid: int) -> dict[str, int]:
-    """Resident and shared bytes, threads, open files and processor ticks of a process; zeros for pid 0 or when gone."""
+    """Resident and shared bytes, threads, open files and processor ticks of a process; zeros if it does not exist."""
     try:
         folder = Path("/proc") / str(pid)
         pages = (folder / "statm").read_text().split()
-        # after the name, which may hold blanks: state is field 3 of proc(5), utime and stime are 14 and 15
+        # split after the name, which may contain blanks: in proc(5) state is field 3, utime and stime are 14 and 15
         fields = (folder / "stat").read_text().rpartition(")")[2].split()
         page = os.sysconf("SC_PAGE_SIZE")
         return {
@@ -37,14 +37,14 @@ def process_figures(pid: int) -> dict[str, int]:
 
 
 def machine_ticks() -> int:
-    """Processor ticks that all processes of the machine have used together, and other machines of this processor."""
+    """Processor ticks used by all processes of this machine, and by other virtual machines on its processor."""
     # the first line of proc(5)'s stat: user nice system idle iowait irq softirq steal
     user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split(None, 9)[1:9])
     return user + nice + system + irq + softirq + steal
 
 
 def frames(settings: SoakConfig) -> list[tuple[Image, CameraInfo]]:
-    """Pictures of a drive along a street as messages, half a second apart, each with its camera_info."""
+    """Images of a drive along a street, half a second apart, as messages with their camera_info."""
     result = []
     with StreetCamera(Street(settings.seed, StreetConfig())) as camera:
         info = info_of(camera.intrinsics)
@@ -57,7 +57,7 @@ def frames(settings: SoakConfig) -> list[tuple[Image, CameraInfo]]:
 
 
 def phases_of(samples: Sequence[Mapping[str, Any]], ages: Sequence[float]) -> dict[str, dict[str, float]]:
-    """Frames sent and answered per second, and ages in seconds, of each phase; ``ages`` are those of all answers."""
+    """Frames sent and answered per second, and ages in seconds, by phase; ``ages`` are the ages of all answers."""
     result = {}
     for phase in dict.fromkeys(sample["phase"] for sample in samples):
         part = [sample for sample in samples if sample["phase"] == phase]

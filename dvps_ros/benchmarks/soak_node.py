@@ -1,4 +1,4 @@
-"""The soak: feeds a perception node all it can take, reads every topic, and notes once a second how it fares."""
+"""The soak node: sends a perception node all frames that it can process, reads every topic and samples its state."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from dvps_ros.demo.watching import Watcher, run_watcher
 from dvps_ros.nodes.messages import nanoseconds
 from dvps_ros.nodes.outputs import topics
 
-#: The topic whose messages are taken as the node's answers: the smallest that every frame has.
+#: The topic whose messages count as answers: the smallest one of every frame.
 ANSWER = "semantic"
-#: The topics that a reader subscribes to, reliably and this deep, without ever taking a message.
+#: Reliable subscriptions, and their depth, of the reader that never takes a message.
 UNREAD, UNREAD_DEPTH = ("points", "panoptic"), 100
-#: Frames on their way to and in the node while it gets as many as it can take: one in work, one that waits.
+#: Number of frames on their way to and in the node at full load: one in work, one that waits.
 ON_THE_WAY = 2
-#: Seconds without an answer after which, at the earliest, the next frame is sent all the same: DDS may lose one.
+#: Minimum time in seconds without an answer after which the next frame is sent nevertheless, as DDS may lose one.
 RESEND = 2.0
-#: Seconds over which the possible rate is taken, and after the last frame until all of them must be accounted for.
+#: Seconds over which the possible rate is measured, and seconds after the last frame until all must be accounted for.
 RATE_OVER, SETTLING = 10.0, 20.0
 #: Seconds between two lines of progress.
 LINE_EVERY = 10.0
 
 
 class Soak(Watcher[SoakConfig]):
-    """Node ``soak``: a camera, a reader of every topic, one that never takes a message, and the notes on all of it.
+    """Node ``soak``: a camera, a reader of every topic, a reader that never takes a message, and the samples.
 
-    The run has four phases: ``warm-up``, then in equal parts ``full`` (a new frame for each answer, so that one is
-    always waiting), ``overload`` (several times as many frames as are answered) and ``full again``.
+    The run has four phases: ``warm-up``, then three of equal length. In ``full`` each answer causes a new frame, so
+    that one is always waiting. In ``overload`` several times as many frames are sent as answered. Then ``full again``.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -52,7 +52,7 @@ class Soak(Watcher[SoakConfig]):
         self._ages: list[float] = []
         self._ages_sampled = self._sent = 0
         self._next = 0.0
-        self._stamps: set[int] = set()  # of the frames sent since the last one that was answered
+        self._stamps: set[int] = set()  # of the frames sent since the last answered one
         self._readings: Counter[str] = Counter()
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         self._image = self.create_publisher(Image, "image", qos)
@@ -62,14 +62,14 @@ class Soak(Watcher[SoakConfig]):
         lossy = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         for name, kind in topics().items():
             self.create_subscription(kind, f"/perception/{name}", self._count(name), lossy, raw=True)
-        self.idler = Node("soak_idler", context=self.context, use_global_arguments=False)  # in no executor, ever
+        self.idler = Node("soak_idler", context=self.context, use_global_arguments=False)  # never in an executor
         deep = QoSProfile(depth=UNREAD_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         for name in UNREAD:
             self.idler.create_subscription(topics()[name], f"/perception/{name}", lambda message: None, deep)
 
     @property
     def judged_seconds(self) -> float:
-        """Seconds since the warm-up ended, 0 before."""
+        """Seconds since the end of the warm-up, 0 before."""
         settings = self.settings
         if self._warm_since is None:
             enough = len(self._answers) >= settings.rounds * settings.frames
@@ -79,7 +79,7 @@ class Soak(Watcher[SoakConfig]):
 
     @property
     def phase(self) -> str:
-        """Which part of the run it is."""
+        """Name of the current phase."""
         seconds = self.judged_seconds
         if self._warm_since is None:
             return "warm-up"
@@ -87,7 +87,7 @@ class Soak(Watcher[SoakConfig]):
 
     @property
     def done(self) -> bool:
-        """True once time is up or the run cannot go on."""
+        """Whether time is up, or the run cannot continue."""
         last = self._answers[-1] if self._answers else self._begun
         if time.monotonic() - last > self.settings.patience:
             self.trouble = self.trouble or f"no answer for {self.settings.patience:.0f} s"
@@ -95,22 +95,22 @@ class Soak(Watcher[SoakConfig]):
 
     @property
     def settled(self) -> bool:
-        """True once the node has accounted for every frame that reached it."""
+        """Whether the node has accounted for every frame that reached it."""
         return self.unaccounted == 0
 
     @property
     def unaccounted(self) -> int:
-        """Frames that the node has received, and neither answered nor counted as dropped, as it said last."""
+        """Number of frames that the node received but neither answered nor counted as dropped, by its last report."""
         figures = self._figures()
         return figures["frames in"] - figures["frames out"] - sum(figures["dropped"].values())
 
     @property
     def pause(self) -> float:
-        """Seconds until there is something to do."""
+        """Seconds until the next action is due."""
         return min(max(self._next - time.monotonic(), 0.0), 0.2)
 
     def step(self) -> None:
-        """Send a frame and take a sample, each when it is time."""
+        """Send a frame and take a sample, each if it is due."""
         now = time.monotonic()
         if self._is_time(now):
             self._send(now)
@@ -118,7 +118,7 @@ class Soak(Watcher[SoakConfig]):
             self.samples.append(self._sample())
 
     def write(self) -> None:
-        """Write ``samples.json`` into the settings' folder: counts of frames and messages, notes of every second."""
+        """Write ``samples.json`` into the configured folder: counts of frames and messages, samples of every second."""
         figures = {
             "sent": self._sent,
             "answers": len(self._answers),
@@ -139,7 +139,7 @@ class Soak(Watcher[SoakConfig]):
         Path(self.settings.folder, "samples.json").write_text(json.dumps(data))
 
     def line(self) -> str:
-        """How the run is going."""
+        """A line about the progress of the run."""
         if not self.samples:
             return self.waiting_line
         last = self.samples[-1]
@@ -175,7 +175,7 @@ class Soak(Watcher[SoakConfig]):
         return float(np.median(self._ages[-20:])) if self._ages else 0.0
 
     def _rate(self) -> float:
-        """Answers per second of late."""
+        """Answers per second over the last seconds."""
         recent = [moment for moment in self._answers[-1000:] if moment >= time.monotonic() - RATE_OVER]
         return len(recent) / RATE_OVER
 
@@ -195,10 +195,10 @@ class Soak(Watcher[SoakConfig]):
 
         return callback
 
-    # --- noting ----------------------------------------------------------------------------------------------------
+    # --- sampling --------------------------------------------------------------------------------------------------
 
     def _figures(self) -> dict[str, Any]:
-        """What the node's last diagnostics count."""
+        """The counters in the node's last diagnostics."""
         values = self.diagnostics
         counts = {name: int(values.get(name, 0)) for name in ("frames in", "frames out")}
         drops = {key.removeprefix("dropped: "): int(n) for key, n in values.items() if key.startswith("dropped: ")}
@@ -236,12 +236,12 @@ def watch(soak: Soak, signals: list[int]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of the soak's process: exit code 0 with samples.json written, 1 when the run broke off."""
+    """Entry point of the process: exit code 0 with samples.json written, 1 if the run failed."""
     run_watcher(Soak, _soak, arguments)
 
 
 def _soak(soak: Soak, signals: list[int]) -> str:
-    """The whole run; why it failed."""
+    """Run the test; returns why the run failed, or an empty text."""
     watch(soak, signals)
     soak.write()
     soak.idler.destroy_node()

@@ -1,4 +1,4 @@
-"""What the samples of a soak say: verdicts, a table, and the curves as a picture."""
+"""Report of a soak test: verdicts, a table, and curves as a picture."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Largest growth of resident memory between the first and the last window, and of its straight line over the run.
+#: Largest growth of resident memory between the first and the last window, and of its linear fit over the run.
 MEMORY_GROWTH = 0.02
-#: A window is this share of the judged samples, and at least this many of them.
+#: Length of a window: share of the judged samples, and minimum number of samples.
 WINDOW, WINDOW_SAMPLES = 0.15, 5
-#: Largest ratio of the age of answers in the last third to that in the first, each times the cores that other
-#: processes left: a queue or a frame's work that grows shows, and so does waiting, but not what else the machine does.
+#: Largest ratio of the ages of answers in the last and the first third, each multiplied by the cores that other
+#: processes left free. It detects growing queues, work and waiting, but not the load of other processes.
 LATENCY_GROWTH = 1.25
-#: Most frames on their way, rate times age (Little's law): one in work, one that waits, part of one in transport.
+#: Largest number of frames on their way, rate x age (Little's law): one in work, one waiting, part of one in transport.
 ON_THE_WAY = 3.0
-#: The one cause for which a frame may be dropped: a newer one took its place.
+#: The only allowed cause of a dropped frame: a newer one replaced it.
 RULE = "replaced"
-#: The cause of an image whose camera_info DDS' queue of one replaced: half a frame lost in transport, and the largest
-#: share of the frames sent that may be so.
+#: Cause of an image whose camera_info was replaced in DDS' queue of one, so that half a frame was lost in transport;
+#: and the largest share of such frames.
 HALF, HALVES = "no camera_info", 0.01
-#: Largest share of the frames sent that may be replaced in transport, by DDS' queue of one, before the node gets them.
+#: Largest share of frames that may be replaced in DDS' queue of one before they reach the node.
 LOST = 0.5
-#: Least share of the answers that a best-effort reader gets of each topic, all topics read at once.
+#: Smallest share of the answers that a best-effort reader receives on each topic, with readers on all topics.
 SERVED = 0.5
-#: Samples before and after each over which the picture's rates are taken.
+#: Number of samples before and after each one over which the picture's rates are averaged.
 SMOOTH = 3
-#: What a log must not hold.
+#: Texts that a log must not contain.
 ALARMS = ("Traceback (most recent call last)", "[ERROR]", "[FATAL]", "Exception in thread", "unexpected error")
 
 Samples = Sequence[Mapping[str, Any]]
@@ -36,7 +36,7 @@ Samples = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One thing that must hold: its name, whether it does, and the figures."""
+    """One condition: its name, whether it holds, and the figures."""
 
     name: str
     good: bool
@@ -44,11 +44,11 @@ class Verdict:
 
 
 def judge(run: Mapping[str, Any], log: Sequence[str]) -> list[Verdict]:
-    """What holds and what does not.
+    """The verdicts on a run.
 
     Parameters
     ----------
-    run : what the soak node wrote: samples of every second, figures of the phases and of the end.
+    run : content of samples.json: samples of every second, figures of the phases and at the end.
     log : lines of the node's logs.
     """
     samples = [sample for sample in run["samples"] if sample["phase"] != "warm-up"]
@@ -175,7 +175,7 @@ def _log(lines: Sequence[str]) -> Verdict:
 def _windows(
     samples: Samples, key: str, summary: Callable[[list[float]], float] = statistics.median
 ) -> tuple[float, float]:
-    """A figure in the first and in the last window; zeros where there are no samples."""
+    """A figure in the first and in the last window; zeros without samples."""
     values = [sample[key] for sample in samples]
     size = max(round(WINDOW * len(values)), WINDOW_SAMPLES)
     return (summary(values[:size]), summary(values[-size:])) if values else (0.0, 0.0)
@@ -186,7 +186,7 @@ def _slope(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def _smooth_rate(samples: Samples, key: str) -> list[float]:
-    """How fast a count grows around each sample, over a few seconds."""
+    """Rate of a counter around each sample, over a few seconds."""
     rates = []
     for at in range(len(samples)):
         start, stop = samples[max(at - SMOOTH, 0)], samples[min(at + SMOOTH, len(samples) - 1)]

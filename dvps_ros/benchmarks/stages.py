@@ -1,4 +1,4 @@
-"""How long each stage of perception takes, from picture to cloud, by each run time; also for two separate networks."""
+"""Time of each stage of perception, from image to cloud, for each run time; also for two separate networks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dvps_ros.scene.boxes import instances
 from dvps_ros.scene.clouds import scene_cloud
 from dvps_ros.structures import Intrinsics
 
-#: What is timed of each frame, in order; total is their sum.
+#: Timed stages of each frame, in order; total is their sum.
 STAGES = ("preprocess", "network", "merge", "track", "cloud", "total")
 
 #: Seconds of every frame by stage.
@@ -39,10 +39,10 @@ Times = dict[str, list[float]]
 
 
 def random_pair(size: tuple[int, int], device: str, precision: str) -> PairPerceiver:
-    """Two networks of transformers with random weights, of their public sizes, at pictures of ``size`` (H, W).
+    """Two networks of transformers with random weights and their public sizes, for pictures of ``size`` (H, W).
 
-    Mask2Former has a Swin-T backbone, 100 queries and 19 classes; Depth Anything V2 is the small one. Random queries
-    are sure of nothing and none is kept, so that merging costs them the least that it can.
+    Mask2Former has a Swin-T backbone, 100 queries and 19 classes; Depth Anything V2 is the small model. With random
+    weights no query reaches the score threshold, so merging has the least possible cost.
     """
     swin = SwinConfig(
         embed_dim=96,
@@ -62,9 +62,9 @@ def random_pair(size: tuple[int, int], device: str, precision: str) -> PairPerce
 
 
 def read_pictures(folder: Path | None, size: tuple[int, int], count: int) -> list[np.ndarray]:
-    """Up to ``count`` (H, W, 3) uint8 RGB pictures of a folder, resized to ``size`` (H, W); without one, noise.
+    """Up to ``count`` (H, W, 3) uint8 RGB pictures of a folder, resized to ``size`` (H, W); noise for None.
 
-    Raises ``FileNotFoundError`` when there is no such folder, or no picture in it.
+    Raises ``FileNotFoundError`` if the folder does not exist, or has no pictures.
     """
     height, width = size
     if folder is None:
@@ -85,12 +85,12 @@ def time_stages(
     warm_up: int,
     on_frame: Callable[[int], None] | None = None,
 ) -> dict[str, Times]:
-    """Seconds of every frame by ``STAGES`` for each of the perceivers, which take turns frame by frame.
+    """Seconds of every frame by ``STAGES`` for each perceiver; perceivers take turns frame by frame.
 
     Parameters
     ----------
-    pictures : (H, W, 3) uint8 RGB pictures of one size, used again and again.
-    frames, warm_up : how many frames are timed, and how many come before them.
+    pictures : (H, W, 3) uint8 RGB pictures of one size, used in turn.
+    frames, warm_up : number of timed frames, and of frames before them.
     on_frame : called after each timed frame with its number, from 1.
     """
     height, width = pictures[0].shape[:2]
@@ -110,7 +110,7 @@ def time_stages(
 def summary(times: Mapping[str, Times]) -> dict[str, dict[str, Any]]:
     """For each perceiver ``stages`` (milliseconds ``p50`` and ``p99`` of each) and ``speedup``.
 
-    That is how many times faster than the first one its whole trip is: the median of the frames' ratios.
+    ``speedup`` is the median over frames of the ratio of total times, of the first perceiver and of this one.
     """
     first = next(iter(times.values()))["total"]
     return {
@@ -136,7 +136,7 @@ def stage_table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def machine(device: torch.device, precision: str) -> str:
-    """One line that says on what was measured: device, threads, arithmetic, version of torch, date."""
+    """One line about the measurement: device, threads, arithmetic, version of torch, date."""
     if device.type == "cuda":
         where = torch.cuda.get_device_name(device)
     else:
@@ -146,14 +146,14 @@ def machine(device: torch.device, precision: str) -> str:
 
 
 def peak_memory(device: torch.device) -> float:
-    """MiB: of tensors on a CUDA device, of the whole process on a CPU, since it started."""
+    """Peak memory since the start of the process, in MiB: of tensors on a CUDA device, of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _processor() -> str:
-    """The processor's name, as Linux has it."""
+    """The processor's name from Linux."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

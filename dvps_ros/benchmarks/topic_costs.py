@@ -1,4 +1,4 @@
-"""What each topic costs: bytes of a message, and the processor's time to build and to serialise it, as a table."""
+"""Cost of each topic: bytes of a message, and processor time to build and to serialise it, as a table."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one message: its serialised bytes, and processor seconds to build it and to serialise it."""
+    """Cost of one message: its serialised bytes, and processor seconds to build and to serialise it."""
 
     size: float
     build: float
@@ -60,12 +60,12 @@ class Cost:
 
     @property
     def total(self) -> float:
-        """Processor seconds in all."""
+        """Processor seconds in total."""
         return self.build + self.serialize
 
 
 def street_frames(perceiver: Perceiver, width: int, height: int, count: int) -> list[Frame]:
-    """What ``perceiver`` makes of ``count`` rendered pictures of a street, as the node would publish it."""
+    """Results of ``perceiver`` on ``count`` rendered images of a street, as the node would publish them."""
     frames = []
     with StreetCamera(Street(1, StreetConfig(width=width, height=height))) as camera:
         for number in range(count):
@@ -78,12 +78,12 @@ def street_frames(perceiver: Perceiver, width: int, height: int, count: int) -> 
 
 
 def measure(frames: Sequence[Frame], wanted: Sequence[str], repeats: int) -> Cost:
-    """Mean bytes and median processor time of the ``wanted`` topics' messages, all of one frame together."""
+    """Mean bytes and median processor time of the messages of all ``wanted`` topics of one frame."""
     buffers = {name: Buffer() for name in wanted}
     sizes, builds, serializations = [], [], []
     for frame in frames:
         for _ in range(repeats):
-            fresh = replace(frame)  # without what an earlier call computed
+            fresh = replace(frame)  # without cached results of an earlier call
             start = time.process_time()
             messages = pack(fresh, wanted, buffers)
             built = time.process_time()
@@ -95,7 +95,7 @@ def measure(frames: Sequence[Frame], wanted: Sequence[str], repeats: int) -> Cos
 
 
 def costs(frames: Sequence[Frame], repeats: int) -> dict[str, Cost]:
-    """The cost of every topic alone, of ``VARIANTS``, and of all topics together, by the name of a table's row."""
+    """The costs of each single topic, of ``VARIANTS``, and of all topics together, by the name of the table's row."""
     result = {}
     for name in topics():
         result[f"`~/{name}`"] = measure(frames, [name], repeats)
@@ -126,7 +126,7 @@ def _cells(cost: Cost, rate: float) -> str:
 
 
 def _figure(value: float) -> str:
-    """Three digits or so."""
+    """``value`` with about three digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # one thread's time is the processor's, however busy the machine is
+    torch.set_num_threads(1)  # with one thread, its processor time does not depend on the load of the machine
     try:
         sizes = list(_sizes(args.sizes))
         perceiver = Perceiver.load(resources.find(args.model))

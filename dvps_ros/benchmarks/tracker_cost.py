@@ -1,4 +1,4 @@
-"""What following many things costs: a made-up drive towards a textured wall, with blocks that move before it."""
+"""Cost of tracking many things: a synthetic drive towards a textured wall, with blocks that move in front of it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from dvps_ros.scene.track import Tracker
 from dvps_ros.scene.view import View
 from dvps_ros.structures import Intrinsics, Scene, Segment
 
-#: Things in sight, and seconds between frames.
+#: Number of visible things, and seconds between frames.
 THINGS, PERIOD = 30, 0.1
-#: Metres from the first frame to the wall, and of the camera's way in a frame.
+#: Distance of the wall in the first frame, and motion of the camera per frame, metres.
 _WALL, _STEP = 40.0, 0.5
-#: Frames that are not counted: in the first ones nothing is followed yet.
+#: Number of frames that are not counted, because tracking has not started.
 _WARM_UP = 3
 
 
 def tracker_seconds(
     size: tuple[int, int], labels: LabelSet, config: TrackConfig, things: int = THINGS, frames: int = 30
 ) -> list[float]:
-    """Processor seconds that the tracker took for each of ``frames`` frames, on one thread, with ``things`` things.
+    """Processor seconds of the tracker for each of ``frames`` frames with ``things`` things, on one thread.
 
-    The camera's motion is estimated from the picture. ``size`` (H, W) is that of pictures and labels.
+    The camera's motion is estimated from the images. ``size`` (H, W) is the size of images and labels.
     """
     threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     tracker, taken = Tracker(labels, config), []
     try:
-        for number, (scene, view) in enumerate(made_up_drive(size, labels, things, frames + _WARM_UP)):
+        for number, (scene, view) in enumerate(synthetic_drive(size, labels, things, frames + _WARM_UP)):
             start = time.process_time()
             tracker.update(scene, view.camera, PERIOD * number, view)
             taken.append(time.process_time() - start)
@@ -45,8 +45,8 @@ def tracker_seconds(
     return taken[_WARM_UP:]
 
 
-def made_up_drive(size: tuple[int, int], labels: LabelSet, things: int, frames: int) -> Iterator[tuple[Scene, View]]:
-    """Scenes with ``things`` things and their views: a wall of stuff that comes nearer, blocks that cross before it."""
+def synthetic_drive(size: tuple[int, int], labels: LabelSet, things: int, frames: int) -> Iterator[tuple[Scene, View]]:
+    """Scenes with ``things`` things, and their views: an approaching wall, and blocks that cross in front of it."""
     height, width = size
     camera = Intrinsics(0.7 * width, 0.7 * width, (width - 1) / 2, (height - 1) / 2, width, height)
     random = np.random.default_rng(0)
@@ -56,7 +56,7 @@ def made_up_drive(size: tuple[int, int], labels: LabelSet, things: int, frames: 
     places = np.stack([random.uniform(-1, 1, things), random.uniform(-0.6, 0.6, things)], 1)  # shares of half a side
     depths, speeds = np.sort(random.uniform(5, 35, things))[::-1], random.uniform(-0.01, 0.01, things)
     for number in range(frames):
-        wall = _WALL - _STEP * (number % 60)  # then from the start again
+        wall = _WALL - _STEP * (number % 60)  # the approach is repeated every 60 frames
         zoom = np.array([[_WALL / wall, 0, camera.cx * (1 - _WALL / wall)], [0, _WALL / wall, 0]])
         zoom[1, 2] = camera.cy * (1 - _WALL / wall)
         grey = cv2.warpAffine(texture, zoom, (width, height), borderMode=cv2.BORDER_REFLECT)

@@ -1,4 +1,4 @@
-"""How well things keep their names on simulated drives: with true masks, and with a network's output."""
+"""Benchmark of tracking on simulated drives: with true masks, and with a network's output."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from dvps_ros.scene.track import Tracker
 from dvps_ros.scene.view import View
 from dvps_ros.structures import Scene, Segment
 
-#: Streets that no training renders: seeds of the split val are odd.
+#: First seed of the streets, which are not rendered for training: seeds of the split val are odd.
 FIRST_SEED = 900001
-#: Hertz of the drives with true masks, and of the one that the network sees; frames of each.
+#: Rates in hertz of the drives with true masks, and of the drive for the network; number of frames of each.
 RATES, NETWORK_RATE, FRAMES = (10.0, 4.0, 2.0), 4.0, 24
-#: Things of fewer pixels are left out of the true masks.
+#: Things with fewer pixels are left out of the true masks.
 LEAST_PIXELS = 30
-#: Errors of velocity count up to this many metres.
+#: Largest distance in metres of cars whose velocity is compared.
 NEAR = 25.0
 #: Lengths of windows and depth thresholds of the DVPQ.
 WINDOWS, THRESHOLDS = (1, 4), (0.5, 0.25, 0.1)
@@ -35,14 +35,14 @@ WINDOWS, THRESHOLDS = (1, 4), (0.5, 0.25, 0.1)
 
 @dataclass
 class TrueMasks:
-    """Counts over drives of one rate with true masks.
+    """Counts over drives with true masks at one rate.
 
     Attributes
     ----------
-    switches : instances of frames whose number is another than the last time that the thing was seen.
-    instances : of all frames.
-    errors : m/s, lengths of the differences of cars' estimated and true velocities.
-    seconds : of the processor, all threads together, that the tracker with ego-motion took for each frame.
+    switches : number of instances whose track number differs from that of the thing's last frame.
+    instances : number of instances in all frames.
+    errors : norms of the differences of cars' estimated and true velocities, m/s.
+    seconds : processor time of all threads for the tracker with ego-motion, for each frame.
     """
 
     switches: int = 0
@@ -51,9 +51,9 @@ class TrueMasks:
     seconds: list[float] = field(default_factory=list)
 
     def figures(self) -> dict[str, float]:
-        """The counts, switches in percent of instances, and medians: of errors, m/s, and of a frame's cost, ms.
+        """The counts, switches in percent of instances, and medians of errors (m/s) and of a frame's time (ms).
 
-        NaN where nothing counted.
+        A figure without data is NaN.
         """
         share = 100 * self.switches / self.instances if self.instances else float("nan")
         error = float(np.median(self.errors)) if self.errors else float("nan")
@@ -71,14 +71,14 @@ def tracking_figures(
     perceiver: Perceiver, streets: int, folder: Path | None = None, config: StreetConfig | None = None,
     frames: int | None = None, on_street: Callable[[int], None] = lambda number: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """``true`` by rate in hertz, and ``network`` for ``tracked`` and ``untracked`` numbers, over ``streets`` streets.
+    """Figures ``true`` by rate in hertz, and ``network`` with ``tracked`` and ``untracked`` numbers.
 
     Parameters
     ----------
-    perceiver : its tracker's configuration is used for the true masks, too.
-    folder : where rendered drives are kept; None: nowhere.
-    config : of the streets.
-    frames : of each drive; None: ``FRAMES``.
+    perceiver : the network; the configuration of its tracker is also used for the true masks.
+    folder : cache of rendered drives; None: no cache.
+    config : configuration of the streets.
+    frames : number of frames of each drive; None: ``FRAMES``.
     on_street : called after each street with its number, from 1.
     """
     labels, when = perceiver.labels, moments(RATES, frames or FRAMES)
@@ -100,7 +100,7 @@ def tracking_figures(
 
 
 def follow_true_masks(drive: Iterable[Moment], tracker: Tracker, counts: TrueMasks, seed: int = 0) -> None:
-    """Track the true masks of a drive, whose numbers are shuffled in every frame, and add to ``counts``."""
+    """Track the true masks of a drive with numbers that are shuffled in every frame, and add to ``counts``."""
     random = np.random.default_rng(seed)
     last: dict[int, int] = {}
     car = tracker.labels.index("car")
@@ -125,9 +125,9 @@ def follow_true_masks(drive: Iterable[Moment], tracker: Tracker, counts: TrueMas
 
 
 def shuffled(moment: Moment, labels: LabelSet, random: np.random.Generator) -> tuple[Scene, dict[int, int]]:
-    """The true scene with the numbers of its things shuffled, and the true panoptic value of each of them.
+    """The true scene with shuffled numbers of its things, and the true panoptic value by each new one.
 
-    Things of less than ``LEAST_PIXELS`` are unlabelled.
+    Things with fewer than ``LEAST_PIXELS`` pixels are unlabelled.
     """
     values, places, areas = np.unique(moment.panoptic, return_inverse=True, return_counts=True)
     new = values.copy()
@@ -148,7 +148,7 @@ def shuffled(moment: Moment, labels: LabelSet, random: np.random.Generator) -> t
 
 
 class _Measures:
-    """STQ and DVPQ of one way of numbering things."""
+    """STQ and DVPQ of one numbering of things."""
 
     def __init__(self, labels: LabelSet) -> None:
         self.tracking = TrackingQuality(labels)
@@ -169,8 +169,8 @@ class _Measures:
         return {"STQ": self.tracking.compute(), "DVPQ": table}
 
 
-class _Before:
-    """Stands before a tracker and keeps what comes in."""
+class _InputRecorder:
+    """Wraps a tracker and stores its last input."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
@@ -190,7 +190,7 @@ def _follow_network(perceiver: Perceiver, drive: Sequence[Moment], measures: Map
     for measure in measures.values():
         measure.begin_sequence()
     tracker = perceiver.tracker
-    before = _Before(tracker)
+    before = _InputRecorder(tracker)
     perceiver.tracker = cast("Tracker", before)
     try:
         for moment in drive:

@@ -1,4 +1,4 @@
-"""What a training step costs, with and without guidance, on made-up images: time and memory."""
+"""Time and memory of a training step on synthetic images, with and without guidance."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dvps_ros.structures import Target
 from dvps_ros.training.criterion import Criterion
 from dvps_ros.training.optimizer import build_optimizer
 
-#: Segments of a made-up image, as many as a street of Cityscapes has.
+#: Number of segments of a synthetic image, as in a street of Cityscapes.
 SEGMENTS = 40
-#: The paper's weights of both guidance terms.
+#: Weight of both guidance losses in the paper.
 _WEIGHT = 0.1
-#: A step, in order.
+#: Parts of a step, in order.
 PARTS = ("forward", "losses", "backward", "update")
 
 
@@ -31,9 +31,9 @@ class StepCosts:
 
     Attributes
     ----------
-    seconds : of each step by part: forward, losses, backward, update (clipping and optimizer).
-    processor : of each step, seconds of all the process's threads together; waiting for a busy machine is not in it.
-    peak : largest number of bytes in use during such a step: resident memory of the process, on CUDA of the device.
+    seconds : time of each step by part: forward, losses, backward, update (clipping and optimizer).
+    processor : processor seconds of each step, of all threads of the process; waiting is not included.
+    peak : peak memory in bytes during these steps: resident memory of the process, on CUDA memory of the device.
     """
 
     seconds: list[dict[str, float]] = field(default_factory=list)
@@ -48,7 +48,7 @@ class StepCosts:
 def measure_steps(
     config: Config, size: tuple[int, int], device: torch.device, dtype: torch.dtype, pairs: int, warm_up: int
 ) -> dict[str, StepCosts]:
-    """Train a network of random weights for ``warm_up + pairs`` pairs of steps: without guidance, then with.
+    """Train a network with random weights for ``warm_up + pairs`` pairs of steps, without and with guidance.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def measure_steps(
 
     Returns
     -------
-    Costs of ``plain`` and ``guided`` steps, in turn one of each.
+    Costs of ``plain`` and ``guided`` steps, which take turns.
     """
     torch.manual_seed(config.training.seed)
     net = network.build(config.network).to(device).train()
@@ -69,7 +69,7 @@ def measure_steps(
     criteria = {kind: Criterion(loss, config.network.classes).to(device) for kind, loss in losses.items()}
     trained = nn.ModuleList((net, criteria["guided"]))
     step = _Step(config, net, trained, device, dtype)
-    batch = made_up_batch(config.training.batch_size, size, config.network.max_depth, device)
+    batch = synthetic_batch(config.training.batch_size, size, config.network.max_depth, device)
     costs = {kind: StepCosts() for kind in criteria}
     for pair in range(warm_up + pairs):
         for kind, criterion in criteria.items():
@@ -84,7 +84,7 @@ def measure_steps(
 
 
 def cost_table(costs: dict[str, StepCosts]) -> str:
-    """Medians of each kind of step, one line each, then what guidance adds to a step."""
+    """Medians of each kind of step, one line each, then the added share of guidance."""
     lines = [f"  {'':8}" + "".join(f"{title:>10}" for title in ("s/step", *PARTS, "cpu s", "peak GiB"))]
     for name, cost in costs.items():
         parts = [statistics.median(step[part] for step in cost.seconds) for part in PARTS]
@@ -96,13 +96,13 @@ def cost_table(costs: dict[str, StepCosts]) -> str:
 
 
 def _added(costs: list[list[float]]) -> str:
-    """Median of what the second of each pair costs beyond the first, and each pair's own."""
+    """Median over pairs of the added cost of the second step in percent, and the value of each pair."""
     shares = [100 * (guided / plain - 1) for plain, guided in zip(*costs, strict=True)]
     return f"{statistics.median(shares):.1f} % ({', '.join(f'{share:+.1f}' for share in shares)})"
 
 
 class _Step:
-    """One optimizer step, part by part on the clock."""
+    """One optimizer step, timed by parts."""
 
     def __init__(
         self, config: Config, net: nn.Module, trained: nn.Module, device: torch.device, dtype: torch.dtype
@@ -136,17 +136,17 @@ class _Step:
         return time.perf_counter()
 
 
-def made_up_batch(
+def synthetic_batch(
     count: int, size: tuple[int, int], max_depth: float, device: torch.device
 ) -> tuple[Tensor, list[Target]]:
-    """Images (B, 3, H, W) uint8 of noise, and targets of ``SEGMENTS`` cells each, with depth everywhere."""
+    """Images (B, 3, H, W) uint8 of noise, and targets with ``SEGMENTS`` cells each and depth at every pixel."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (count, 3, *size), dtype=torch.uint8, generator=generator)
-    targets = [target.to(device) for target in _made_up_targets(count, size, max_depth, generator)]
+    targets = [target.to(device) for target in _synthetic_targets(count, size, max_depth, generator)]
     return images.to(device), targets
 
 
-def _made_up_targets(
+def _synthetic_targets(
     count: int, size: tuple[int, int], max_depth: float, generator: torch.Generator
 ) -> Iterator[Target]:
     height, width = size
@@ -174,7 +174,7 @@ def _restart_peak(device: torch.device) -> None:
 
 
 def _peak(device: torch.device) -> int:
-    """Bytes; 0 where the system does not tell."""
+    """Peak memory in bytes; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")

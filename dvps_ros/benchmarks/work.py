@@ -1,4 +1,4 @@
-"""How much a network computes for a picture, and how much this machine can: of the two follows how well it is used."""
+"""Floating point operations of a network, and the matrix rate of this machine; their ratio shows the utilization."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-#: Side of the square matrices, and how often they are multiplied; the fastest time counts.
+#: Side of the square matrices, and number of products, of which the fastest counts.
 _SIDE, _TIMES = 1024, 8
 
 
 def network_flops(network: nn.Module, *inputs: Tensor) -> int:
-    """Floating point operations of one forward pass on ``inputs`` of any shape: two for each multiply-and-add.
+    """Floating point operations of one forward pass on ``inputs`` of any shape, two per multiply-add.
 
-    Those of convolutions, matrix products and attention are counted, as ``torch.utils.flop_counter`` knows them;
-    samplings, norms and activations are not.
+    Convolutions, matrix products and attention are counted (``torch.utils.flop_counter``); sampling, norms and
+    activations are not.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    network.requires_grad_(False)  # the counter hangs hooks on what has gradients, which inference forbids
+    network.requires_grad_(False)  # the counter adds hooks to tensors with gradients, which inference mode forbids
     try:
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             network(*inputs)
@@ -30,9 +30,9 @@ def network_flops(network: nn.Module, *inputs: Tensor) -> int:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating point operations per second of a matrix product, the fastest that a machine does.
+    """Floating point operations per second of a matrix product, the machine's fastest operation.
 
-    The threads are those that torch uses.
+    It uses the threads that torch is set to.
     """
     first, second = (torch.rand(_SIDE, _SIDE, device=device).to(dtype) for _ in range(2))
     fastest = float("inf")

@@ -16,16 +16,16 @@ class Beat:
     def __init__(self) -> None:
         self._due: float | None = None
 
-    def takes(self, seconds: float, every: float, anew: bool = False) -> bool:
+    def takes(self, seconds: float, every: float, restart: bool = False) -> bool:
         """Whether the image of the time ``seconds`` is taken.
 
         Parameters
         ----------
         seconds : time of the image, by any monotonic clock.
         every : the interval in seconds, which may change between calls; 0 takes all.
-        anew : the stream was interrupted: take this image, and restart the schedule with it.
+        restart : the stream was interrupted: take this image, and restart the schedule with it.
         """
-        if anew or self._due is None:
+        if restart or self._due is None:
             self._due = seconds + every
             return True
         late = seconds - self._due + _JITTER * every

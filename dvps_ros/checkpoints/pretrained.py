@@ -71,11 +71,11 @@ def load_pretrained(net: DvpsNet) -> None:
 
 
 def with_architecture(config: NetworkConfig) -> NetworkConfig:
-    """The same network; of a backbone of kind ``auto`` the ``settings`` are filled in from the weights that it names.
+    """The same network; for a backbone of kind ``auto``, ``settings`` are read from the source of its weights.
 
-    So are the mean and deviation of its pixels, unless they are configured. A model folder keeps all of them and needs
-    the source of its weights no more.
-    Raises ``ValueError`` in one line where there is no such source, or it says nothing of an architecture.
+    Mean and deviation of its pixels are read, too, unless they are configured. A model folder keeps all of them, so it
+    does not depend on the source of its weights.
+    Raises ``ValueError`` if there is no such source, or it has no architecture.
     """
     backbone = config.backbone
     if backbone.kind != "auto" or backbone.settings:
@@ -96,7 +96,7 @@ def with_architecture(config: NetworkConfig) -> NetworkConfig:
 
 
 def _settings(name: str, folder: Path | None) -> dict[str, Any]:
-    """What transformers says of an architecture, without what only a classifier or a hub needs."""
+    """The settings of an architecture in transformers, without those for classifiers or the hub only."""
     try:
         given = AutoConfig.from_pretrained(name if folder is None else folder, trust_remote_code=False)
     except Exception as error:  # a broken folder makes transformers raise almost anything

@@ -175,8 +175,8 @@ def _machine_use(network: DvpsNet, first: Perceiver, size: tuple[int, int], foun
     shares = {
         name: flops / (row["stages"]["network"]["p50"] / 1000) / rate for name, row in found.items() if name != "pair"
     }
-    told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
-    print(f"network: {flops / 1e9:.1f} GFLOP; of this machine's {rate / 1e9:.0f} GFLOP/s (matrix product): {told}")
+    used = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    print(f"network: {flops / 1e9:.1f} GFLOP; of this machine's {rate / 1e9:.0f} GFLOP/s (matrix product): {used}")
     return {"gflop": flops / 1e9, "matrix_gflops_per_s": rate / 1e9, "share_of_matrix_rate": shares}
 
 

@@ -127,7 +127,7 @@ class Pace:
         seconds = stamp / 1e9
         if self._last is None:
             self.start = seconds
-        taken = self._beat.takes(seconds, self.every, anew=self.gap(stamp) is not None)
+        taken = self._beat.takes(seconds, self.every, restart=self.gap(stamp) is not None)
         self._last = seconds
         return taken
 

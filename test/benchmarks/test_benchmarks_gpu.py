@@ -24,7 +24,7 @@ def test_without_a_cuda_device_it_refuses_in_one_line(monkeypatch, capsys, tmp_p
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu.main(["--out", str(tmp_path / "gpu")]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"make gpu needs a CUDA device, torch {torch.__version__} sees none")
+    assert error.startswith(f"make gpu needs a CUDA device, torch {torch.__version__} finds none")
     assert error.count("\n") == 1
     assert not (tmp_path / "gpu").exists()
 
@@ -60,7 +60,7 @@ def test_the_report_of_a_small_network_on_the_cpu(tmp_path, monkeypatch):
     assert set(report["times"]["random 64x96"]["runs"]) == {"torch", "pair"}
     assert report["training"]["steps"] == 1
     assert report["training"]["images_per_second"] > 0
-    text = gpu.table({"tests": 0, "recovery": {"said": True}, **json.loads(json.dumps(report))})
+    text = gpu.table({"tests": 0, "recovery": {"reported": True}, **json.loads(json.dumps(report))})
     for word in ("folder 64x96", "preprocess", "images_per_second", "bf16: ids", "tests: 0"):
         assert word in text
 
@@ -78,4 +78,4 @@ def test_recovery_is_told_from_its_absence(says, monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
-    assert gpu.recovery(Fake(), (4, 6)) == {"said": says, "works again": True}
+    assert gpu.recovery(Fake(), (4, 6)) == {"reported": says, "works again": True}

@@ -61,7 +61,7 @@ def test_the_pair_makes_the_whole_trip():
     scene = pair.step(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
     assert scene.panoptic.shape == scene.depth.shape == (64, 96)
     assert set(pair.timings) == {"preprocess", "network", "merge", "track"}
-    assert pair.network.segmentation.config.num_queries == 100
+    assert pair.network.segmentation.network.config.num_queries == 100
 
 
 def test_bench_writes_json(model, tmp_path, capsys):

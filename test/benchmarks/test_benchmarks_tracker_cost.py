@@ -8,7 +8,7 @@ from dvps_ros.scene.track import Tracker
 
 def test_the_things_keep_their_numbers_and_the_camera_moves_ahead():
     tracker, numbers = Tracker(CITYSCAPES, TrackConfig()), []
-    for count, (scene, view) in enumerate(tracker_cost.made_up_drive((256, 512), CITYSCAPES, 30, 6)):
+    for count, (scene, view) in enumerate(tracker_cost.synthetic_drive((256, 512), CITYSCAPES, 30, 6)):
         scene = tracker.update(scene, view.camera, tracker_cost.PERIOD * count, view)
         numbers.append({s.instance for s in scene.segments if CITYSCAPES.is_thing[s.class_id]})
     assert 20 <= len(numbers[-1]) <= 30  # near ones hide some that are far

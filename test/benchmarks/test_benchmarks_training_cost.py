@@ -5,13 +5,13 @@ import torch
 import yaml
 from test_training_distributed import CONFIG
 
-from dvps_ros.benchmarks.training_cost import PARTS, SEGMENTS, made_up_batch, measure_steps
+from dvps_ros.benchmarks.training_cost import PARTS, SEGMENTS, measure_steps, synthetic_batch
 from dvps_ros.cli.main import main
 from dvps_ros.config import Config, from_dict
 
 
 def test_made_up_segments_cover_the_image_once():
-    images, targets = made_up_batch(2, (64, 96), 80.0, torch.device("cpu"))
+    images, targets = synthetic_batch(2, (64, 96), 80.0, torch.device("cpu"))
     assert images.shape == (2, 3, 64, 96)
     assert not torch.equal(targets[0].panoptic, targets[1].panoptic)
     for target in targets:

@@ -30,6 +30,6 @@ def test_an_interval_of_zero_takes_all_and_an_interruption_begins_anew():
     beat = Beat()
     assert beat.takes(5.0, 1.0)
     assert not beat.takes(5.1, 1.0)
-    assert beat.takes(2.0, 1.0, anew=True)
+    assert beat.takes(2.0, 1.0, restart=True)
     assert not beat.takes(2.5, 1.0)
     assert beat.takes(3.0, 1.0)
