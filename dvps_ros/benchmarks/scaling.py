@@ -1,4 +1,4 @@
-"""How the time of a frame grows with its pixels and with what is seen in it, as figures and as a picture."""
+"""Time of a frame over its number of pixels and its number of segments, as figures and as a plot."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from dvps_ros.structures import Prediction
 AREAS, SEGMENTS = (0.25, 0.5, 1.0, 2.0, 4.0), (5, 10, 20, 30, 50)
 #: Width by height of the measured pictures.
 _ASPECT = 2.0
-#: Mask logits of made-up segments, and depths in metres.
+#: Mask logits of the synthetic segments, and their depths in metres.
 _SURE, _NEAREST, _FARTHEST = 12.0, 4.0, 60.0
 
 
 class MadeUpSegments(nn.Module):
-    """A network that sees a grid of ``count`` segments, every third of them a thing, in whatever picture.
+    """A network that predicts a grid of ``count`` segments for any image; every third one is a thing.
 
     Parameters
     ----------
     count : number of segments.
-    labels : their classes are taken in turn.
+    labels : the class table, whose classes are used in turn.
     max_depth : metres at sigmoid = 1.
     """
 
@@ -77,7 +77,7 @@ class MadeUpSegments(nn.Module):
 def by_pixels(perceiver: Perceiver, frames: int, warm_up: int, on_run: Callable[[], None] | None = None) -> list[dict]:
     """For each of ``AREAS`` the network's ``height``, ``width`` and ``pixels``, and the median ``ms`` of each stage.
 
-    The camera's picture has the size of the network's. The sizes are measured one after the other. ``on_run`` is called
+    The image has the size of the network's input. The sizes are measured one after the other; ``on_run`` is called
     after each.
     """
     config, rows = perceiver.config, []
@@ -110,7 +110,7 @@ def by_segments(
 ) -> list[dict]:
     """For each of ``SEGMENTS`` their number, and the median ``ms`` of each stage, of pictures of ``size`` (H, W).
 
-    The segments are made up, so that the time of ``network`` means nothing; the other stages do what they always do.
+    The segments are synthetic, so the time of ``network`` is meaningless. The other stages work as usual.
     """
     rows = []
     for count in SEGMENTS:
@@ -128,7 +128,7 @@ def _median(perceiver: Perceiver, size: tuple[int, int], frames: int, warm_up: i
 
 
 def picture(pixels: Sequence[Mapping[str, Any]], segments: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
-    """Draw both tables as stacked areas of the stages; the format follows from the ending of ``path``."""
+    """Draw both tables as stacked areas of the stages; the suffix of ``path`` selects the format."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -81,15 +81,15 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
-    """Declare what is compared and written."""
+    """Add the options for the comparison and the output."""
     parser.add_argument("--against", choices=("pair",), help="also time two separate networks and print the ratio")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures")
     parser.add_argument(
         "--plot",
         type=Path,
         metavar="FILE",
-        help="also measure pictures of several sizes, and with 5 to 50 made-up segments, in torch, and draw the times: "
-        ".png, .svg or .pdf",
+        help="also measure pictures of several sizes, and with 5 to 50 synthetic segments, in torch; draw the times to "
+        "a .png, .svg or .pdf file",
     )
 
 
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_plot(args: argparse.Namespace) -> None:
-    """Before anything is measured."""
+    """Check ``--plot`` before anything is measured."""
     require_modules("matplotlib")
     if args.training:
         raise ValueError("--plot draws times of perception, not of --training")
@@ -141,7 +141,7 @@ def _run_stages(args: argparse.Namespace) -> int:
         if args.plot:
             more |= _plot(args.plot, network, first, where, frames, warm_up)
     elif args.plot:
-        print(f"no {args.plot}: the time by pixels needs a network of this package, not a program or a pair")
+        print(f"no {args.plot}: --plot needs a network of this package, not a program or a pair")
     if args.json:
         report = {"machine": where, "source": _source(args), "size": size, "frames": frames, "peak_mib": round(peak)}
         report |= more
@@ -160,7 +160,7 @@ def _live_network(perceiver: Perceiver) -> DvpsNet | None:
 
 
 def _machine_use(network: DvpsNet, first: Perceiver, size: tuple[int, int], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Print and give the operations of the network, and each run time's share of the machine's matrix rate."""
+    """Print and return the operations of the network, and each run time's share of the machine's matrix rate."""
     import numpy as np
     import torch
 
@@ -183,7 +183,7 @@ def _machine_use(network: DvpsNet, first: Perceiver, size: tuple[int, int], foun
 def _plot(
     path: Path, network: DvpsNet, first: Perceiver, where: str, frames: int, warm_up: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Draw and give the time by pixels and by segments, in torch."""
+    """Draw and return the time by pixels and by segments, in torch."""
     from dvps_ros.benchmarks import scaling
     from dvps_ros.runtime import Perceiver
 

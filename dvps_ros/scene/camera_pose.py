@@ -1,4 +1,4 @@
-"""Where the camera is in a frame that does not move, from its motion between frames."""
+"""Pose of the camera in a fixed frame, accumulated from its motion between frames."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dvps_ros.scene.ego_motion import EgoMotion, exponential, implausible, logar
 from dvps_ros.scene.view import View
 from dvps_ros.structures import CameraMotion
 
-#: Seconds for which the camera goes on as it did where its motion is not known.
+#: Seconds for which the camera is assumed to keep its velocity while its motion is unknown.
 _COASTING = 3.0
 
 
 class CameraPose:
-    """Adds up the camera's motion, estimated from the picture or given.
+    """Accumulates the camera's motion, which is estimated from the image or given.
 
     Attributes
     ----------
-    pose : (4, 4) from the camera's optical frame to one that does not move: the first frame's.
-    motion : the last one.
+    pose : (4, 4) from the camera's optical frame to the fixed frame, which is the optical frame of the first image.
+    motion : the last motion.
     """
 
     def __init__(self, labels: LabelSet, config: TrackConfig) -> None:
@@ -29,37 +29,37 @@ class CameraPose:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew with the next frame."""
+        """Start again with the next frame."""
         self.pose = np.eye(4)
         self.motion = CameraMotion(problem="no frame before")
         self._given: np.ndarray | None = None
-        self._known: float | None = None  # when the motion was known last
+        self._known: float | None = None  # time at which the motion was last known
         self._now = 0.0
         self._rate = np.zeros(6)  # per second
         self._ego.reset()
 
     @property
     def relative(self) -> bool:
-        """Whether the camera's own motion is not known."""
+        """Whether the camera's motion is unknown, so that velocities are relative to the camera."""
         return self._known is None or self._now - self._known > _COASTING
 
     def rescale(self, factor: float) -> None:
-        """All distances are ``factor`` times as long from now on; poses that are given are in metres anyway."""
+        """Multiply all distances by ``factor``; given poses are always in metres."""
         self.pose = self.pose.copy()
         self.pose[:3, 3] *= factor
         self._rate[3:] *= factor
         self._ego.rescale(factor)
 
     def update(self, now: float, seconds: float, view: View | None, pose: np.ndarray | None) -> bool:
-        """Take in how the camera moved in the ``seconds`` up to ``now``; False where the picture is of another place.
+        """Add the camera's motion in the ``seconds`` up to ``now``; returns False after a cut to another place.
 
-        ``view`` is the picture, ``pose`` (4, 4) what TF or odometry says instead; either may be None, and a pose may
-        be missing in some frames.
+        ``view`` is the image, for an estimate; ``pose`` (4, 4) from TF or odometry replaces it. Both may be None, and a
+        pose may be missing in some frames.
         """
         motion = CameraMotion(seconds=seconds, problem="no picture")
         if pose is not None:
             motion = self._between_given(np.asarray(pose, np.float64), seconds)
-            self._ego.reset()  # the picture that it knows is not of the frame before any more
+            self._ego.reset()  # its last view is no longer that of the previous frame
         elif view is not None and self.config.ego_motion:
             motion = self._ego.update(view, seconds)
             if motion.cut:
@@ -83,7 +83,7 @@ class CameraPose:
         return True
 
     def _between_given(self, pose: np.ndarray, seconds: float) -> CameraMotion:
-        """The motion from the last given pose, moved on with the steps taken since, to ``pose``."""
+        """The motion from the last given pose, advanced by the steps since, to ``pose``."""
         if self._given is None:
             return CameraMotion(seconds=seconds, problem="no frame before")
         matrix = np.linalg.inv(pose) @ self._given

@@ -1,4 +1,4 @@
-"""From queries to a scene: one label and one depth per pixel (He et al., ICCV 2023, section 3, after Mask2Former)."""
+"""Merging of queries to a scene: one label and one depth per pixel (He et al., ICCV 2023, section 3; Mask2Former)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dvps_ros.scene.resampling import Nearest, own_depth, own_deviation
 from dvps_ros.scene.winners import win_pixels
 from dvps_ros.structures import Prediction, Scene, Segment
 
-#: About this many pixels tell the median depths.
+#: Approximate number of pixels from which median depths are computed.
 _MEDIAN_SAMPLES = 131072
 
 
@@ -32,23 +32,23 @@ def merge(
 ) -> Scene:
     """Labels and depth of image ``index`` of a batch.
 
-    Queries are kept by class and score; every pixel goes to the kept query of largest score x mask probability;
-    segments that lose too much of their own mask are dropped; stuff of one class becomes one segment. Depth comes from
-    the pixel's own query, elsewhere from the backup query (or see ``MergeConfig.backup``). So does ``depth_std``, where
-    the network tells it.
+    Queries are kept by class and score. Every pixel belongs to the kept query with the largest score x mask
+    probability. Segments that lose too much of their own mask are dropped, and stuff of one class becomes one segment.
+    Depth is that of the pixel's query, elsewhere that of the backup query (see ``MergeConfig.backup``). The same holds
+    for ``depth_std``, if the network predicts it.
 
     Parameters
     ----------
-    prediction : the network's output, maps at 1/4 of the padded image; moves to no other device.
-    index : which image of the batch.
+    prediction : the network's output, with maps at 1/4 of the padded image; it stays on its device.
+    index : index of the image in the batch.
     size : (H, W) of the network's image before padding (padding is at the bottom and right).
     output_size : (H', W') of the scene; None: ``size``.
     labels : class table with K classes.
     config : thresholds.
     depth_scale : factor on depth, f / canonical focal length.
-    metric : whether depth in metres is known; if not, segments have no median depth (NaN).
-    extent : (H, W) pixels of the network that ``output_size`` covers, where that is not quite ``size``: see
-        ``camera.resizing``.
+    metric : whether depth is in metres; if not, segments have no median depth (NaN).
+    extent : (H, W) of the network's pixels that ``output_size`` covers, if that differs from ``size``; see
+        ``Resizing.extent``.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def merge_masks(
     metric: bool = True,
     extent: tuple[float, float] | None = None,
 ) -> Scene:
-    """Labels as ``merge`` gives them, with the depth of another network.
+    """Labels as from ``merge``, with the depth of another network.
 
     Parameters
     ----------
@@ -111,10 +111,10 @@ def _scene(
     metric: bool,
     embedding: Tensor | None = None,
 ) -> Scene:
-    """The scene of N kept queries, given which of them owns each of the network's pixels (-1: none).
+    """The scene of N kept queries, from the index of the query of each of the network's pixels (-1: none).
 
-    ``nearest`` leads from those to the pixels of ``depth``. ``embedding`` (N, C) is what each query says of its mask; a
-    segment has its best query's.
+    ``nearest`` maps these pixels to those of ``depth``. ``embedding`` (N, C) are the embeddings of the queries; a
+    segment has that of its best query.
     """
     readers = nearest.readers().double().flatten()
     pixels = torch.bincount(winner.flatten() + 1, readers, minlength=len(classes) + 1)[1:].long()  # (N,) of the output
@@ -131,10 +131,10 @@ def _scene(
 
 
 def kept_queries(class_logits: Tensor, threshold: float, labels: LabelSet) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries (N,) int64 whose best class is an object scoring above ``threshold``, their classes and scores.
+    """Queries (N,) int64 whose best class is not "no object" and has a score above ``threshold``; classes and scores.
 
-    ``class_logits`` is (Q, K+1), the last column "no object". Best score first. Raises ``ValueError`` when K is not
-    the label set's.
+    ``class_logits`` is (Q, K+1), the last column "no object". The result is sorted by score. Raises ``ValueError`` if
+    ``labels`` does not have K classes.
     """
     if class_logits.shape[-1] != len(labels) + 1:
         raise ValueError(f"the network has {class_logits.shape[-1] - 1} classes, {labels.name} has {len(labels)}")
@@ -145,7 +145,7 @@ def kept_queries(class_logits: Tensor, threshold: float, labels: LabelSet) -> tu
 
 
 def _segment_ids(classes: Tensor, pixels: Tensor, labels: LabelSet) -> Tensor:
-    """Panoptic ids (N,): stuff shares one per class; things that own ``pixels`` are numbered from 1 in their class."""
+    """Panoptic ids (N,): stuff of one class has one id; things with ``pixels`` are numbered from 1 in each class."""
     present = pixels > 0
     thing = torch.tensor(labels.is_thing, device=classes.device)[classes]
     same_before = (classes[:, None] == classes[None, :]).tril() & present[None, :]  # (N, N)
@@ -153,7 +153,7 @@ def _segment_ids(classes: Tensor, pixels: Tensor, labels: LabelSet) -> Tensor:
 
 
 def _likeliest_depth(prediction: Prediction, index: int) -> Tensor:
-    """Depth (h, w) of the query of largest score x mask probability at each cell, whether it is kept or not."""
+    """Depth (h, w) of the query with the largest score x mask probability in each cell, whether it is kept or not."""
     image = prediction.select(index, torch.arange(prediction.class_logits.shape[1]))
     scores = image.class_logits[0].float().softmax(-1)[:, :-1].amax(-1)  # (Q,)
     best = (scores[:, None, None] * image.mask_logits[0].float().sigmoid()).argmax(0)
@@ -165,7 +165,7 @@ def _segments(
 ) -> tuple[Segment, ...]:
     """One row per id present, ordered by id; a merged segment's score is the mean over its pixels.
 
-    ``pixels`` (N,) int64 are those of each query; ``winner`` and ``depth`` are of pixels that tell the median depths.
+    ``pixels`` (N,) int64 counts the pixels of each query; ``winner`` and ``depth`` are samples for the medians.
     """
     if len(ids) == 0:
         return ()
@@ -182,7 +182,7 @@ def _segments(
 
 
 def _medians(segment_of: Tensor, segments: int, winner: Tensor, depth: Tensor) -> Tensor:
-    """(S,) median depth of each segment, NaN without pixels; of very many pixels a sample tells it."""
+    """(S,) median depth of each segment, NaN without pixels; from a sample if there are very many pixels."""
     pixels = (winner >= 0).flatten().nonzero()[:, 0]
     segment = segment_of[winner.flatten()[pixels]]
     step = max(1, len(pixels) // _MEDIAN_SAMPLES)
@@ -202,7 +202,7 @@ def _medians(segment_of: Tensor, segments: int, winner: Tensor, depth: Tensor) -
 def grouped_median(values: Tensor, group: Tensor, counts: Tensor) -> Tensor:
     """Lower median (G,) of ``values`` (N,) float32 >= 0 in each ``group`` (N,) of 0..G-1 with ``counts`` (G,) members.
 
-    N must be positive; what is given for a group without members means nothing.
+    N must be positive. The value for a group without members is undefined.
     """
     # Non-negative floats order like their bit patterns, so one integer sort orders by group, then by value.
     ordered = ((group << 32) | values.contiguous().view(torch.int32).long()).sort().values

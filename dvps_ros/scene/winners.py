@@ -1,4 +1,4 @@
-"""Which kept query owns each pixel, tile by tile: no map of every query is ever as large as the image."""
+"""Assignment of pixels to kept queries, tile by tile, so that query maps are never upsampled to the whole image."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch.nn import functional as F
 from dvps_ros.config import MergeConfig
 from dvps_ros.config.network import MAP_STRIDE
 
-#: Side of a tile in cells of the maps: a handful of its masks fits into the processor's cache.
+#: Side of a tile in cells of the maps; some of its masks fit into the processor's cache.
 _TILE = 16
-#: What rounding may change about an interpolated probability.
+#: Bound of the rounding error of an interpolated probability.
 _SLACK = 1e-4
 
 
 def win_pixels(
     mask_logits: Tensor, scores: Tensor, size: tuple[int, int], config: MergeConfig
 ) -> tuple[Tensor, Tensor]:
-    """Which kept query owns each pixel (int64; -1: none) and its mask probability there (float32), both ``size``.
+    """Index of each pixel's query (int64; -1: none) and its mask probability there (float32), both of shape ``size``.
 
-    Every pixel goes to the query of largest score x mask probability, if that probability reaches the threshold and
-    the query keeps enough of its own mask.
+    Every pixel belongs to the query with the largest score x mask probability, if the probability reaches the threshold
+    and the query keeps enough of its own mask.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def win_pixels(
         return scores.new_full(size, -1, dtype=torch.long), scores.new_zeros(size)
     winner = scores.new_zeros(size, dtype=torch.long)
     probability = scores.new_empty(size)
-    own_mask = scores.new_zeros(count)  # pixels whose probability reaches the threshold
+    own_mask = scores.new_zeros(count)  # number of pixels whose probability reaches the threshold
     height, width = (min(math.ceil(s / MAP_STRIDE) + 1, m) for s, m in zip(size, mask_logits.shape[-2:], strict=True))
-    maps = mask_logits[:, :height, :width].float()  # the rest is of pixels that are padding
+    maps = mask_logits[:, :height, :width].float()  # without the padding
     for tile in _tiles(maps, scores, size, config.mask_threshold, own_mask):
         if len(tile.queries) == 0:
             probability[tile.rows, tile.columns] = 0
@@ -61,14 +61,14 @@ def win_pixels(
 
 @dataclass(frozen=True)
 class _Tile:
-    """A rectangle of pixels, and the (n,) queries, in ascending order, that may matter there."""
+    """A rectangle of pixels, and the (n,) queries, in ascending order, that may win pixels or have a mask there."""
 
     queries: Tensor
     rows: slice
     columns: slice
 
     def upsampled(self, maps: Tensor) -> Tensor:
-        """(n, rows, columns): the queries' maps, of all (N, h, w), interpolated to pixels."""
+        """(n, rows, columns): the maps of the tile's queries, from ``maps`` (N, h, w), interpolated to pixels."""
         top, first, down = _cells(self.rows, maps.shape[1])
         left, second, right = _cells(self.columns, maps.shape[2])
         part = maps[self.queries, top:down, left:right]
@@ -79,19 +79,19 @@ class _Tile:
 
 
 def _cells(pixels: slice, cells: int) -> tuple[int, int, int]:
-    """First cell that ``pixels`` read, offset of their first pixel from that cell's, and end of the cells."""
+    """First cell that ``pixels`` read, offset of the first pixel from that of the cell, and end of the cells."""
     first = max(pixels.start // MAP_STRIDE - 1, 0)
     return first, pixels.start - first * MAP_STRIDE, min(-(-pixels.stop // MAP_STRIDE) + 1, cells)
 
 
 def _tiles(maps: Tensor, scores: Tensor, size: tuple[int, int], threshold: float, own_mask: Tensor) -> Iterator[_Tile]:
-    """The tiles of the image, each with its queries; ``own_mask`` gets the pixels of whole tiles that need no look.
+    """The tiles of the image, each with its queries; adds the pixels of masks that cover whole tiles to ``own_mask``.
 
-    An interpolated value lies between the least and the greatest of the cells around its tile. A query cannot win where
-    its greatest score x probability is below another's least. Where it is below threshold x score of every query that
-    reaches the threshold, it wins only pixels that none of these reaches, which are nobody's. And a mask covers a tile
-    wholly, or not at all, where all of its values lie on one side of the threshold. On CUDA, where a look costs more
-    than it saves, the image is one tile.
+    An interpolated value lies between the smallest and the largest value of the cells around its tile. A query cannot
+    win if its largest score x probability is below the smallest one of another query. If it is below threshold x score
+    of every query that reaches the threshold, the query wins only pixels that none of these reaches, and those have no
+    owner. A mask covers all or nothing of a tile if all its values lie on one side of the threshold. On CUDA these
+    tests cost more than they save, so the image is one tile.
     """
     if maps.device.type != "cpu":
         yield _Tile(torch.arange(len(maps), device=maps.device), slice(0, size[0]), slice(0, size[1]))
@@ -100,7 +100,7 @@ def _tiles(maps: Tensor, scores: Tensor, size: tuple[int, int], threshold: float
     greatest, least = greatest.sigmoid() + _SLACK, least.sigmoid() - _SLACK
     by_score = scores[:, None, None]
     whole, reaches = least >= threshold, greatest >= threshold
-    to_beat = threshold * by_score.where(reaches, math.inf).amin(0)  # infinite where nobody reaches the threshold
+    to_beat = threshold * by_score.where(reaches, math.inf).amin(0)  # infinite where no query reaches the threshold
     may_win = greatest * by_score >= torch.maximum(to_beat, (least * by_score).amax(0))
     wanted = may_win | (reaches & ~whole)
     side = _TILE * MAP_STRIDE
@@ -114,5 +114,5 @@ def _tiles(maps: Tensor, scores: Tensor, size: tuple[int, int], threshold: float
 
 
 def _pooled(maps: Tensor) -> Tensor:
-    """(N, tiles down, tiles across): the greatest value of (N, h, w) in each tile and one cell around it."""
+    """(N, tiles down, tiles across): the largest value of (N, h, w) in each tile and one cell around it."""
     return F.max_pool2d(maps[None], _TILE + 2, _TILE, padding=1, ceil_mode=True)[0]
