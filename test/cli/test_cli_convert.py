@@ -375,7 +375,9 @@ def test_a_failure_while_writing_leaves_nothing(own, tmp_path, capsys, monkeypat
 
 def test_transformers_has_no_such_network(own, tmp_path, capsys):
     save(build(replace(TINY, points=2)), tmp_path / "points", Config())
-    assert "4 sampling points, this network 2" in refused(capsys, tmp_path, tmp_path / "points", "--to", "transformers")
+    assert "4 sampling points, this network has 2" in refused(
+        capsys, tmp_path, tmp_path / "points", "--to", "transformers"
+    )
 
 
 def test_depth_has_no_place_in_transformers(own, tmp_path, capsys):
