@@ -5,6 +5,7 @@ import json
 import torch
 from pair_models import STAGES
 from transformers import (
+    BeitConfig,
     CLIPTokenizer,
     DepthProConfig,
     DepthProForDepthEstimation,
@@ -18,6 +19,8 @@ from transformers import (
     OneFormerConfig,
     OneFormerForUniversalSegmentation,
     SwinConfig,
+    ZoeDepthConfig,
+    ZoeDepthForDepthEstimation,
 )
 
 from dvps_ros.labels import CITYSCAPES
@@ -158,5 +161,33 @@ def save_depth_pro(folder, tells_field_of_view=True):
         fov_model_config=vit,
     )
     network = DepthProForDepthEstimation(config)
+    network.save_pretrained(folder)
+    return network.eval()
+
+
+def save_zoedepth(folder):
+    """A ZoeDepth of one range of depths."""
+    torch.manual_seed(0)
+    beit = BeitConfig(
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=64,
+        use_relative_position_bias=True,
+        out_features=STAGES,
+        reshape_hidden_states=False,
+    )
+    config = ZoeDepthConfig(
+        backbone_config=beit,
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        bottleneck_features=8,
+        num_relative_features=8,
+        bin_embedding_dim=8,
+        num_attractors=[4, 2, 2, 1],
+        bin_configurations=[{"n_bins": 8, "min_depth": 0.1, "max_depth": 80.0, "name": "street"}],
+    )
+    network = ZoeDepthForDepthEstimation(config)
     network.save_pretrained(folder)
     return network.eval()

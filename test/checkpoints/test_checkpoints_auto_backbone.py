@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from transformers import (
     ConvNextConfig,
     ConvNextForImageClassification,
+    ConvNextV2Config,
+    ConvNextV2ForImageClassification,
     Dinov2Config,
     Dinov2Model,
     DINOv3ViTConfig,
@@ -21,6 +23,8 @@ from transformers import (
     HieraForImageClassification,
     PvtV2Config,
     PvtV2ForImageClassification,
+    Swinv2Config,
+    Swinv2ForImageClassification,
     TimmBackboneConfig,
 )
 
@@ -35,6 +39,14 @@ NETWORK = NetworkConfig(width=32, heads=4, encoder_layers=1, encoder_feedforward
 VIT = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
 STAGED = {
     "convnext": (ConvNextForImageClassification, ConvNextConfig(hidden_sizes=[8, 16, 32, 64], depths=[1, 1, 1, 1])),
+    "convnextv2": (
+        ConvNextV2ForImageClassification,
+        ConvNextV2Config(hidden_sizes=[8, 16, 32, 64], depths=[1, 1, 1, 1]),
+    ),
+    "swinv2": (
+        Swinv2ForImageClassification,
+        Swinv2Config(embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4], window_size=4),
+    ),
     "focalnet": (FocalNetForImageClassification, FocalNetConfig(embed_dim=8, depths=[1, 1, 1, 1])),
     "pvt_v2": (
         PvtV2ForImageClassification,

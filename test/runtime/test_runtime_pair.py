@@ -127,6 +127,27 @@ def test_thresholds_tracks_and_a_camera_unknown(direct):
         perceiver.step(image)
 
 
+def test_the_ground_gives_the_scale_of_a_pair_s_depth(models):
+    """A road whose depth is 1.3 times too far: with the camera's height it lies where it is."""
+    network = nn.Module()
+    network.segmentation, network.depth = PanopticNetwork(models[1]), models[2]
+    perceiver = PairPerceiver(network, PairConfig(), CITYSCAPES, "cpu")
+    perceiver.network = SaysPicture(models[2].config)
+    camera = Intrinsics(200.0, 200.0, 127.5, 63.5, 256, 128)
+    rows = np.arange(128)
+    true = 2.0 * camera.fy / np.maximum(rows - camera.cy, 1e-3)  # 2 m below the camera
+    image = np.zeros((128, 256, 3), np.uint8)
+    image[..., 1] = np.clip(np.rint(1.3 * true), 0, 255)[:, None]
+    image[:70, :, 2], image[:70, :, 1] = 255, 60
+    free = perceiver.step(image, camera, 0.0)
+    perceiver.camera_height = 2.0
+    anchored = perceiver.step(image, camera, 0.1)
+    near = slice(80, 128)
+    assert float(free.depth[near, 128].median()) == pytest.approx(1.3 * np.median(true[near]), rel=0.05)
+    assert float(anchored.depth[near, 128].median()) == pytest.approx(np.median(true[near]), rel=0.05)
+    assert anchored.anchor.factor == pytest.approx(1 / 1.3, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("size", "expected"),
     [

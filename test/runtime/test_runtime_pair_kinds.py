@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pair_kinds import SEGMENTATIONS, SQUARE, save_depth_pro, save_segmentation_of
+from pair_kinds import SEGMENTATIONS, SQUARE, save_depth_pro, save_segmentation_of, save_zoedepth
 from pair_models import save_depth, save_segmentation
 from torch.nn import functional as F
 from transformers import AutoTokenizer
@@ -144,11 +144,17 @@ def test_metres_of_a_canonical_camera_are_scaled_by_the_camera_s_focal_length(ho
     torch.testing.assert_close(scaled.step(picture).depth, plain.step(picture).depth)  # nothing to scale by
 
 
-def test_the_ground_anchors_the_depth_of_a_pair(home, picture):
-    """With the height of the camera the scale of the pair's depth is that of the ground, as our own network's is."""
-    perceiver = pair(home)
-    assert perceiver.step(picture, CAMERA).anchor.state == "off"
-    perceiver.camera_height = 1.5
+def test_zoedepth_gives_what_transformers_own_class_gives(tmp_path, home, picture):
+    network = save_zoedepth(tmp_path / "zoe")
+    perceiver = pair(home, depth=str(tmp_path / "zoe"), depth_size=64)
+    seen = []
+    perceiver.network.depth.register_forward_hook(
+        lambda module, given, named, output: seen.append((named["pixel_values"], output)), with_kwargs=True
+    )
     scene = perceiver.step(picture, CAMERA)
-    assert scene.anchor.state != "off"
-    assert "anchor" in perceiver.timings
+    [(pixels, output)] = seen
+    assert pixels.shape == (1, 3, 64, 128)  # 50 x 90 at the scale that changes it least, in multiples of 32
+    with torch.no_grad():
+        torch.testing.assert_close(output.predicted_depth, network(pixel_values=pixels).predicted_depth)
+    expected = F.interpolate(output.predicted_depth[None], SIZE, mode="bilinear", align_corners=False)[0, 0]
+    torch.testing.assert_close(scene.depth, expected.clamp(min=0))
