@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 
 import yaml
@@ -35,6 +36,20 @@ def camera_info_beside(image: str) -> str:
 def view_frame(namespace: str) -> str:
     """Name of the frame that the node of a namespace publishes for RViz, its own for each camera."""
     return "_".join(filter(None, (*namespace.split("/"), "perception_view")))
+
+
+def require(package: str, otherwise: str = "") -> None:
+    """Look for a ROS package before anything has started: a launch that fails later would leave its nodes running.
+
+    Raises ``RuntimeError``, which launch prints as one line with the remedy, and what ``otherwise`` says.
+    """
+    from ament_index_python import packages
+
+    try:
+        packages.get_package_prefix(package)
+    except packages.PackageNotFoundError:
+        name = f"ros-{os.environ.get('ROS_DISTRO', 'jazzy')}-{package.replace('_', '-')}"
+        raise RuntimeError(f"{package} is not installed: sudo apt install {name}{otherwise}") from None
 
 
 def profile_variables() -> tuple[str, str]:

@@ -11,7 +11,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from dvps_ros import resources
-from dvps_ros.launch_arguments import BASE_FRAME, CAMERA_HEIGHT
+from dvps_ros.launch_arguments import BASE_FRAME, CAMERA_HEIGHT, require
 from launch import LaunchDescription
 
 FRAME = "sim_camera_optical_frame"
@@ -28,6 +28,7 @@ def start(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     if importlib.util.find_spec("mujoco") is None:
         raise RuntimeError("the simulated street needs MuJoCo: pip install mujoco matplotlib")
+    require("tf2_ros")
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(resources.find("launch/perception.launch.py"))),
         launch_arguments={**{name: given[name] for name in ("model", "device", "rviz")}, "frame": BASE_FRAME}.items(),

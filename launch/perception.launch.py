@@ -3,17 +3,15 @@
 ros2 launch dvps_ros perception.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info
 """
 
-import os
 from pathlib import Path
 
-from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
 
 from dvps_ros import resources
-from dvps_ros.launch_arguments import camera_info_beside, flag, profile_variables, view_frame
+from dvps_ros.launch_arguments import camera_info_beside, flag, profile_variables, require, view_frame
 from launch import LaunchDescription
 
 ARGUMENTS = {
@@ -47,7 +45,7 @@ def start(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     with_rviz = flag("rviz", given["rviz"])
     if with_rviz:
-        require("rviz2")
+        require("rviz2", ", or rviz:=false")
     if given["params_file"] and not Path(given["params_file"]).is_file():
         raise RuntimeError(f"params_file: no such file: {given['params_file']}")
     overrides = {
@@ -71,16 +69,6 @@ def start(context):
     )
     wanted = [*environment(given["dds_profile"]), perception]
     return [*wanted, rviz(given["namespace"], given["frame"])] if with_rviz else wanted
-
-
-def require(package):
-    """Before anything has started: a launch that fails later would leave its nodes running."""
-    try:
-        get_package_prefix(package)
-    except PackageNotFoundError:
-        name = package.replace("_", "-")
-        hint = f"sudo apt install ros-{os.environ.get('ROS_DISTRO', 'jazzy')}-{name}, or rviz:=false"
-        raise RuntimeError(f"{package} is not installed: {hint}") from None
 
 
 def environment(profile):
