@@ -169,7 +169,6 @@ def test_the_demo_without_mujoco_is_one_line_and_starts_nothing(prefix, tmp_path
     assert "process started" not in launched.process.output
 
 
-@pytest.mark.usefixtures("ros")
 def test_the_demo_without_tf2_ros_is_one_line_and_starts_nothing(prefix, model):
     (prefix / "share" / "ament_index" / "resource_index" / "packages" / "tf2_ros").unlink()
     with Launched(prefix, "demo", f"model:={model}", "rviz:=false") as launched:
@@ -178,6 +177,7 @@ def test_the_demo_without_tf2_ros_is_one_line_and_starts_nothing(prefix, model):
     assert "process started" not in launched.process.output
 
 
+@pytest.mark.usefixtures("ros")
 def test_rviz_gets_a_frame_of_the_camera_whatever_the_images_frame_is(prefix, model):
     camera = Camera("watcher")
     arguments = (f"model:={model}", "device:=cpu", "rviz:=on", "namespace:=left/front")
