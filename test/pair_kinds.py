@@ -3,7 +3,7 @@
 import json
 
 import torch
-from pair_models import STAGES
+from pair_models import STAGES, small_swin
 from transformers import (
     BeitConfig,
     CLIPTokenizer,
@@ -18,7 +18,6 @@ from transformers import (
     MaskFormerForInstanceSegmentation,
     OneFormerConfig,
     OneFormerForUniversalSegmentation,
-    SwinConfig,
     ZoeDepthConfig,
     ZoeDepthForDepthEstimation,
 )
@@ -28,10 +27,18 @@ from dvps_ros.labels import CITYSCAPES
 NAMES = dict(enumerate(CITYSCAPES.names))
 #: Side of the square pictures of the networks that take no others.
 SQUARE = 64
-
-
-def _swin():
-    return SwinConfig(embed_dim=16, depths=[1] * 4, num_heads=[1, 2, 2, 2], window_size=4, out_features=STAGES)
+#: Sizes of both forms of EoMT.
+EOMT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": SQUARE,
+    "patch_size": 16,
+    "num_blocks": 1,
+    "num_queries": 8,
+    "num_register_tokens": 1,
+    "id2label": NAMES,
+}
 
 
 def _maskformer():
@@ -46,14 +53,14 @@ def _maskformer():
         num_queries=8,
     )
     config = MaskFormerConfig(
-        backbone_config=_swin(), decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32, id2label=NAMES
+        backbone_config=small_swin(), decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32, id2label=NAMES
     )
     return MaskFormerForInstanceSegmentation(config)
 
 
 def _oneformer():
     config = OneFormerConfig(
-        backbone_config=_swin(),
+        backbone_config=small_swin(),
         id2label=NAMES,
         hidden_dim=32,
         conv_dim=32,
@@ -73,35 +80,12 @@ def _oneformer():
     return OneFormerForUniversalSegmentation(config)
 
 
-def _eomt(patch=16):
-    config = EomtConfig(
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        image_size=SQUARE,
-        patch_size=patch,
-        num_blocks=1,
-        num_queries=8,
-        num_register_tokens=1,
-        id2label=NAMES,
-    )
-    return EomtForUniversalSegmentation(config)
+def _eomt():
+    return EomtForUniversalSegmentation(EomtConfig(**EOMT))
 
 
 def _eomt_dinov3():
-    config = EomtDinov3Config(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        image_size=SQUARE,
-        patch_size=16,
-        num_blocks=1,
-        num_queries=8,
-        num_register_tokens=1,
-        id2label=NAMES,
-    )
-    return EomtDinov3ForUniversalSegmentation(config)
+    return EomtDinov3ForUniversalSegmentation(EomtDinov3Config(intermediate_size=64, **EOMT))
 
 
 SEGMENTATIONS = {

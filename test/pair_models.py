@@ -21,12 +21,16 @@ STAGES = ["stage1", "stage2", "stage3", "stage4"]
 MAX_DEPTH = 80  # transformers wants a whole number
 
 
+def small_swin():
+    """The configuration of a Swin with maps of four strides."""
+    return SwinConfig(embed_dim=16, depths=[1] * 4, num_heads=[1, 2, 2, 2], window_size=4, out_features=STAGES)
+
+
 def save_segmentation(folder, names=CITYSCAPES.names, seed=0):
     """A Mask2Former of 8 queries for classes of these names."""
     torch.manual_seed(seed)
-    swin = SwinConfig(embed_dim=16, depths=[1] * 4, num_heads=[1, 2, 2, 2], window_size=4, out_features=STAGES)
     config = Mask2FormerConfig(
-        backbone_config=swin,
+        backbone_config=small_swin(),
         feature_size=32,
         mask_feature_size=32,
         hidden_dim=32,

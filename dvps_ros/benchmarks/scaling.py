@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dvps_ros.benchmarks.stages import STAGES, time_stages
 from dvps_ros.config import Config
 from dvps_ros.config.crops import sides
-from dvps_ros.config.network import MAP_STRIDE
+from dvps_ros.config.network import COARSEST_STRIDE, MAP_STRIDE
 from dvps_ros.labels import LabelSet
 from dvps_ros.runtime import Perceiver
 from dvps_ros.structures import Prediction
@@ -55,7 +55,7 @@ class MadeUpSegments(nn.Module):
     def forward(self, images: Tensor) -> Prediction:
         """The prediction for images (B, 3, H, W)."""
         count = self.logits.shape[1]
-        height, width = (-(-side // 32) * 32 // MAP_STRIDE for side in images.shape[-2:])
+        height, width = (-(-side // COARSEST_STRIDE) * COARSEST_STRIDE // MAP_STRIDE for side in images.shape[-2:])
         columns = max(1, round((count * _ASPECT) ** 0.5))
         rows = -(-count // columns)
         row = torch.arange(height, device=images.device) * rows // height

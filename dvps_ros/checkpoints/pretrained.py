@@ -18,7 +18,7 @@ from transformers import AutoConfig, PreTrainedModel
 from dvps_ros import resources
 from dvps_ros.checkpoints import pickles, transformers_folder
 from dvps_ros.checkpoints.folder import CONFIG_FILE, load_model_config, read_weights
-from dvps_ros.checkpoints.preprocessing import pixels_of_transformers, refuse_other_pixels
+from dvps_ros.checkpoints.preprocessing import Preprocessing, pixels_of_transformers, refuse_other_pixels
 from dvps_ros.config import BackboneConfig, NetworkConfig
 from dvps_ros.errors import first_line
 from dvps_ros.network.backbones import expected_pixels, is_derived
@@ -88,8 +88,7 @@ def with_architecture(config: NetworkConfig) -> NetworkConfig:
         if theirs.kind != "auto":
             raise ValueError(f"{_KEY}: {backbone.pretrained} has a backbone of kind {theirs.kind}, not auto")
         return replace(config, backbone=replace(theirs, pretrained=backbone.pretrained))
-    source = transformers_folder.preprocessor_folder(backbone.pretrained) if folder is None else folder
-    given = pixels_of_transformers(source)
+    given = _transformers_pixels(backbone.pretrained, folder)
     if given is not None and not backbone.mean and not backbone.deviation:
         backbone = replace(backbone, mean=given.mean, deviation=given.deviation)
     return replace(config, backbone=replace(backbone, settings=_settings(backbone.pretrained, folder)))
@@ -112,11 +111,16 @@ def _check_pixels(net: DvpsNet, name: str, folder: Path | None) -> None:
     elif net.config.backbone.kind == "efficientnet_lite0":
         return  # its files hold weights only
     else:
-        given = pixels_of_transformers(transformers_folder.preprocessor_folder(name) if folder is None else folder)
+        given = _transformers_pixels(name, folder)
         if given is None:
             return
         theirs = expected_pixels(BackboneConfig(mean=given.mean, deviation=given.deviation))
     refuse_other_pixels(net.backbone.pixels, theirs, f"{_KEY}: {name}")
+
+
+def _transformers_pixels(name: str, folder: Path | None) -> Preprocessing | None:
+    """What the preprocessor of a folder, or of a hub model without one, says of pixels; None if it says nothing."""
+    return pixels_of_transformers(transformers_folder.preprocessor_folder(name) if folder is None else folder)
 
 
 def _found(name: str) -> Path | None:

@@ -162,7 +162,6 @@ def _live_network(perceiver: Perceiver) -> DvpsNet | None:
 def _machine_use(network: DvpsNet, first: Perceiver, size: tuple[int, int], found: Mapping[str, Any]) -> dict[str, Any]:
     """Print and return the operations of the network, and each run time's share of the machine's matrix rate."""
     import numpy as np
-    import torch
 
     from dvps_ros.benchmarks.work import matrix_rate, network_flops
     from dvps_ros.camera.resizing import resize
@@ -171,7 +170,7 @@ def _machine_use(network: DvpsNet, first: Perceiver, size: tuple[int, int], foun
 
     images = resize(to_device(np.zeros((*size, 3), np.uint8), first.device), first.resizing(size))
     flops = network_flops(network, images)
-    rate = matrix_rate(first.device, DTYPES[first.precision] if first.precision != "32" else torch.float32)
+    rate = matrix_rate(first.device, DTYPES[first.precision])
     shares = {
         name: flops / (row["stages"]["network"]["p50"] / 1000) / rate for name, row in found.items() if name != "pair"
     }
@@ -195,7 +194,8 @@ def _plot(
 
     plain = Perceiver(network, first.config, str(first.device), cast("Precision", first.precision))
     pixels = scaling.by_pixels(plain, frames, warm_up, progress)
-    size, device = (pixels[2]["height"], pixels[2]["width"]), str(first.device)
+    own = pixels[scaling.AREAS.index(1.0)]
+    size, device = (own["height"], own["width"]), str(first.device)
     segments = scaling.by_segments(size, first.labels, device, frames, warm_up, progress)
     scaling.picture(pixels, segments, where, path)
     print(f"\r{path}")
@@ -207,11 +207,10 @@ def _show_progress(frames: int) -> Callable[[int], None]:
 
 
 def _run_training(args: argparse.Namespace) -> int:
-    import torch
 
     from dvps_ros.benchmarks.stages import machine
     from dvps_ros.benchmarks.training_cost import SEGMENTS, cost_table, measure_steps
-    from dvps_ros.runtime.arithmetic import choose_device, choose_precision
+    from dvps_ros.runtime.arithmetic import DTYPES, choose_device, choose_precision
     from dvps_ros.training.memory import keep_freed_memory
 
     if not args.config:
@@ -219,10 +218,9 @@ def _run_training(args: argparse.Namespace) -> int:
     config = configured(args.config, args.set)
     device = choose_device(args.device)
     precision = choose_precision(args.precision, device)
-    dtype = {"32": torch.float32, "16": torch.float16, "bf16": torch.bfloat16}[precision]
     height, width = args.size or (config.data.crop_height, config.data.crop_width)
     keep_freed_memory()  # as dvps train does
-    costs = measure_steps(config, (height, width), device, dtype, args.frames or 3, args.warm_up or 1)
+    costs = measure_steps(config, (height, width), device, DTYPES[precision], args.frames or 3, args.warm_up or 1)
     print(machine(device, precision))
     print(
         f"training step of {_source(args)}, batch {config.training.batch_size}, {height}x{width}, {SEGMENTS} segments"

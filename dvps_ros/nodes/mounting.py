@@ -74,15 +74,11 @@ class Mounting:
 
         It waits at most ``transform_timeout`` seconds.
         """
-        given = self._settings()
-        self.pose_problem = ""
-        if self._transforms is None or not given.fixed_frame:
-            return None
-        if not stamp:
+        frame = self._settings().fixed_frame
+        if frame and not stamp:
             self.pose_problem = "the image has no stamp"
             return None
-        pose = self._transforms.at(given.fixed_frame, frame_id, stamp, given.transform_timeout)
-        self.pose_problem = self._transforms.problem
+        pose, self.pose_problem = self._pose_in(frame, frame_id, stamp)
         return pose
 
     def placement(self, frame_id: str, stamp: int) -> Placement | None:
@@ -90,13 +86,16 @@ class Mounting:
 
         It waits at most ``transform_timeout`` seconds.
         """
-        given = self._settings()
-        self.placement_problem = ""
-        if self._transforms is None or not given.target_frame:
-            return None
-        pose = self._transforms.at(given.target_frame, frame_id, stamp, given.transform_timeout)
-        self.placement_problem = self._transforms.problem
-        return None if pose is None else Placement(given.target_frame, pose)
+        frame = self._settings().target_frame
+        pose, self.placement_problem = self._pose_in(frame, frame_id, stamp)
+        return None if pose is None else Placement(frame, pose)
+
+    def _pose_in(self, frame: str, frame_id: str, stamp: int) -> tuple[np.ndarray | None, str]:
+        """The camera's pose in ``frame`` at ``stamp``, and why it is unknown; neither where ``frame`` is empty."""
+        if self._transforms is None or not frame:
+            return None, ""
+        pose = self._transforms.at(frame, frame_id, stamp, self._settings().transform_timeout)
+        return pose, self._transforms.problem
 
     def destroy(self) -> None:
         """Stop listening to transforms."""

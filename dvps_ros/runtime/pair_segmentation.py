@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, PretrainedConfig
 
 from dvps_ros.config.network import COARSEST_STRIDE, MAP_STRIDE
+from dvps_ros.errors import first_line
 
 #: Kinds whose output is class and mask logits of queries. Those with a square input see no picture of another shape.
 SEGMENTATION_KINDS = ("mask2former", "maskformer", "oneformer", "eomt", "eomt_dinov3")
@@ -74,6 +75,6 @@ def task_tokens(settings: PretrainedConfig, source: Path) -> Tensor | None:
         tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False, local_files_only=True)
         found = tokenizer([_TASK], padding="max_length", max_length=settings.task_seq_len, truncation=True)
     except Exception as error:  # a broken folder makes transformers raise almost anything
-        line = (str(error).strip().splitlines() or [""])[0]
-        raise ValueError(f"segmentation: {source} has no usable tokenizer ({type(error).__name__}: {line})") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ValueError(f"segmentation: {source} has no usable tokenizer ({reason})") from error
     return torch.tensor(found["input_ids"]) * torch.tensor(found["attention_mask"])

@@ -58,7 +58,8 @@ class CameraPose:
         """
         motion = CameraMotion(seconds=seconds, problem="no picture")
         if pose is not None:
-            motion = self._between_given(np.asarray(pose, np.float64), seconds)
+            pose = np.asarray(pose, np.float64)
+            motion = self._between_given(pose, seconds)
             self._ego.reset()  # its last view is no longer that of the previous frame
         elif view is not None and self.config.ego_motion:
             motion = self._ego.update(view, seconds)
@@ -76,7 +77,7 @@ class CameraPose:
             step = exponential(self._rate * seconds)
         self.pose = self.pose @ np.linalg.inv(step)
         if pose is not None:
-            self._given = np.asarray(pose, np.float64)
+            self._given = pose
         elif self._given is not None:  # so that the next given pose does not repeat this step
             self._given = self._given @ np.linalg.inv(step)
         self._now = now

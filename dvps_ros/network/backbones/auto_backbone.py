@@ -143,14 +143,11 @@ def _stages(settings: Mapping[str, Any], patch: int) -> dict[int, tuple[str, int
     names = list(getattr(_settings(settings), "stage_names", None) or ())
     if not names:
         raise ValueError(f"{_KEY}: {settings.get('model_type')} is no backbone of transformers: it names no stages")
-    stages: dict[int, tuple[str, int]] = {}
-    for name in names:
-        with torch.device("meta"):
-            model = _model(settings, [name]).eval()
-            images = torch.zeros(1, 3, _TRIAL, _TRIAL)
-        try:
-            maps = model(_patched(images, patch) if patch else images).feature_maps
-        except Exception as error:
-            raise ValueError(f"{_KEY}: {settings.get('model_type')} gives no maps ({first_line(error)})") from error
-        stages[_TRIAL // maps[-1].shape[-1]] = (name, maps[-1].shape[1])
-    return stages
+    with torch.device("meta"):
+        model = _model(settings, names).eval()
+        images = torch.zeros(1, 3, _TRIAL, _TRIAL)
+    try:
+        maps = model(_patched(images, patch) if patch else images).feature_maps
+    except Exception as error:
+        raise ValueError(f"{_KEY}: {settings.get('model_type')} gives no maps ({first_line(error)})") from error
+    return {_TRIAL // one.shape[-1]: (name, one.shape[1]) for name, one in zip(names, maps, strict=True)}
