@@ -2,7 +2,7 @@
 # make test   lint and every test, two at a time; the longest ones in part
 # make test-long   the same, with all of the longest ones (an hour)
 # make soak   ten minutes of full load on the node, which must stay the same; leaves soak/soak.json and soak/soak.png
-# make gpu    on a CUDA machine: its tests, half precision, times, memory, ten minutes of training; leaves gpu/gpu.json and gpu.txt
+# make gpu    on a CUDA machine, ten minutes: its tests, half precision, times, memory, training; leaves gpu/gpu.json and gpu.txt
 # make lint   ruff and mypy alone
 # make docs   renews the tables of docs/parameters.md
 # make model  renders the streets and trains models/street's successor into runs/street (hours on a CPU, resumes)

@@ -80,6 +80,13 @@ class DataConfig:
     max_scale: float = option(2.0, "Largest factor on that size.", low=0.05)
     flip: float = option(0.5, "Probability of mirroring left to right.", low=0.0, high=1.0)
     color_jitter: bool = option(True, "Vary brightness, contrast, saturation and hue (Liu et al., SSD, ECCV 2016).")
+    appearance: float = option(
+        0.0,
+        "Strength 0..1 of random weather, dirt, lens, sensor and compression in training images: the factor on the "
+        "probabilities of datasets/appearance.py.",
+        low=0.0,
+        high=1.0,
+    )
     focal: float = option(2262.52, "fx in pixels of cameras without an intrinsics file (Cityscapes: 2262.52).", low=1.0)
     focal_widths: float = option(0.0, "The same in image widths, instead of focal; 0: focal is used.", low=0.0)
     supervision: Literal["full", "thirds"] = option(

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from dvps_ros.camera.resizing import PADDING, resize
 from dvps_ros.config import Config
 from dvps_ros.config.crops import crop_size
+from dvps_ros.datasets import appearance
 from dvps_ros.datasets.formats import plain_source
 from dvps_ros.datasets.frames import FrameReader, LabelledFrame, centered
 from dvps_ros.datasets.mixture import Found, Mixture, Part
@@ -95,6 +96,7 @@ class TrainingFrames(_Frames):
         seen = as_at_run_time(frame, self.config.input.pixels)
         frame = apply_window(frame, random_window(seen, crop, data, rng))
         image = jitter_color(frame.image, rng) if data.color_jitter else frame.image
+        image = appearance.vary(image, frame.depth, rng, data.appearance)
         return _image_tensor(image), replace(self._target(frame, table), skipped=skipped)
 
     def _frame(self, position: int, epoch: int) -> tuple[Found, tuple[str, ...]]:

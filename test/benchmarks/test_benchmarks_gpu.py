@@ -32,7 +32,7 @@ def test_without_a_cuda_device_it_refuses_in_one_line(monkeypatch, capsys, tmp_p
 def test_what_it_runs_is_there():
     assert (ROOT / gpu.TESTS).is_file()
     assert "-m dvps_ros.benchmarks.gpu" in (ROOT / "Makefile").read_text()
-    for source in (*gpu.STANDARD.models.values(), gpu.STANDARD.recipe):
+    for source in (*(case.source for case in gpu.STANDARD.cases.values()), gpu.STANDARD.recipe):
         assert (ROOT / source).exists()
     net, config = gpu.network_of("models/street")
     assert config.network == net.config
@@ -44,25 +44,46 @@ def test_the_report_of_a_small_network_on_the_cpu(tmp_path, monkeypatch):
     save_config(SMALL, tmp_path / "small.yaml")
     monkeypatch.setattr(stages, "random_pair", lambda *_: Perceiver.load(tmp_path / "model", "cpu", runtime="torch"))
     plan = gpu.Plan(
-        {"folder": str(tmp_path / "model"), "random": str(tmp_path / "small.yaml")},
-        sizes=((64, 96),),
+        {
+            "folder": gpu.Case(str(tmp_path / "model"), (64, 96)),
+            "broken": gpu.Case(str(tmp_path / "model"), (64, 96), ("unknown",)),
+            "random": gpu.Case(str(tmp_path / "small.yaml"), (64, 96)),
+        },
         frames=2,
-        runtimes=("torch",),
-        minutes=0.0,
+        minutes=0.5,
+        training=0.0,
         recipe=str(tmp_path / "small.yaml"),
         crop=(64, 64),
     )
-    report = gpu.measure(plan, torch.device("cpu"), "32")
-    assert set(report["times"]) == set(report["parity"]) == {"folder 64x96", "random 64x96"}
+    monkeypatch.setattr(gpu, "training", lambda *_: {"images_per_second": 3.0, "peak_gib": 0.1, "steps": 1})
+    *partial, report = [json.loads(json.dumps(found)) for found in gpu.measure(plan, torch.device("cpu"), "32")]
+    assert [len(found["times"]) for found in partial] == [1, 2, 3]
+    assert set(report["parity"]) == {"folder", "random"}
     for found in report["parity"].values():
         assert found["32"] == {"ids": 1.0, "depth": 1.0, "good": True}
         assert set(found) == {"16", "bf16", "32"}
-    assert set(report["times"]["random 64x96"]["runs"]) == {"torch", "pair"}
-    assert report["training"]["steps"] == 1
-    assert report["training"]["images_per_second"] > 0
-    text = gpu.table({"tests": 0, "recovery": {"reported": True}, **json.loads(json.dumps(report))})
-    for word in ("folder 64x96", "preprocess", "images_per_second", "bf16: ids", "tests: 0"):
+    assert set(report["times"]["random"]["runs"]) == {"torch", "pair"}
+    assert "unknown" in report["times"]["broken"]["error"]
+    for shown in (*partial, report):
+        assert "folder, peak" in gpu.table({"tests": 0, "recovery": {"reported": True}, **shown})
+    text = gpu.table({"tests": 0, "recovery": {"reported": True}, **report})
+    for word in ("broken: ", "preprocess", "images_per_second", "bf16: ids", "tests: 0"):
         assert word in text
+
+
+def test_cases_without_time_are_told():
+    plan = gpu.Plan({"late": gpu.Case("models/street", (64, 96))}, minutes=0.0, training=1.0)
+    found = gpu.measure(plan, torch.device("cpu"), "32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, "training", lambda *_: {})
+        (report,) = found
+    assert report["times"] == {"late": {"error": "not measured: 0 minutes were over"}}
+
+
+def test_training_has_a_throughput():
+    found = gpu.training(SMALL, (64, 64), torch.device("cpu"), 0.0)
+    assert found["steps"] == 1
+    assert found["images_per_second"] > 0
 
 
 @pytest.mark.parametrize("says", [True, False])

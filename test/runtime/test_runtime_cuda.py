@@ -56,4 +56,4 @@ def test_clouds_are_made_on_the_device():
 def test_a_frame_without_memory_is_lost_and_the_next_one_works():
     perceiver = Perceiver(network(), CONFIG, "cuda", "16")
     perceiver.step(np.zeros((64, 96, 3), np.uint8))
-    assert recovery(perceiver, (4096, 8192)) == {"said": True, "works again": True}
+    assert recovery(perceiver, (4096, 8192)) == {"reported": True, "works again": True}
