@@ -23,10 +23,11 @@ class PerceptionConfig:
     allow_programs: bool = option(False, "Allow exported programs as models; a program is code of its author.")
     device: str = option("auto", "Device of the network: auto, cpu, cuda or cuda:N.")
     precision: Literal["auto", "32", "16", "bf16"] = option("auto", "Arithmetic; auto: 16 on CUDA, 32 elsewhere.")
-    runtime: Literal["auto", "torch", "compile", "openvino", "onnxruntime", "tensorrt"] = option(
+    runtime: Literal["auto", "torch", "compile", "cudagraph", "openvino", "onnxruntime", "tensorrt"] = option(
         "auto",
-        "Run time of the network; auto: OpenVINO on a CPU in 32 bit if it is installed, else torch. All but torch "
-        "compile the network once for each image size, which takes up to minutes.",
+        "Run time of the network; auto: cudagraph on CUDA, OpenVINO on a CPU in 32 bit if it is installed, else torch. "
+        "All but torch prepare the network once for each image size; cudagraph takes a second, the others up to "
+        "minutes.",
     )
     autostart: bool = option(False, "Configure and activate without a lifecycle manager.")
     input_transport: Literal["auto", "raw", "compressed"] = option(

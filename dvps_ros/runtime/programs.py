@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from dvps_ros.errors import first_line
 from dvps_ros.labels import LabelSet
 from dvps_ros.network import DvpsNet
 from dvps_ros.runtime import agreement, run_times
+from dvps_ros.runtime.arithmetic import DTYPES
 from dvps_ros.runtime.cache import ProgramCache
+from dvps_ros.runtime.cuda_graph import CudaGraph
 from dvps_ros.runtime.run_times import Program
 from dvps_ros.runtime.tracing import PARTS, FlatNetwork
 from dvps_ros.structures import Prediction
@@ -35,7 +38,7 @@ class ProgramNetwork(nn.Module):
     Parameters
     ----------
     net : a ``DvpsNet`` on its device, in float32.
-    run_time : ``compile`` or a key of ``run_times.OPEN``, possible on the device.
+    run_time : ``compile``, ``cudagraph`` or a key of ``run_times.OPEN``, possible on the device.
     precision : ``"32"``, ``"16"`` or ``"bf16"``.
     labels : the class table, for the comparison.
     optional : whether the network itself is used, after one line in the log, if no program can be made.
@@ -98,21 +101,24 @@ class ProgramNetwork(nn.Module):
         if size in self._programs:
             self._programs.move_to_end(size)
             return self._programs[size]
-        program = self._compiled(size) if self._cache is None else self._opened(self._cache, size)
+        if self._cache is not None:
+            program = self._opened(self._cache, size)
+        else:
+            program = self._made(_compiled if self.run_time == "compile" else _recorded, size)
         self._programs[size] = program
         if len(self._programs) > _OPEN:
             self._programs.popitem(last=False)
         return program
 
-    def _compiled(self, size: tuple[int, int]) -> Program:
-        mode = "reduce-overhead" if self._device.type == "cuda" else "default"  # CUDA graphs
-        program = torch.compile(FlatNetwork(self.net), dynamic=False, mode=mode)
+    def _made(self, make: Callable[..., Program], size: tuple[int, int]) -> Program:
+        """A program that lives in this process alone, checked."""
         try:
+            program = make(FlatNetwork(self.net), size, self._device, DTYPES[self._precision])
             self._check(program, size)
-        except ValueError:
+        except (ValueError, torch.cuda.OutOfMemoryError):
             raise
-        except Exception as error:  # the compiler raises many types
-            raise ValueError(f"runtime compile does not work here: {first_line(error)}") from error
+        except Exception as error:  # compilers and drivers raise many types
+            raise ValueError(f"runtime {self.run_time} does not work here: {first_line(error)}") from error
         return program
 
     def _opened(self, cache: ProgramCache, size: tuple[int, int]) -> Program:
@@ -143,3 +149,12 @@ class ProgramNetwork(nn.Module):
     @property
     def _device(self) -> torch.device:
         return self.net.mean.device
+
+
+def _compiled(net: FlatNetwork, _: tuple[int, int], device: torch.device, __: torch.dtype) -> Program:
+    mode = "reduce-overhead" if device.type == "cuda" else "default"  # CUDA graphs
+    return torch.compile(net, dynamic=False, mode=mode)
+
+
+def _recorded(net: FlatNetwork, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Program:
+    return CudaGraph(net, size, device, dtype)

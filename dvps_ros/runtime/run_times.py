@@ -12,8 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-RunTime = Literal["auto", "torch", "compile", "openvino", "onnxruntime", "tensorrt"]
-RUN_TIMES = ("auto", "torch", "compile", "openvino", "onnxruntime", "tensorrt")
+RunTime = Literal["auto", "torch", "compile", "cudagraph", "openvino", "onnxruntime", "tensorrt"]
+RUN_TIMES = ("auto", "torch", "compile", "cudagraph", "openvino", "onnxruntime", "tensorrt")
 #: Run times of ONNX programs -> the modules that they need, which are packages of the same names.
 _NEEDS = {
     "openvino": ("openvino", "onnx", "onnxscript"),
@@ -26,7 +26,8 @@ Program = Callable[[Tensor], Sequence[Tensor]]
 
 
 def choose_run_time(name: str, device: torch.device, precision: str) -> str:
-    """The run time of a name; ``"auto"`` is OpenVINO in 32 bit on a CPU if it is installed, else torch.
+    """The run time of a name; ``"auto"`` is a CUDA graph on CUDA, OpenVINO in 32 bit on a CPU if it is installed,
+    else torch.
 
     ``precision`` is ``"32"``, ``"16"`` or ``"bf16"``. Raises ``ValueError`` in one line if the run time is unknown, not
     installed, or does not support this device or precision.
@@ -34,7 +35,11 @@ def choose_run_time(name: str, device: torch.device, precision: str) -> str:
     if name not in RUN_TIMES:
         raise ValueError(f"runtime is {name!r}, must be one of {', '.join(RUN_TIMES)}")
     if name == "auto":
+        if device.type == "cuda":
+            return "cudagraph"
         return "openvino" if device.type == "cpu" and precision == "32" and not _missing("openvino") else "torch"
+    if name == "cudagraph" and device.type != "cuda":
+        raise ValueError(f"runtime cudagraph runs on CUDA, device {device} is not possible")
     if name == "compile" and device.type == "cpu":
         check_compiler("runtime compile")
     if name in _NEEDS:

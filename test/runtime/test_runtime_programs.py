@@ -193,11 +193,11 @@ def test_a_run_time_that_is_not_installed_is_named(monkeypatch):
         Perceiver(network(), CONFIG, "cpu", runtime="compile")
 
 
-def test_auto_is_openvino_on_a_cpu_in_32_bit(monkeypatch):
+def test_auto_is_openvino_on_a_cpu_in_32_bit_and_a_graph_on_cuda(monkeypatch):
     monkeypatch.setattr(run_times, "_missing", lambda name: [])
     chosen = [run_times.choose_run_time("auto", torch.device(d), p) for d, p in (("cpu", "32"), ("cpu", "bf16"))]
     assert chosen == ["openvino", "torch"]
-    assert run_times.choose_run_time("auto", torch.device("cuda"), "32") == "torch"
+    assert run_times.choose_run_time("auto", torch.device("cuda"), "32") == "cudagraph"
 
 
 def test_half_precision_has_a_tolerance_of_its_own():
