@@ -116,12 +116,11 @@ def _scene(
     ``nearest`` maps these pixels to those of ``depth``. ``embedding`` (N, C) are the embeddings of the queries; a
     segment has that of its best query.
     """
-    readers = nearest.readers().double().flatten()
-    pixels = torch.bincount(winner.flatten() + 1, readers, minlength=len(classes) + 1)[1:].long()  # (N,) of the output
+    pixels = torch.bincount(winner.flatten() + 1, nearest.readers, minlength=len(classes) + 1)[1:].long()  # (N,)
     ids = _segment_ids(classes, pixels, labels)  # (N,)
     panoptic = nearest(torch.cat([ids, ids.new_tensor([VOID])]).int()[winner])  # -1 reads the last entry: void
     confidence = nearest(torch.cat([scores, scores.new_zeros(1)])[winner] * probability)
-    rows, columns = nearest.samples()
+    rows, columns = nearest.samples
     sampled = winner[nearest.rows[rows]][:, nearest.columns[columns]], depth[rows][:, columns]
     segments = _segments(ids, pixels, scores, *sampled, metric)
     if embedding is not None and segments:

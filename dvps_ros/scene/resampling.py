@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -22,31 +23,40 @@ class Nearest:
     columns: Tensor
     size: tuple[int, int]
 
-    @classmethod
+    @staticmethod
+    @lru_cache(maxsize=8)
     def of(
-        cls, size: tuple[int, int], output_size: tuple[int, int], extent: tuple[float, float], device: torch.device
+        size: tuple[int, int], output_size: tuple[int, int], extent: tuple[float, float], device: torch.device
     ) -> Nearest:
-        """The mapping from ``size`` (H, W) to ``output_size``, which covers ``extent`` (h, w) of its pixels."""
-        rows, columns = (
-            ((torch.arange(new, device=device) + 0.5) * (covered / new)).long().clamp(max=old - 1)
-            for old, new, covered in zip(size, output_size, extent, strict=True)
-        )
-        return cls(rows, columns, size)
+        """The mapping from ``size`` (H, W) to ``output_size``, which covers ``extent`` (h, w) of its pixels.
+
+        It is the same for all frames of a camera, so it is kept, and so is what it computes.
+        """
+        with torch.inference_mode(False):  # a tensor kept from inference mode could not be used outside of it
+            rows, columns = (
+                ((torch.arange(new, device=device) + 0.5) * (covered / new)).long().clamp(max=old - 1)
+                for old, new, covered in zip(size, output_size, extent, strict=True)
+            )
+            return Nearest(rows, columns, size)
 
     def __call__(self, image: Tensor) -> Tensor:
         """An image (H, W) of any type, resampled to (H', W')."""
         return image.index_select(1, self.columns).index_select(0, self.rows)
 
+    @cached_property
     def readers(self) -> Tensor:
-        """(H, W) int64: number of image pixels that read each of the network's pixels."""
-        rows, columns = (
-            torch.bincount(at, minlength=old) for at, old in zip((self.rows, self.columns), self.size, strict=True)
-        )
-        return rows[:, None] * columns[None, :]
+        """(H * W,) float64: number of image pixels that read each of the network's pixels, row by row."""
+        with torch.inference_mode(False):
+            rows, columns = (
+                torch.bincount(at, minlength=old) for at, old in zip((self.rows, self.columns), self.size, strict=True)
+            )
+            return (rows[:, None] * columns[None, :]).double().flatten()
 
+    @cached_property
     def samples(self) -> tuple[Tensor, Tensor]:
         """Rows and columns of the image: the middle reader of each of the network's rows and columns that are read."""
-        return _middle(self.rows, self.size[0]), _middle(self.columns, self.size[1])
+        with torch.inference_mode(False):
+            return _middle(self.rows, self.size[0]), _middle(self.columns, self.size[1])
 
 
 def _middle(at: Tensor, old: int) -> Tensor:

@@ -165,6 +165,7 @@ class StreetCamera:
     def _labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Depth in metres (0 in the sky) and panoptic values, both from one pass without anti-aliasing."""
         scene, rect = self._scene, self._rect
+        samples = self._sample(0)
         flags = scene.flags.copy()
         scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
         scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = 0
@@ -172,6 +173,7 @@ class StreetCamera:
         inverse = np.empty((rect.height, rect.width), np.float32)
         mujoco.mjr_render(rect, scene, self._context)
         mujoco.mjr_readPixels(code, inverse, rect, self._context)
+        self._sample(samples)
         scene.flags[:] = flags
         values = np.full(scene.ngeom + 1, VOID, np.int32)
         values[0] = _SKY  # code 0 is the background
@@ -186,6 +188,18 @@ class StreetCamera:
         depth = (near * _FAR / (near + inverse * (_FAR - near))).astype(np.float32)
         depth[panoptic == _SKY] = 0.0
         return depth, panoptic
+
+    def _sample(self, samples: int) -> int:
+        """Set the samples of each pixel; returns what they were.
+
+        MuJoCo turns multisampling off for labels, but NVIDIA's driver blends the samples of an edge nevertheless, so
+        that its pixels have the codes of other objects.
+        """
+        before, self._context.offSamples = self._context.offSamples, samples
+        # the buffer is made anew only with another size; what is drawn keeps its size
+        more = int(self._context.offHeight == self._rect.height)
+        mujoco.mjr_resizeOffscreen(self._rect.width, self._rect.height + more, self._context)
+        return before
 
     def _picture(self) -> np.ndarray:
         """The anti-aliased picture, (H, W, 3) uint8."""

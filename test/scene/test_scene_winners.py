@@ -151,8 +151,8 @@ def test_nearest_reads_centres_and_counts_its_readers():
     assert nearest.rows.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert nearest.columns.tolist() == [0, 2]
     assert nearest(torch.arange(12).view(4, 3))[2].tolist() == [3, 5]
-    assert nearest.readers().tolist() == [[2, 0, 2]] * 4
-    rows, columns = nearest.samples()
+    assert nearest.readers.tolist() == [2, 0, 2] * 4
+    rows, columns = nearest.samples
     assert rows.tolist() == [1, 3, 5, 7]
     assert columns.tolist() == [0, 1]
     assert nearest.rows[rows].tolist() == [0, 1, 2, 3]
