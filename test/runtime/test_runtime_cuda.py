@@ -51,7 +51,7 @@ def scenes(precision, runtime="torch"):
     [
         ("32", "torch", 0.999, 1e-3),
         ("16", "torch", 0.99, 2e-2),
-        ("bf16", "torch", 0.99, 2e-2),
+        ("bf16", "torch", 0.95, 1e-1),  # eight bits: too coarse for depth, so the node's default is 16
         ("32", "cudagraph", 0.999, 1e-3),
         ("16", "cudagraph", 0.99, 2e-2),
         ("32", "compile", 0.999, 1e-3),
