@@ -14,6 +14,7 @@ import numpy as np
 #: Metres at which a pixel without depth (sky, far away, not labelled) stands in haze.
 _FAR = 150.0
 
+#: (H, W, 3) uint8, (H, W) depth in metres or None, and a generator -> (H, W, 3) uint8.
 Effect = Callable[[np.ndarray, "np.ndarray | None", np.random.Generator], np.ndarray]
 
 
@@ -39,7 +40,7 @@ def vary(image: np.ndarray, depth: np.ndarray | None, rng: np.random.Generator, 
 # --- the scene --------------------------------------------------------------------------------------------------------
 
 
-def haze(image: np.ndarray, depth: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _haze(image: np.ndarray, depth: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Light is lost with distance and replaced by that of the air; without depth, equally everywhere."""
     air = rng.uniform(110, 250) + rng.normal(0, 8, 3)
     if depth is None:
@@ -50,7 +51,7 @@ def haze(image: np.ndarray, depth: np.ndarray | None, rng: np.random.Generator) 
     return _bytes(image * clear + air.astype(np.float32) * (1 - clear))
 
 
-def shadow(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _shadow(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """A polygon of the picture is darker or lighter, with a soft or hard edge."""
     height, width = image.shape[:2]
     corners = (rng.uniform(-0.2, 1.2, (int(rng.integers(3, 7)), 2)) * (width, height)).astype(np.int32)
@@ -62,7 +63,7 @@ def shadow(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) ->
     return _bytes(image * (1 + np.float32(factor - 1) * mask[..., None]))
 
 
-def rain(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _rain(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Bright streaks of one direction, and a little veil."""
     drops = (rng.random(image.shape[:2]) > rng.uniform(0.985, 0.998)).astype(np.float32)
     length = int(rng.integers(7, 25))
@@ -75,7 +76,7 @@ def rain(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> n
 # --- the lens ---------------------------------------------------------------------------------------------------------
 
 
-def dirt(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _dirt(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Blurred spots on the glass, dark as mud or bright as drops in the sun."""
     height, width = image.shape[:2]
     cells = rng.random((int(rng.integers(4, 12)), int(rng.integers(6, 20)))).astype(np.float32)
@@ -85,14 +86,14 @@ def dirt(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> n
     return _bytes(image * (1 - cover) + tone.astype(np.float32) * cover)
 
 
-def blur(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _blur(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Out of focus, or moved during the exposure."""
     if rng.random() < 0.6:
         return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.8)))
     return cv2.filter2D(image, -1, _line(int(rng.integers(3, 9)), rng.uniform(0, np.pi)))
 
 
-def coarse(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _coarse(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Fewer pixels, interpolated again, as by a cheap camera or a scaled stream."""
     height, width = image.shape[:2]
     scale = rng.uniform(0.4, 0.85)
@@ -103,7 +104,7 @@ def coarse(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) ->
 # --- the sensor and what processes its picture ------------------------------------------------------------------------
 
 
-def exposure(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _exposure(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Gain, tone curve and black level."""
     levels = np.arange(256) / 255 * np.exp(rng.normal(0, 0.35))
     levels = np.clip(levels, 0, 1) ** np.exp(rng.normal(0, 0.35))
@@ -111,7 +112,7 @@ def exposure(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) 
     return cv2.LUT(image, _bytes(255 * (black + (1 - black) * levels)))
 
 
-def white_balance(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _white_balance(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """A tint of the light, of the highlights, or both."""
     levels = np.arange(256, dtype=np.float32)[None, :, None]
     gains = np.exp(rng.normal(0, 0.14, 3)).astype(np.float32)
@@ -119,19 +120,19 @@ def white_balance(image: np.ndarray, _: np.ndarray | None, rng: np.random.Genera
     return cv2.LUT(image, _bytes(curve * gains))
 
 
-def mixed_colors(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _mixed_colors(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Other color primaries: each channel takes a share of the others."""
     mix = np.eye(3) + rng.normal(0, 0.15, (3, 3))
     return cv2.transform(image, mix / mix.sum(1, keepdims=True))
 
 
-def grey(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _grey(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """A monochrome camera; sometimes an infrared one, that weights red highest."""
     weights = (0.299, 0.587, 0.114) if rng.random() < 0.7 else (0.7, 0.25, 0.05)
     return cv2.transform(image, np.tile(weights, (3, 1)))
 
 
-def noise(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _noise(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Grain of brightness and of color, of single pixels or of spots as after demosaicing."""
     height, width = image.shape[:2]
     deviation = 10 ** rng.uniform(0.3, 1.25)
@@ -143,21 +144,21 @@ def noise(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> 
     return _bytes(image + np.float32(deviation) * grain)
 
 
-def local_contrast(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _local_contrast(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """The tone mapping of cameras that brighten shadows (CLAHE; Zuiderveld, 1994)."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     lab[..., 0] = cv2.createCLAHE(float(rng.uniform(1, 4)), (4, 4)).apply(np.ascontiguousarray(lab[..., 0]))
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
 
-def sharpen(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _sharpen(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """The edges that cheap cameras draw around everything."""
     amount = rng.uniform(0.3, 2.0)
     smooth = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.7, 2.0)))
     return cv2.addWeighted(image, 1 + amount, smooth, -amount, 0)
 
 
-def jpeg(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _jpeg(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Blocks and ringing of compression."""
     written, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 85))])
     assert written, "a picture in memory can be encoded"
@@ -166,20 +167,20 @@ def jpeg(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> n
 
 #: Probability at full strength, and effect.
 EFFECTS: tuple[tuple[float, Effect], ...] = (
-    (0.15, haze),
-    (0.2, shadow),
-    (0.06, rain),
-    (0.08, dirt),
-    (0.25, blur),
-    (0.15, coarse),
-    (0.5, exposure),
-    (0.4, white_balance),
-    (0.2, mixed_colors),
-    (0.06, grey),
-    (0.3, noise),
-    (0.15, local_contrast),
-    (0.2, sharpen),
-    (0.3, jpeg),
+    (0.15, _haze),
+    (0.2, _shadow),
+    (0.06, _rain),
+    (0.08, _dirt),
+    (0.25, _blur),
+    (0.15, _coarse),
+    (0.5, _exposure),
+    (0.4, _white_balance),
+    (0.2, _mixed_colors),
+    (0.06, _grey),
+    (0.3, _noise),
+    (0.15, _local_contrast),
+    (0.2, _sharpen),
+    (0.3, _jpeg),
 )
 
 

@@ -215,7 +215,7 @@ class Perceiver:
             view = None
             if pose is None and self.config.track.ego_motion:
                 picture = images[0, :, : how.size[0], : how.size[1]].float()
-                grey = (picture.mul(picture.new_tensor(_GREY)[:, None, None]).sum(0)).to(torch.uint8).cpu().numpy()
+                grey = picture.mul(picture.new_tensor(_GREY)[:, None, None]).sum(0)
                 view = view_of(scene, grey, how.camera(camera), how.extent)
             return self.tracker.update(scene, camera, stamp, view, pose)
 

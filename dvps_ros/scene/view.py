@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from dvps_ros.structures import Intrinsics, Scene
+
+#: Corners of a picture of this many pixels suffice for the camera's motion; more of them only take longer.
+PIXELS = 131072
 
 
 @dataclass(frozen=True)
@@ -28,20 +35,27 @@ class View:
     camera: Intrinsics
 
 
-def view_of(scene: Scene, grey: np.ndarray, camera: Intrinsics, extent: tuple[float, float]) -> View:
-    """The view of a scene at the network's resolution.
+def view_of(scene: Scene, grey: Tensor, camera: Intrinsics, extent: tuple[float, float]) -> View:
+    """The view of a scene at the network's resolution, or at a whole fraction of it that has about ``PIXELS``.
 
-    ``grey`` (h, w) uint8 and ``camera`` have that resolution; ``extent`` is the (h, w) of its pixels that the scene's
-    maps cover.
+    ``grey`` (h, w) float32 0..255 and ``camera`` have the network's resolution; ``extent`` is the (h, w) of its pixels
+    that the scene's maps cover. Only what the view keeps is copied from a GPU.
     """
-    rows, columns = (
-        np.minimum(((np.arange(side) + 0.5) * (whole / covered)).astype(np.int64), whole - 1)
-        for side, whole, covered in zip(grey.shape, scene.panoptic.shape, extent, strict=True)
-    )
-    panoptic, depth = scene.panoptic.cpu().numpy(), scene.depth.cpu().numpy()
+    step = max(1, round(math.sqrt(grey.numel() / PIXELS)))
+    if step > 1:
+        grey = F.avg_pool2d(grey[None], step)[0]
+        height, width = grey.shape
+        camera = camera.cropped(0, 0, step * width, step * height).resized(width, height)
+        extent = extent[0] / step, extent[1] / step
+    panoptic, depth = scene.panoptic, scene.depth
     if panoptic.shape != grey.shape:
-        panoptic, depth = panoptic[rows[:, None], columns], depth[rows[:, None], columns]
-    return View(grey, panoptic, depth, camera)
+        rows, columns = (
+            ((torch.arange(side, device=grey.device, dtype=torch.float64) + 0.5) * (whole / covered)).long()
+            for side, whole, covered in zip(grey.shape, panoptic.shape, extent, strict=True)
+        )
+        rows, columns = rows.clamp(max=panoptic.shape[0] - 1), columns.clamp(max=panoptic.shape[1] - 1)
+        panoptic, depth = (values.index_select(0, rows).index_select(1, columns) for values in (panoptic, depth))
+    return View(grey.to(torch.uint8).cpu().numpy(), panoptic.cpu().numpy(), depth.cpu().numpy(), camera)
 
 
 def normalized(pixels: np.ndarray, camera: Intrinsics) -> np.ndarray:

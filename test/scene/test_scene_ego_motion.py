@@ -143,7 +143,7 @@ def test_a_picture_that_shows_nothing_is_no_cut(texture):
 def test_views_are_of_the_network_s_size():
     panoptic = torch.arange(16, dtype=torch.int32).repeat_interleave(2).repeat(8, 1)  # (8, 32)
     scene = Scene(panoptic, panoptic.float(), torch.ones(8, 32))
-    view = view_of(scene, np.zeros((4, 16), np.uint8), CAMERA.resized(16, 4), (4.0, 16.0))
+    view = view_of(scene, torch.zeros(4, 16), CAMERA.resized(16, 4), (4.0, 16.0))
     assert view.panoptic.tolist() == [list(range(16))] * 4
     assert np.array_equal(view.depth, view.panoptic)
 
@@ -162,12 +162,25 @@ def test_logarithm_and_exponential_are_inverse():
 
 def test_a_view_reads_the_pixels_that_lie_at_its_own_centres():
     panoptic = torch.arange(64, dtype=torch.int32).reshape(8, 8)
-    view = view_of(Scene(panoptic, panoptic.float(), panoptic.float()), np.zeros((4, 4), np.uint8), CAMERA, (4.0, 4.0))
+    view = view_of(Scene(panoptic, panoptic.float(), panoptic.float()), torch.zeros(4, 4), CAMERA, (4.0, 4.0))
     odd = np.array([1, 3, 5, 7])
     assert np.array_equal(view.panoptic, 8 * odd[:, None] + odd)
     assert np.array_equal(view.depth, view.panoptic)
-    half = view_of(Scene(panoptic, panoptic.float(), panoptic.float()), np.zeros((4, 4), np.uint8), CAMERA, (2.0, 4.0))
+    half = view_of(Scene(panoptic, panoptic.float(), panoptic.float()), torch.zeros(4, 4), CAMERA, (2.0, 4.0))
     assert np.array_equal(half.panoptic[:, 0], 8 * np.array([2, 6, 7, 7]) + 1)  # below the picture: its last row
+
+
+def test_a_large_picture_is_reduced_by_a_whole_factor():
+    """Each pixel of the view is the mean of 3 x 3, on the ray through their middle; what is left over is cut off."""
+    size = (770, 1541)
+    camera = Intrinsics(900.0, 910.0, 760.0, 390.0, size[1], size[0])
+    rows = torch.arange(size[0], dtype=torch.int32)[:, None].expand(size)
+    view = view_of(Scene(rows, rows.float(), torch.ones(size)), (rows % 200).float(), camera, size)
+    assert view.grey.shape == view.panoptic.shape == (view.camera.height, view.camera.width) == (256, 513)
+    assert view.panoptic[:, 0].tolist() == list(range(1, 768, 3))
+    assert view.grey[:60, 5].tolist() == list(range(1, 180, 3))
+    middle = np.array([[100.0, 50.0], [512.0, 255.0]])
+    assert normalized(middle, view.camera) == pytest.approx(normalized(3 * middle + 1, camera))
 
 
 def test_the_sampling_grid_sees_what_the_picture_sees():
