@@ -63,10 +63,10 @@ def merge(
     depth = own_depth(kept.depth[0], elsewhere, winner, nearest, extent)
     depth = depth.clamp_(0, prediction.max_depth).mul_(depth_scale)
     scene = _scene(classes, scores, winner, probability, nearest, depth, labels, metric, kept.mask_embedding[0])
-    if kept.deviation is None or kept.backup_deviation is None:
+    deviation, backup_deviation = kept.deviation, kept.backup_deviation  # computed when they are read
+    if deviation is None or backup_deviation is None:
         return scene
-    deviation = own_deviation(kept.deviation[0], kept.backup_deviation[0], winner)
-    return replace(scene, depth_std=depth * nearest(deviation))
+    return replace(scene, depth_std=depth * nearest(own_deviation(deviation[0], backup_deviation[0], winner)))
 
 
 @torch.no_grad()
@@ -116,7 +116,8 @@ def _scene(
     ``nearest`` maps these pixels to those of ``depth``. ``embedding`` (N, C) are the embeddings of the queries; a
     segment has that of its best query.
     """
-    pixels = torch.bincount(winner.flatten() + 1, nearest.readers, minlength=len(classes) + 1)[1:].long()  # (N,)
+    readers = None if nearest.same else nearest.readers
+    pixels = torch.bincount(winner.flatten() + 1, readers, minlength=len(classes) + 1)[1:].long()  # (N,)
     ids = _segment_ids(classes, pixels, labels)  # (N,)
     panoptic = nearest(torch.cat([ids, ids.new_tensor([VOID])]).int()[winner])  # -1 reads the last entry: void
     confidence = nearest(torch.cat([scores, scores.new_zeros(1)])[winner] * probability)

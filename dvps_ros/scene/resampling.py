@@ -40,8 +40,16 @@ class Nearest:
             return Nearest(rows, columns, size)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """An image (H, W) of any type, resampled to (H', W')."""
-        return image.index_select(1, self.columns).index_select(0, self.rows)
+        """An image (H, W) of any type, resampled to (H', W'); itself, if that is the same."""
+        return image if self.same else image.index_select(1, self.columns).index_select(0, self.rows)
+
+    @cached_property
+    def same(self) -> bool:
+        """Whether the image's pixels are the network's."""
+        return all(
+            len(at) == old and bool((at.diff() == 1).all())
+            for at, old in zip((self.rows, self.columns), self.size, strict=True)
+        )
 
     @cached_property
     def readers(self) -> Tensor:
@@ -85,7 +93,7 @@ def own_depth(own: Tensor, elsewhere: Tensor, winner: Tensor, nearest: Nearest, 
     # last cell of a row or column the weight is 0.
     flat = torch.cat([maps.flatten(), maps.new_zeros(cells_across + 1)])
     layer = winner.where(winner >= 0, count - 1).int() * (cells_down * cells_across)
-    start = layer.index_select(1, nearest.columns) + low_x  # (H, W')
+    start = (layer if nearest.same else layer.index_select(1, nearest.columns)) + low_x  # (H, W')
     taps = [
         (flat[down * cells_across + right :], y, x)
         for down, y in enumerate((weight_y, 1 - weight_y))
