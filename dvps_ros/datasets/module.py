@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 from typing import Any
 
@@ -99,7 +100,7 @@ class DvpsData(lightning.LightningDataModule):
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
             **how,
         )
 
@@ -138,6 +139,9 @@ class DvpsData(lightning.LightningDataModule):
         return self.trainer.global_rank if self.trainer else 0
 
 
-def _one_thread(worker: int) -> None:
+def _start_worker(worker: int) -> None:
     # the loader's processes already use all cores; OpenCV's own threads would compete with them
     cv2.setNumThreads(0)
+    # Ctrl-C and service managers signal all processes of a run; its training process stops the loaders itself
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

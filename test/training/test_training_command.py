@@ -1,8 +1,10 @@
 """``dvps train`` from the command line: a run, its resumption, and a user's mistakes."""
 
+import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -83,12 +85,14 @@ def command(data, tmp_path):
 
 
 def interrupt_at(monkeypatch, batch, number):
-    """The process gets a signal in the middle of one training step."""
+    """The process and its loaders get a signal in the middle of one training step."""
     step = DvpsModule.training_step
 
     def interrupted(self, images, index):
         if index == batch:
-            os.kill(os.getpid(), number)
+            processes = (*(child.pid for child in multiprocessing.active_children()), os.getpid())
+            # from another process: torch lets a loader's parent end it
+            subprocess.run(["kill", f"-{number}", *map(str, processes)], check=True)
         return step(self, images, index)
 
     monkeypatch.setattr(DvpsModule, "training_step", interrupted)
