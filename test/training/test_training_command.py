@@ -1,10 +1,10 @@
 """``dvps train`` from the command line: a run, its resumption, and a user's mistakes."""
 
-import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -85,14 +85,12 @@ def command(data, tmp_path):
 
 
 def interrupt_at(monkeypatch, batch, number):
-    """The process and its loaders get a signal in the middle of one training step."""
+    """The process gets a signal in the middle of one training step."""
     step = DvpsModule.training_step
 
     def interrupted(self, images, index):
         if index == batch:
-            processes = (*(child.pid for child in multiprocessing.active_children()), os.getpid())
-            # from another process: torch lets a loader's parent end it
-            subprocess.run(["kill", f"-{number}", *map(str, processes)], check=True)
+            os.kill(os.getpid(), number)
         return step(self, images, index)
 
     monkeypatch.setattr(DvpsModule, "training_step", interrupted)
@@ -150,6 +148,27 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(command, broken, tmp_
     exported = (load_file(tmp_path / out / "model" / "model.safetensors") for out in ("whole", "parts"))
     first, second = exported
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_signal_to_all_processes_of_a_run_ends_it_well(data, tmp_path):
+    """Ctrl-C in a terminal and service managers signal the loaders, too."""
+    config = tmp_path / "long.yaml"
+    long = CONFIG | {"data": CONFIG["data"] | {"root": str(data), "workers": 1}}
+    long["training"] = CONFIG["training"] | {"max_steps": 100_000, "validate_every": 100_000, "log_every": 1}
+    config.write_text(yaml.safe_dump(long))
+    command = [sys.executable, "-m", "dvps_ros.cli.main", "train", "--config", str(config), "--device", "cpu"]
+    command += ["--out", str(tmp_path / "run")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        assert running.stderr is not None
+        lines = iter(running.stderr)
+        assert any(line.startswith("step 2/") for line in lines)
+        os.killpg(running.pid, signal.SIGTERM)
+        output, _ = running.communicate(timeout=120)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert "stopped at step" in output
+    assert load(tmp_path / "run" / "model") is not None
 
 
 def curve(out, name):
