@@ -57,11 +57,15 @@ RESUME := resume() { if [ -e "$$1/last.ckpt" ]; then echo --resume; fi; }
 model: setup
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split train --sequences 500 --frames 4
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split val --sequences 15 --frames 4 --seed 5000
+	$(BIN)/dvps render --config config/street_low.yaml --out data/low --split train --sequences 80 --frames 3 --seed 41000
+	$(BIN)/dvps render --config config/street_wide.yaml --out data/wide --split train --sequences 60 --frames 3 --seed 42000
+	$(BIN)/dvps render --config config/street_heldout.yaml --out data/own --split train --sequences 280 --frames 4 --seed 20000
 	$(BIN)/dvps render --config config/street_heldout.yaml --out data/heldout --split val --sequences 75 --frames 4
 	$(RESUME)
 	$(BIN)/dvps train --config config/street_stage1.yaml --out runs/stage1 $$(resume runs/stage1)
 	$(BIN)/dvps train --config config/street_stage2.yaml --init runs/stage1/model --out runs/stage2 $$(resume runs/stage2)
-	$(BIN)/dvps train --config config/street_stage3.yaml --init runs/stage2/model --out runs/street $$(resume runs/street)
+	$(BIN)/dvps train --config config/street_stage3.yaml --init runs/stage2/model --out runs/stage3 $$(resume runs/stage3)
+	$(BIN)/dvps train --config config/street_stage4.yaml --init runs/stage3/model --out runs/street $$(resume runs/street)
 	$(BIN)/dvps evaluate --model runs/street/model --data data/heldout --json runs/street/heldout.json
 
 # The same eight frames to learn from, to validate on and to measure.
