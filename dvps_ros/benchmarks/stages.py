@@ -146,7 +146,7 @@ def machine(device: torch.device, precision: str) -> str:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Peak memory since the start of the process, in MiB: of tensors on a CUDA device, of the process on a CPU."""
+    """Peak memory in MiB: of tensors on a CUDA device since its last reset, of the process on a CPU since its start."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -26,7 +26,7 @@ class PerceptionConfig:
     runtime: Literal["auto", "torch", "compile", "cudagraph", "openvino", "onnxruntime", "tensorrt"] = option(
         "auto",
         "Run time of the network; auto: cudagraph on CUDA, OpenVINO on a CPU in 32 bit if it is installed, else torch. "
-        "All but torch prepare the network once for each image size; cudagraph takes a second, the others up to "
+        "All but torch prepare the network once for each image size; cudagraph takes seconds, the others up to "
         "minutes.",
     )
     autostart: bool = option(False, "Configure and activate without a lifecycle manager.")

@@ -1,4 +1,4 @@
-"""Random appearance of a training image: weather, dirt, lens, sensor and compression, far beyond what looks nice.
+"""Random appearance of a training image: weather, dirt, lens, sensor and compression, beyond realistic looks.
 
 A network that learned from rendered streets should not rely on how they look (domain randomisation: Tobin et al.,
 IROS 2017). Nothing here moves a pixel, so all labels stay true.
@@ -43,7 +43,7 @@ def vary(image: np.ndarray, depth: np.ndarray | None, rng: np.random.Generator, 
 def _haze(image: np.ndarray, depth: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
     """Light is lost with distance and replaced by that of the air; without depth, equally everywhere."""
     air = rng.uniform(110, 250) + rng.normal(0, 8, 3)
-    if depth is None:
+    if depth is None or np.count_nonzero(depth) < depth.size / 2:  # sparse labels would show in the haze
         clear: np.ndarray | float = rng.uniform(0.5, 0.95)
     else:
         loss = 10 ** rng.uniform(-2.6, -1.4)

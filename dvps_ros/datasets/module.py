@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -142,6 +142,6 @@ class DvpsData(lightning.LightningDataModule):
 def _start_worker(worker: int) -> None:
     # the loader's processes already use all cores; OpenCV's own threads would compete with them
     cv2.setNumThreads(0)
-    # Ctrl-C and service managers signal all processes of a run; its training process stops the loaders itself
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    # A terminal's Ctrl-C, `timeout` and batch systems signal the whole process group of a run. The loaders leave it,
+    # because the training process completes its step first, and stops them itself.
+    os.setpgid(0, 0)

@@ -27,6 +27,7 @@ from dvps_ros.nodes.pipeline import FramePipeline
 from dvps_ros.nodes.process import GRACE, one_line, run
 from dvps_ros.runtime import Perceiver, load_perceiver, locate
 from dvps_ros.scene.rays import rays
+from dvps_ros.scene.resampling import Nearest
 
 #: Seconds that a transition waits for the frame in work.
 PATIENCE = 5.0
@@ -200,6 +201,7 @@ class PerceptionNode(LifecycleNode):
         rclpy_private.forget_destroyed(self)
         self._model_facts = {}
         rays.cache_clear()  # ray maps of past cameras, on the device
+        Nearest.of.cache_clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

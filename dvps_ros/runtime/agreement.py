@@ -62,7 +62,8 @@ def compare(
 ) -> Agreement:
     """Compare the scenes of a network and its program on one synthetic picture of ``size`` (H, W).
 
-    Every query with a class is kept. The ``live`` network computes in float32, even under autocast.
+    Every query with a class is kept. The ``live`` network computes in float32, even under autocast, unless it chooses
+    otherwise itself.
     """
     images = torch.from_numpy(_picture(*size)).to(device).permute(2, 0, 1)[None]
     config = MergeConfig(score_threshold=0.0, overlap_threshold=0.0)

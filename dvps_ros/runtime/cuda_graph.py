@@ -20,7 +20,7 @@ class CudaGraph:
 
     Parameters
     ----------
-    net : on a CUDA device, in float32. Its weights must not move any more.
+    net : on a CUDA device, in float32. Its weights must stay at their addresses.
     size : (H, W), multiples of 32.
     dtype : of the arithmetic; half precision is that of autocast.
     """
@@ -37,8 +37,10 @@ class CudaGraph:
                     for _ in range(_WARM_UP):
                         net(self._images)
                 torch.cuda.current_stream(device).wait_stream(side)
-                with torch.cuda.graph(self._graph):
-                    self._outputs = net(self._images)
+                # Other threads may use the device meanwhile; and if recording fails, this thread keeps its stream.
+                with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+                    with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
+                        self._outputs = net(self._images)
 
     def __call__(self, images: Tensor) -> Sequence[Tensor]:
         """The tensors of ``images`` (1, 3, H, W) of any dtype, on the device."""

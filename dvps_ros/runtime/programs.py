@@ -32,8 +32,9 @@ class ProgramNetwork(nn.Module):
     """Images (1, 3, H, W) RGB 0..255 -> ``Prediction``, as from the network.
 
     A program has one size. With the first image of a new size its program is loaded from the cache in a second or two.
-    If it is not there, it is exported (half a minute to minutes) and compared with the network. Raises ``ValueError``
-    in one line if this fails, or if the program gives another scene.
+    If it is not there, it is exported (half a minute to minutes) and compared with the network. ``compile`` and
+    ``cudagraph`` keep no file; they make their program in each process. Raises ``ValueError`` in one line if this
+    fails, or if the program gives another scene.
 
     Parameters
     ----------
@@ -71,11 +72,14 @@ class ProgramNetwork(nn.Module):
         size = (images.shape[-2] + below, images.shape[-1] + right)
         try:
             program = self._program(size)
-        except ValueError as error:
+        except (ValueError, torch.cuda.OutOfMemoryError) as error:
             if not self._optional:
                 raise
-            _LOG.warning(f"{error}: the network runs in torch instead")
+            _LOG.warning(f"{first_line(error)}: the network runs in torch instead")
             self._uses_torch = True
+        if self._uses_torch:  # outside the handler: the error held memory of the device
+            self._programs.clear()
+            torch.cuda.empty_cache()
             return self.net(images)
         if right or below:
             images = self._padded(images, size)
@@ -135,7 +139,7 @@ class ProgramNetwork(nn.Module):
 
     def _check(self, program: Program, size: tuple[int, int]) -> agreement.Agreement:
         found = agreement.compare(
-            self.net,
+            self._live,
             lambda images: self._predict(program, images),
             size,
             self._labels,
@@ -145,6 +149,12 @@ class ProgramNetwork(nn.Module):
         if not found.good:
             raise ValueError(f"runtime {self.run_time} does not give the network's scene: {found}")
         return found
+
+    def _live(self, images: Tensor) -> Prediction:
+        """What a program must give: the network's output in float32; of its own kernels, in their own arithmetic."""
+        dtype = DTYPES[self._precision if self.run_time == "cudagraph" else "32"]
+        with torch.autocast(self._device.type, dtype, enabled=dtype != torch.float32):
+            return self.net(images)
 
     @property
     def _device(self) -> torch.device:

@@ -36,7 +36,7 @@ class View:
 
 
 def view_of(scene: Scene, grey: Tensor, camera: Intrinsics, extent: tuple[float, float]) -> View:
-    """The view of a scene at the network's resolution, or at a whole fraction of it that has about ``PIXELS``.
+    """The view of a scene at the network's resolution, or at a whole fraction of it that has 0.6 to 2.25 ``PIXELS``.
 
     ``grey`` (h, w) float32 0..255 and ``camera`` have the network's resolution; ``extent`` is the (h, w) of its pixels
     that the scene's maps cover. Only what the view keeps is copied from a GPU.

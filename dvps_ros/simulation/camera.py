@@ -195,7 +195,10 @@ class StreetCamera:
         MuJoCo turns multisampling off for labels, but NVIDIA's driver blends the samples of an edge nevertheless, so
         that its pixels have the codes of other objects.
         """
-        before, self._context.offSamples = self._context.offSamples, samples
+        before = self._context.offSamples
+        if before == samples:
+            return before
+        self._context.offSamples = samples
         # the buffer is made anew only with another size; what is drawn keeps its size
         more = int(self._context.offHeight == self._rect.height)
         mujoco.mjr_resizeOffscreen(self._rect.width, self._rect.height + more, self._context)

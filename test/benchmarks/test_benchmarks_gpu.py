@@ -47,6 +47,7 @@ def test_the_report_of_a_small_network_on_the_cpu(tmp_path, monkeypatch):
         {
             "folder": gpu.Case(str(tmp_path / "model"), (64, 96)),
             "broken": gpu.Case(str(tmp_path / "model"), (64, 96), ("unknown",)),
+            "in part": gpu.Case(str(tmp_path / "model"), (64, 96), ("unknown", "torch")),
             "random": gpu.Case(str(tmp_path / "small.yaml"), (64, 96)),
         },
         frames=2,
@@ -57,13 +58,15 @@ def test_the_report_of_a_small_network_on_the_cpu(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(gpu, "training", lambda *_: {"images_per_second": 3.0, "peak_gib": 0.1, "steps": 1})
     *partial, report = [json.loads(json.dumps(found)) for found in gpu.measure(plan, torch.device("cpu"), "32")]
-    assert [len(found["times"]) for found in partial] == [1, 2, 3]
-    assert set(report["parity"]) == {"folder", "random"}
+    assert [len(found["times"]) for found in partial] == [1, 2, 3, 4]
+    assert set(report["parity"]) == {"folder", "in part", "random"}
     for found in report["parity"].values():
         assert found["32"] == {"ids": 1.0, "depth": 1.0, "good": True}
         assert set(found) == {"16", "bf16", "32"}
     assert set(report["times"]["random"]["runs"]) == {"torch", "pair"}
     assert "unknown" in report["times"]["broken"]["error"]
+    assert "unknown" in report["times"]["in part"]["refused"]["unknown"]
+    assert set(report["times"]["in part"]["runs"]) == {"torch", "pair"}
     for shown in (*partial, report):
         assert "folder, peak" in gpu.table({"tests": 0, "recovery": {"reported": True}, **shown})
     text = gpu.table({"tests": 0, "recovery": {"reported": True}, **report})
@@ -71,7 +74,7 @@ def test_the_report_of_a_small_network_on_the_cpu(tmp_path, monkeypatch):
         assert word in text
 
 
-def test_cases_without_time_are_told():
+def test_cases_without_time_are_reported():
     plan = gpu.Plan({"late": gpu.Case("models/street", (64, 96))}, minutes=0.0, training=1.0)
     found = gpu.measure(plan, torch.device("cpu"), "32")
     with pytest.MonkeyPatch.context() as patch:

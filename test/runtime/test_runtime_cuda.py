@@ -42,7 +42,7 @@ def perceiver(device, precision, runtime="torch"):
 def scenes(precision, runtime="torch"):
     """The scene of the CPU in float32, and that of the device."""
     here = perceiver("cpu", "32").step(PICTURE, CAMERA)
-    with torch.backends.cudnn.flags(allow_tf32=False):  # TF32 has the digits of float16
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # TF32 has the digits of float16
         return here, perceiver("cuda", precision, runtime).step(PICTURE, CAMERA)
 
 

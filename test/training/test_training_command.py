@@ -162,10 +162,12 @@ def test_a_signal_to_all_processes_of_a_run_ends_it_well(data, tmp_path):
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as running:
         assert running.stderr is not None
-        lines = iter(running.stderr)
-        assert any(line.startswith("step 2/") for line in lines)
-        os.killpg(running.pid, signal.SIGTERM)
-        output, _ = running.communicate(timeout=120)
+        try:
+            assert any(line.startswith("step 2/") for line in running.stderr)
+            os.killpg(running.pid, signal.SIGTERM)
+            output, _ = running.communicate(timeout=120)
+        finally:
+            running.kill()
     assert running.returncode == 128 + signal.SIGTERM
     assert "stopped at step" in output
     assert load(tmp_path / "run" / "model") is not None
