@@ -1,4 +1,4 @@
-"""Half precision on the CPU against float32, for the shipped model: 99 % of pixels, depth to 2 %."""
+"""Half precision on the CPU against float32, for the shipped model: depth to 2 %; 99 % of pixels, in bfloat16 95 %."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dvps_ros.runtime import Perceiver
-from dvps_ros.runtime.agreement import HALF, compare
+from dvps_ros.runtime.agreement import HALF, Tolerance, compare
 
 STREET = Path(__file__).resolve().parents[2] / "models" / "street"
 
@@ -16,12 +16,16 @@ def street():
     return Perceiver.load(STREET, "cpu", "32", runtime="torch")
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
-def test_the_network_in_half_precision_gives_the_scene_of_float32(street, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float16, HALF), (torch.bfloat16, Tolerance(0.95, 2e-2))],  # which has eight bits, of eleven
+    ids=["float16", "bfloat16"],
+)
+def test_the_network_in_half_precision_gives_the_scene_of_float32(street, dtype, tolerance):
     def half(images):
         with torch.autocast("cpu", dtype):
             return street.network(images)
 
-    found = compare(street.network, half, (128, 256), street.labels, street.device, HALF)
+    found = compare(street.network, half, (128, 256), street.labels, street.device, tolerance)
     assert found.good, found
     assert found.segments >= 5
