@@ -11,6 +11,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from dvps_ros.datasets.transforms import to_bytes
+
 #: Metres at which a pixel without depth (sky, far away, not labelled) stands in haze.
 _FAR = 150.0
 
@@ -48,7 +50,7 @@ def _haze(image: np.ndarray, depth: np.ndarray | None, rng: np.random.Generator)
     else:
         loss = 10 ** rng.uniform(-2.6, -1.4)
         clear = np.exp(-loss * np.where(depth > 0, depth, _FAR))[..., None].astype(np.float32)
-    return _bytes(image * clear + air.astype(np.float32) * (1 - clear))
+    return to_bytes(image * clear + air.astype(np.float32) * (1 - clear))
 
 
 def _shadow(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
@@ -60,7 +62,7 @@ def _shadow(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -
     if rng.random() < 0.6:
         mask = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(1, 8))).astype(np.float32)
     factor = rng.uniform(0.35, 0.8) if rng.random() < 0.7 else rng.uniform(1.2, 1.7)
-    return _bytes(image * (1 + np.float32(factor - 1) * mask[..., None]))
+    return to_bytes(image * (1 + np.float32(factor - 1) * mask[..., None]))
 
 
 def _rain(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
@@ -70,7 +72,7 @@ def _rain(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> 
     streaks = cv2.filter2D(drops, -1, _line(length, np.pi / 2 + rng.normal(0, 0.25)) * length)
     share = np.clip(streaks * rng.uniform(0.1, 0.5), 0, 0.8)[..., None].astype(np.float32)
     veil = np.float32(rng.uniform(0, 0.2))
-    return _bytes((image * (1 - veil) + 170 * veil) * (1 - share) + np.float32(rng.uniform(170, 240)) * share)
+    return to_bytes((image * (1 - veil) + 170 * veil) * (1 - share) + np.float32(rng.uniform(170, 240)) * share)
 
 
 # --- the lens ---------------------------------------------------------------------------------------------------------
@@ -83,7 +85,7 @@ def _dirt(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> 
     field = cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC)
     cover = (np.clip((field - rng.uniform(0.75, 0.95)) * 6, 0, 1) * rng.uniform(0.2, 0.8))[..., None]
     tone = (rng.uniform(20, 90) if rng.random() < 0.7 else rng.uniform(180, 250)) + rng.normal(0, 6, 3)
-    return _bytes(image * (1 - cover) + tone.astype(np.float32) * cover)
+    return to_bytes(image * (1 - cover) + tone.astype(np.float32) * cover)
 
 
 def _blur(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
@@ -109,7 +111,7 @@ def _exposure(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator)
     levels = np.arange(256) / 255 * np.exp(rng.normal(0, 0.35))
     levels = np.clip(levels, 0, 1) ** np.exp(rng.normal(0, 0.35))
     black = rng.uniform(0, 0.15)
-    return cv2.LUT(image, _bytes(255 * (black + (1 - black) * levels)))
+    return cv2.LUT(image, to_bytes(255 * (black + (1 - black) * levels)))
 
 
 def _white_balance(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
@@ -117,7 +119,7 @@ def _white_balance(image: np.ndarray, _: np.ndarray | None, rng: np.random.Gener
     levels = np.arange(256, dtype=np.float32)[None, :, None]
     gains = np.exp(rng.normal(0, 0.14, 3)).astype(np.float32)
     curve = 255 * (levels / 255) ** np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
-    return cv2.LUT(image, _bytes(curve * gains))
+    return cv2.LUT(image, to_bytes(curve * gains))
 
 
 def _mixed_colors(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
@@ -141,7 +143,7 @@ def _noise(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) ->
         grain += np.float32(0.7) * rng.standard_normal((height, width, 3), np.float32)
     if rng.random() < 0.4:
         grain = 2 * cv2.GaussianBlur(grain, (0, 0), 0.8).astype(np.float32)
-    return _bytes(image + np.float32(deviation) * grain)
+    return to_bytes(image + np.float32(deviation) * grain)
 
 
 def _local_contrast(image: np.ndarray, _: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
@@ -193,7 +195,3 @@ def _line(length: int, angle: float) -> np.ndarray:
     first, last = (tuple(int(v) for v in np.rint(center + sign * reach)) for sign in (-1, 1))
     cv2.line(kernel, first, last, 1.0)
     return kernel / kernel.sum()
-
-
-def _bytes(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -91,10 +91,10 @@ def jitter_color(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     levels = np.clip(np.arange(256) + brightness, 0, 255)
     if contrast_first:
         levels *= contrast
-    image = cv2.LUT(image, _table(levels))
+    image = cv2.LUT(image, to_bytes(levels))
     if saturation != 1.0 or hue != 0.0:
         image = _shift_hsv(image, saturation, hue)
-    return image if contrast_first else cv2.LUT(image, _table(np.arange(256) * contrast))
+    return image if contrast_first else cv2.LUT(image, to_bytes(np.arange(256) * contrast))
 
 
 def _source(size: int, start: int, scale: float) -> np.ndarray:
@@ -157,7 +157,7 @@ def _shift_hsv(image: np.ndarray, saturation: float, hue: float) -> np.ndarray:
     tables = np.stack(
         [
             (np.arange(256) + round(hue / 2)) % 180,
-            _table(np.arange(256) * saturation),
+            to_bytes(np.arange(256) * saturation),
             np.arange(256),
         ],
         axis=-1,
@@ -165,5 +165,6 @@ def _shift_hsv(image: np.ndarray, saturation: float, hue: float) -> np.ndarray:
     return cv2.cvtColor(cv2.LUT(hsv, tables[None]), cv2.COLOR_HSV2RGB)
 
 
-def _table(levels: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    """``values`` of any shape and dtype as uint8: rounded, and clipped to 0..255."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

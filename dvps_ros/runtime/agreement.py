@@ -65,7 +65,7 @@ def compare(
     Every query with a class is kept. The ``live`` network computes in float32, even under autocast, unless it chooses
     otherwise itself.
     """
-    images = torch.from_numpy(_picture(*size)).to(device).permute(2, 0, 1)[None]
+    images = torch.from_numpy(tiles(*size)).to(device).permute(2, 0, 1)[None]
     config = MergeConfig(score_threshold=0.0, overlap_threshold=0.0)
     with torch.no_grad():
         with torch.autocast(device.type, enabled=False):
@@ -76,9 +76,9 @@ def compare(
     return Agreement(float(same), float(close), len(ours.segments), tolerance)
 
 
-def _picture(height: int, width: int) -> np.ndarray:
+def tiles(height: int, width: int) -> np.ndarray:
     """(H, W, 3) uint8: colored tiles under fine noise."""
     random = np.random.default_rng(0)
-    tiles = random.integers(0, 224, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
-    tiles = tiles.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
-    return tiles + random.integers(0, 32, tiles.shape, dtype=np.uint8)
+    colors = random.integers(0, 224, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
+    colors = colors.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
+    return colors + random.integers(0, 32, colors.shape, dtype=np.uint8)

@@ -75,15 +75,15 @@ class ProgramNetwork(nn.Module):
         except (ValueError, torch.cuda.OutOfMemoryError) as error:
             if not self._optional:
                 raise
-            _LOG.warning(f"{first_line(error)}: the network runs in torch instead")
-            self._uses_torch = True
-        if self._uses_torch:  # outside the handler: the error held memory of the device
-            self._programs.clear()
-            torch.cuda.empty_cache()
-            return self.net(images)
-        if right or below:
-            images = self._padded(images, size)
-        return self._predict(program, images)
+            reason = first_line(error)
+        else:
+            return self._predict(program, self._padded(images, size) if right or below else images)
+        # Outside the handler: the error held memory of the device.
+        _LOG.warning(f"{reason}: the network runs in torch instead")
+        self._uses_torch = True
+        self._programs.clear()
+        torch.cuda.empty_cache()
+        return self.net(images)
 
     @property
     def recent(self) -> tuple[int, int] | None:
@@ -108,7 +108,7 @@ class ProgramNetwork(nn.Module):
         if self._cache is not None:
             program = self._opened(self._cache, size)
         else:
-            program = self._made(_compiled if self.run_time == "compile" else _recorded, size)
+            program = self._made(_compiled if self.run_time == "compile" else CudaGraph, size)
         self._programs[size] = program
         if len(self._programs) > _OPEN:
             self._programs.popitem(last=False)
@@ -164,7 +164,3 @@ class ProgramNetwork(nn.Module):
 def _compiled(net: FlatNetwork, _: tuple[int, int], device: torch.device, __: torch.dtype) -> Program:
     mode = "reduce-overhead" if device.type == "cuda" else "default"  # CUDA graphs
     return torch.compile(net, dynamic=False, mode=mode)
-
-
-def _recorded(net: FlatNetwork, size: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Program:
-    return CudaGraph(net, size, device, dtype)

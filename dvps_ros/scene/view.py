@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dvps_ros.scene.resampling import Nearest
 from dvps_ros.structures import Intrinsics, Scene
 
 #: Corners of a picture of this many pixels suffice for the camera's motion; more of them only take longer.
@@ -49,12 +50,10 @@ def view_of(scene: Scene, grey: Tensor, camera: Intrinsics, extent: tuple[float,
         extent = extent[0] / step, extent[1] / step
     panoptic, depth = scene.panoptic, scene.depth
     if panoptic.shape != grey.shape:
-        rows, columns = (
-            ((torch.arange(side, device=grey.device, dtype=torch.float64) + 0.5) * (whole / covered)).long()
-            for side, whole, covered in zip(grey.shape, panoptic.shape, extent, strict=True)
-        )
-        rows, columns = rows.clamp(max=panoptic.shape[0] - 1), columns.clamp(max=panoptic.shape[1] - 1)
-        panoptic, depth = (values.index_select(0, rows).index_select(1, columns) for values in (panoptic, depth))
+        size, whole = (grey.shape[0], grey.shape[1]), (panoptic.shape[0], panoptic.shape[1])
+        seen = size[0] * whole[0] / extent[0], size[1] * whole[1] / extent[1]  # of the maps, by the whole picture
+        nearest = Nearest.of(whole, size, seen, grey.device)
+        panoptic, depth = nearest(panoptic), nearest(depth)
     return View(grey.to(torch.uint8).cpu().numpy(), panoptic.cpu().numpy(), depth.cpu().numpy(), camera)
 
 

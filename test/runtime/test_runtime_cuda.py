@@ -12,6 +12,7 @@ from dvps_ros.benchmarks.gpu import recovery
 from dvps_ros.config import MergeConfig
 from dvps_ros.labels import CITYSCAPES
 from dvps_ros.runtime import Perceiver
+from dvps_ros.runtime.agreement import tiles
 from dvps_ros.scene.boxes import instances
 from dvps_ros.scene.clouds import obstacle_cloud, scene_cloud
 from dvps_ros.structures import Intrinsics
@@ -23,14 +24,7 @@ MODEL = Path(__file__).resolve().parents[2] / "models" / "street_rigs"
 CAMERA = Intrinsics(360.0, 360.0, 255.5, 127.5, 512, 256)
 
 
-def picture():
-    """(256, 512, 3) uint8: colored tiles under fine noise."""
-    random = np.random.default_rng(0)
-    tiles = random.integers(0, 224, (16, 32, 3), dtype=np.uint8).repeat(16, axis=0).repeat(16, axis=1)
-    return tiles + random.integers(0, 32, tiles.shape, dtype=np.uint8)
-
-
-PICTURE = picture()
+PICTURE = tiles(256, 512)
 
 
 def perceiver(device, precision, runtime="torch"):
