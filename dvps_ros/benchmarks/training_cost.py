@@ -66,7 +66,8 @@ def measure_steps(
         kind: replace(config.loss, semantic_to_depth_weight=weight, depth_to_semantic_weight=weight)
         for kind, weight in (("plain", 0.0), ("guided", _WEIGHT))
     }
-    criteria = {kind: Criterion(loss, config.network.classes).to(device) for kind, loss in losses.items()}
+    width = config.network.width
+    criteria = {kind: Criterion(loss, config.network.classes, width).to(device) for kind, loss in losses.items()}
     trained = nn.ModuleList((net, criteria["guided"]))
     step = _Step(config, net, trained, device, dtype)
     batch = synthetic_batch(config.training.batch_size, size, config.network.max_depth, device)

@@ -14,7 +14,17 @@ from dvps_ros.config import BackboneConfig, NetworkConfig
 
 _LEVELS = 3
 #: Settings that do not depend on the shapes of weights.
-_FREE = {"pretrained", "drop_path", "freeze_norms", "mean", "deviation", "max_depth", "canonical_focal", "depth_head"}
+_FREE = {
+    "pretrained",
+    "drop_path",
+    "freeze_norms",
+    "freeze",
+    "mean",
+    "deviation",
+    "max_depth",
+    "canonical_focal",
+    "depth_head",
+}
 #: Fields of the backbone that apply to one kind only.
 _KINDS = {
     "stem": "resnet",

@@ -37,6 +37,13 @@ class BackboneConfig:
     freeze_norms: bool = option(
         False, "Batch norms keep their initial statistics, for pretrained weights and small batches."
     )
+    freeze: int = option(
+        0,
+        "Parts of a pretrained backbone that training leaves as they are: 1 the stem, 2 also the stage of stride 4, .. "
+        "5 all; ResNet, Swin and EfficientNet-Lite0.",
+        low=0,
+        high=5,
+    )
     mean: tuple[float, ...] = option(
         (),
         "RGB mean of the pixels that the weights expect, on the 0..255 scale; empty: that of the kind's own weights.",

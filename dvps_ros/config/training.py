@@ -21,6 +21,11 @@ class LossConfig:
         "Likelihood of pixels with a class but without a segment (labels without instances, or of several classes).",
         low=0.0,
     )
+    pixel_class_weight: float = option(
+        0.0,
+        "Cross-entropy of a linear classifier of E_pixel at every pixel, which training alone has; 0: none.",
+        low=0.0,
+    )
     depth_weight: float = option(2.5, "Scale-invariant depth of matched segments.", low=0.0)
     backup_weight: float = option(2.5, "Scale-invariant depth of the backup map.", low=0.0)
     uncertainty_weight: float = option(

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from dvps_ros.config import LossConfig
 from dvps_ros.labels import VOID
 from dvps_ros.structures import Features, Prediction, Target
-from dvps_ros.training import depth_totals, guidance_losses, mask_losses, matcher, points, semantic_losses
+from dvps_ros.training import (
+    depth_totals,
+    guidance_losses,
+    mask_losses,
+    matcher,
+    pixel_classes,
+    points,
+    semantic_losses,
+)
 from dvps_ros.training.depth_totals import Total, add
 from dvps_ros.training.layers import Layers, connected_zero, full, rows, unbatch
 
@@ -37,10 +45,16 @@ class Criterion(nn.Module):
     "no object". Losses are summed over layers. They are means over the queries, masks, images or pixels of the whole
     batch, that is over the images of all processes.
 
+    Parameters
+    ----------
+    config : weights and constants.
+    classes : number of classes K.
+    width : channels of E_pixel; needed by ``pixel_class_weight`` alone.
+
     Raises ``ValueError`` for an invalid guidance level or patch.
     """
 
-    def __init__(self, config: LossConfig, classes: int) -> None:
+    def __init__(self, config: LossConfig, classes: int, width: int = 0) -> None:
         super().__init__()
         _check_guidance(config)
         self.config = config
@@ -50,15 +64,16 @@ class Criterion(nn.Module):
         if config.depth_to_semantic_weight > 0 and config.depth_to_semantic_form == "similarity":
             self.sigma_semantic = nn.Parameter(torch.ones(()))
             self.sigma_depth = nn.Parameter(torch.ones(()))
+        self.classify = nn.Conv2d(width, classes, 1) if config.pixel_class_weight > 0 else None
 
     def forward(
         self, prediction: Prediction, targets: list[Target], seeds: Sequence[int] | None = None
     ) -> dict[str, Tensor]:
         """Losses by name, each a scalar multiplied by its weight; training minimizes their sum.
 
-        Names: ``class mask dice semantic depth backup`` and, if enabled, ``uncertainty``, ``semantic_to_depth`` and
-        ``depth_to_semantic``. Every output of the network enters the sum, at least with weight 0, so that every
-        parameter has a gradient, whatever labels a batch has.
+        Names: ``class mask dice semantic depth backup`` and, if enabled, ``uncertainty``, ``pixel_class``,
+        ``semantic_to_depth`` and ``depth_to_semantic``. Every output of the network enters the sum, at least with
+        weight 0, so that every parameter has a gradient, whatever labels a batch has.
 
         Each of several processes calls this once per step. A loss then has the value of the whole batch in all of them.
         Its gradient is the process's share times the number of processes, so that DistributedDataParallel's mean over
@@ -76,6 +91,9 @@ class Criterion(nn.Module):
             totals = self._segment_totals(layers, targets, seeds) | self._semantic_total(layers, targets, seeds)
             for layer, target in zip(layers, targets, strict=True):
                 add(totals, depth_totals.backup(layer, target, self.config.uncertainty_detach_mean))
+            if self.classify is not None:
+                logits = self.classify(full(prediction.mask_features))
+                totals["pixel_class"] = pixel_classes.total(logits, targets)
             guidance = self._guidance_totals(prediction, targets)
             means = _means(totals | guidance)
             losses = {
@@ -88,6 +106,8 @@ class Criterion(nn.Module):
             }
             if "uncertainty" in means:
                 losses["uncertainty"] = self.config.uncertainty_weight * means["uncertainty"]
+            if "pixel_class" in means:
+                losses["pixel_class"] = self.config.pixel_class_weight * means["pixel_class"]
             return losses | self._guidance(means)
 
     # --- segments: class, mask, dice, depth -----------------------------------------------------------------------

@@ -48,7 +48,7 @@ class DvpsModule(lightning.LightningModule):
         super().__init__()
         self.config = config
         self.net = network.build(config.network)
-        self.criterion = Criterion(config.loss, config.network.classes)
+        self.criterion = Criterion(config.loss, config.network.classes, config.network.width)
         self.scores = Scores(config)
 
     def setup(self, stage: str) -> None:

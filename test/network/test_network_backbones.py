@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from dvps_ros.config import BackboneConfig, NetworkConfig
 from dvps_ros.network import build
-from dvps_ros.network.backbones import build_backbone, canonical_name
+from dvps_ros.network.backbones import Backbone, build_backbone, canonical_name
 from dvps_ros.network.backbones.efficientnet import ConvNorm, EfficientNetLite0
 
 SMALL = {
@@ -135,3 +135,40 @@ def test_frozen_batch_norms_keep_their_statistics_and_learn_scale_and_shift(kind
         assert all(norm.training is not frozen for norm in norms)
         assert all(norm.weight.grad.abs().sum() > 0 for norm in norms)
     assert all(module.training for module in backbone.eval().train().modules())
+
+
+# --- frozen parts -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize("count", [0, 2, 5])
+def test_frozen_parts_learn_nothing(kind, count):
+    """The first map is made by the first two parts alone, so with two its gradient reaches nothing."""
+    torch.manual_seed(0)
+    backbone = build_backbone(replace(SMALL[kind], freeze=count)).train()
+    buffers = {name: value.clone() for name, value in backbone.named_buffers() if "running" in name}
+    maps = list(vars(backbone(torch.randn(2, 3, 64, 64))).values())
+    assert [m.requires_grad for m in maps] == [count < 2, *[count < 5] * 3]
+    moved = {name for name, value in backbone.named_buffers() if "running" in name and (value != buffers[name]).any()}
+    learns = [parameter.requires_grad for parameter in backbone.parameters()]
+    assert any(learns) is (count < 5)
+    assert all(learns) is (count == 0)
+    if buffers:
+        assert len(moved) == {0: len(buffers), 2: len(moved), 5: 0}[count]
+        assert (len(moved) < len(buffers)) is (count > 0)
+
+
+def test_other_backbones_do_not_freeze_parts():
+    with pytest.raises(ValueError, match=r"network.backbone.freeze is 1: this kind of backbone cannot freeze parts"):
+        Backbone(torch.nn.Identity(), (1, 1, 1, 1)).freeze(1)
+
+
+def test_depthwise_gradients_under_bf16_are_those_of_float32():
+    torch.manual_seed(0)
+    layer = ConvNorm(8, 8, 5, groups=8).eval()
+    maps = torch.rand(2, 8, 9, 12)
+    layer(maps).square().sum().backward()
+    expected, layer.conv.weight.grad = layer.conv.weight.grad, None
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(maps).square().sum().backward()
+    torch.testing.assert_close(layer.conv.weight.grad, expected, atol=1e-4, rtol=1e-4)

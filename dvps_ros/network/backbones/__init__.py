@@ -22,6 +22,7 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     """
     backbone: Any = _BUILD[config.kind](config)
     backbone.pixels = expected_pixels(config)
+    backbone.freeze(config.freeze)
     return backbone.to(memory_format=torch.channels_last)  # which torch's types of Module.to do not know
 
 
@@ -44,7 +45,8 @@ def _thousandths(name: str, values: tuple[float, ...]) -> tuple[int, ...]:
 
 
 def _build_efficientnet(config: BackboneConfig) -> Backbone:
-    return Backbone(EfficientNetLite0(), EfficientNetLite0.channels, freeze_norms=config.freeze_norms)
+    model = EfficientNetLite0()
+    return Backbone(model, EfficientNetLite0.channels, config.freeze_norms, model.parts())
 
 
 #: Of the kinds whose published weights expect others than ImageNet's.

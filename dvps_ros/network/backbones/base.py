@@ -26,6 +26,7 @@ class Backbone(nn.Module):
     model : gives the four maps; subclasses say how.
     channels : those of the maps at strides 4, 8, 16, 32.
     freeze_norms : batch norms keep their statistics in training.
+    parts : of the model, from the stem to the stage of stride 32, for ``freeze``; none: it cannot freeze.
 
     Attributes
     ----------
@@ -38,12 +39,26 @@ class Backbone(nn.Module):
         model: nn.Module,
         channels: Sequence[int],
         freeze_norms: bool = False,
+        parts: Sequence[Sequence[nn.Module]] = (),
     ):
         super().__init__()
         self.model = model
         self.channels = tuple(channels)
         self.pixels: Pixels = IMAGENET
         self.freeze_norms = freeze_norms
+        self._parts = [list(part) for part in parts]
+        self._frozen: list[nn.Module] = []
+
+    def freeze(self, count: int) -> None:
+        """Training leaves the weights and batch norms of the first ``count`` parts (0..5) as they are.
+
+        Raises ``ValueError`` if this kind of backbone cannot.
+        """
+        if count > len(self._parts):
+            raise ValueError(f"network.backbone.freeze is {count}: this kind of backbone cannot freeze parts")
+        self._frozen = [module for part in self._parts[:count] for module in part]
+        for module in self._frozen:
+            module.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Features:
         """Normalised images (B, 3, H, W), H and W multiples of 32 -> ``Features``."""
@@ -55,10 +70,10 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> Backbone:
         """Training or evaluation mode; frozen batch norms stay in the latter."""
         super().train(mode)
-        if self.freeze_norms:
-            for module in self.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+        still = [self] if self.freeze_norms else self._frozen
+        for module in (inner for outer in still for inner in outer.modules()):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
         return self
 
     def stored_name(self, name: str) -> str:

@@ -56,7 +56,8 @@ def build_resnet(config: BackboneConfig) -> TransformersBackbone:
         out_features=_STAGES,  # type: ignore[call-arg]  # the base class takes it by **kwargs
     )
     model = AutoBackbone.from_config(sizes)
-    return TransformersBackbone(model, model.channels, freeze_norms=config.freeze_norms)
+    parts = [[model.embedder], *([stage] for stage in model.encoder.stages)]
+    return TransformersBackbone(model, model.channels, config.freeze_norms, parts)
 
 
 def build_swin(config: BackboneConfig) -> TransformersBackbone:
@@ -75,8 +76,11 @@ def build_swin(config: BackboneConfig) -> TransformersBackbone:
     )
     model = AutoBackbone.from_config(sizes)
     # Its result is never used: each stage's map has a norm of its own. (In transformers 4 it is not there.)
-    getattr(model, "swin", model).layernorm = nn.Identity()
-    return TransformersBackbone(model, model.channels)
+    swin = getattr(model, "swin", model)
+    swin.layernorm = nn.Identity()
+    norms = (model.hidden_states_norms[stage] for stage in _STAGES)
+    parts = [[swin.embeddings], *([layer, norm] for layer, norm in zip(swin.encoder.layers, norms, strict=True))]
+    return TransformersBackbone(model, model.channels, parts=parts)
 
 
 def _four(config: BackboneConfig, *keys: str) -> None:

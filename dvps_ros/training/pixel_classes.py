@@ -1,0 +1,52 @@
+"""A loss that asks the class of every pixel of E_pixel, besides the queries' classes and masks.
+
+Matched queries train only the segments that they find. Early in training they find few, so little of a label reaches
+the pixel decoder. A linear classifier of each pixel's feature gives it the whole label at once (an auxiliary semantic
+loss, as in kMaX-DeepLab: Yu et al., ECCV 2022). Only training has the classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dvps_ros.labels import DIVISOR, VOID
+from dvps_ros.structures import Target
+from dvps_ros.training import points
+from dvps_ros.training.depth_totals import Total
+
+#: Lower limit of a logarithm's argument, below which gradients would overflow.
+_MIN_LOG = 1e-20
+
+
+def total(logits: Tensor, targets: Sequence[Target]) -> Total:
+    """The sum over images of their mean loss, and the number of images with a class at some pixel.
+
+    A pixel that may be of several classes costs the negative log of their probabilities' sum.
+
+    Parameters
+    ----------
+    logits : (B, K, h, w) of each class at stride 4.
+    targets : one per image.
+    """
+    costs = []
+    size = (logits.shape[-2], logits.shape[-1])
+    for image, target in zip(logits.softmax(1), targets, strict=True):
+        labels, sets = _labels(target, len(image), size)
+        known = labels >= 0
+        if known.any():
+            of_set = (image[:, known].T * sets[labels[known]]).sum(1)  # (P,)
+            costs.append(-of_set.clamp_min(_MIN_LOG).log().mean())
+    zero = logits.sum() * 0
+    return torch.stack(costs).sum() if costs else zero, zero.detach() + len(costs)
+
+
+def _labels(target: Target, classes: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Which set of classes each pixel of stride 4 has, (h, w) int64, -1 none; and the sets, (V, K) bool."""
+    if target.semantic is not None and target.class_sets is not None:
+        return points.at_stride(target.semantic, size, -1), target.class_sets
+    ids = points.at_stride(target.panoptic, size, VOID)
+    known = torch.full_like(ids, -1) if not target.has_panoptic else torch.where(ids == VOID, -1, ids // DIVISOR)
+    return known.long(), torch.eye(classes, dtype=torch.bool, device=ids.device)
