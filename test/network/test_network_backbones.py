@@ -137,6 +137,12 @@ def test_frozen_batch_norms_keep_their_statistics_and_learn_scale_and_shift(kind
     assert all(module.training for module in backbone.eval().train().modules())
 
 
+def test_norms_are_frozen_from_the_start():
+    """Lightning trains a module in the mode that it finds."""
+    backbone = build_backbone(replace(SMALL["efficientnet_lite0"], freeze_norms=True))
+    assert not any(m.training for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d))
+
+
 # --- frozen parts -------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     backbone: Any = _BUILD[config.kind](config)
     backbone.pixels = expected_pixels(config)
     backbone.freeze(config.freeze)
+    backbone.train()  # now, so that frozen norms stand still in training that never calls it (Lightning does not)
     return backbone.to(memory_format=torch.channels_last)  # which torch's types of Module.to do not know
 
 
