@@ -1,9 +1,9 @@
-"""Assignment of pixels to kept queries, tile by tile, so that query maps are never upsampled to the whole image."""
+"""Assignment of pixels to kept queries, without upsampling every query's map to the whole image."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +13,10 @@ from torch.nn import functional as F
 from dvps_ros.config import MergeConfig
 from dvps_ros.config.network import MAP_STRIDE
 
-#: Side of a tile in cells of the maps; some of its masks fit into the processor's cache.
-_TILE = 16
+#: Cells of the maps along the side of a block, pixels along it, and pixels of a block.
+_CELLS = 2
+_SIDE = _CELLS * MAP_STRIDE
+_AREA = _SIDE * _SIDE
 #: Bound of the rounding error of an interpolated probability.
 _SLACK = 1e-4
 
@@ -25,7 +27,8 @@ def win_pixels(
     """Index of each pixel's query (int64; -1: none) and its mask probability there (float32), both of shape ``size``.
 
     Every pixel belongs to the query with the largest score x mask probability, if the probability reaches the threshold
-    and the query keeps enough of its own mask.
+    and the query keeps enough of its own mask. On a CPU queries are compared pixel by pixel only in blocks of the image
+    where they compete; on CUDA the choice would cost more than it saves.
 
     Parameters
     ----------
@@ -37,82 +40,127 @@ def win_pixels(
     count = len(scores)
     if count == 0:
         return scores.new_full(size, -1, dtype=torch.long), scores.new_zeros(size)
-    winner = scores.new_zeros(size, dtype=torch.long)
-    probability = scores.new_empty(size)
-    own_mask = scores.new_zeros(count)  # number of pixels whose probability reaches the threshold
     height, width = (min(math.ceil(s / MAP_STRIDE) + 1, m) for s, m in zip(size, mask_logits.shape[-2:], strict=True))
     maps = mask_logits[:, :height, :width].float()  # without the padding
-    for tile in _tiles(maps, scores, size, config.mask_threshold, own_mask):
-        if len(tile.queries) == 0:
-            probability[tile.rows, tile.columns] = 0
-            continue
-        masks = tile.upsampled(maps).sigmoid_()  # (n, rows, columns)
-        own_mask[tile.queries] += torch.ge(masks, config.mask_threshold, out=torch.empty_like(masks)).flatten(1).sum(1)
-        best, first = masks.mul_(scores[tile.queries, None, None]).max(0)
-        owner = tile.queries[first]
-        winner[tile.rows, tile.columns] = owner
-        probability[tile.rows, tile.columns] = best / scores[owner]
-    inside = probability >= config.mask_threshold
-    won = torch.bincount(winner[inside], minlength=count)
+    compare = _compare_blocks if maps.device.type == "cpu" else _compare_all
+    winner, best, own_mask = compare(maps, scores, size, config.mask_threshold)
+    probability = best.div_(scores[winner])
+    winner.masked_fill_(probability < config.mask_threshold, count)  # nobody's
+    won = torch.bincount(winner.flatten(), minlength=count + 1)[:count]
     stays = (won > 0) & (won >= config.overlap_threshold * own_mask)
-    inside &= stays[winner]
-    return winner.where(inside, -1), probability.where(inside, 0)
+    index = torch.arange(count, device=maps.device).where(stays, -1)
+    winner = torch.cat((index, index.new_tensor([-1])))[winner]
+    return winner, probability.masked_fill_(winner < 0, 0)
+
+
+def _compare_all(maps: Tensor, scores: Tensor, size: tuple[int, int], threshold: float) -> tuple[Tensor, ...]:
+    """Best query of each pixel, its score x probability, both of shape ``size``; and the pixels of each mask (N,)."""
+    masks = F.interpolate(maps[None], scale_factor=MAP_STRIDE, mode="bilinear", align_corners=False)[0]
+    masks = masks[:, : size[0], : size[1]].sigmoid()
+    own_mask = torch.ge(masks, threshold, out=torch.empty_like(masks)).flatten(1).sum(1)
+    best, winner = masks.mul_(scores[:, None, None]).max(0)
+    return winner, best, own_mask
+
+
+def _compare_blocks(maps: Tensor, scores: Tensor, size: tuple[int, int], threshold: float) -> tuple[Tensor, ...]:
+    """As ``_compare_all``; pixels that no query can own have some query and the value 0."""
+    down, across = (math.ceil(s / _SIDE) for s in size)
+    missing = [blocks * _CELLS + 1 - cells for blocks, cells in zip((down, across), maps.shape[1:], strict=True)]
+    # beyond the last cells, interpolation repeats them
+    padded = F.pad(maps[None], (1, missing[1], 1, missing[0]), mode="replicate")[0]
+    candidates, whole = _candidates(padded, scores, threshold)
+    in_image = _in_image(size, down, across)
+    areas = torch.full((down * across,), float(_AREA)) if in_image is None else in_image.sum(1).float()
+    own_mask = whole @ areas
+    best = torch.zeros(down * across, _AREA)
+    winner = torch.zeros(down * across, _AREA, dtype=torch.long)
+    for pairs in candidates.split(2 * down * across):  # never more than twice the image's pixels at once
+        pixels = _upsampled(padded, pairs, across).sigmoid_()  # (P, 64)
+        covered = pixels >= threshold
+        if in_image is not None:
+            covered &= in_image[pairs.block]
+        own_mask.index_add_(0, pairs.query, covered.sum(1).float())
+        pixels.mul_(scores[pairs.query, None])
+        for chosen in pairs.rounds():
+            block, value = pairs.block[chosen], pixels[chosen]
+            before = best[block]
+            winner[block] = torch.where(value > before, pairs.query[chosen, None], winner[block])
+            best[block] = torch.maximum(value, before)
+    winner, best = (
+        values.view(down, across, _SIDE, _SIDE)
+        .transpose(1, 2)
+        .reshape(down * _SIDE, across * _SIDE)[: size[0], : size[1]]
+        .contiguous()
+        for values in (winner, best)
+    )
+    return winner, best, own_mask
 
 
 @dataclass(frozen=True)
-class _Tile:
-    """A rectangle of pixels, and the (n,) queries, in ascending order, that may win pixels or have a mask there."""
+class _Pairs:
+    """Blocks and queries that have to be looked at there, by block, then by query; both (P,) int64."""
 
-    queries: Tensor
-    rows: slice
-    columns: slice
+    block: Tensor
+    query: Tensor
 
-    def upsampled(self, maps: Tensor) -> Tensor:
-        """(n, rows, columns): the maps of the tile's queries, from ``maps`` (N, h, w), interpolated to pixels."""
-        top, first, down = _cells(self.rows, maps.shape[1])
-        left, second, right = _cells(self.columns, maps.shape[2])
-        part = maps[self.queries, top:down, left:right]
-        part = F.interpolate(part[None], scale_factor=MAP_STRIDE, mode="bilinear", align_corners=False)[0]
-        return part[:, first : first + self.rows.stop - self.rows.start][
-            ..., second : second + self.columns.stop - self.columns.start
-        ]
+    def split(self, most: int) -> list[_Pairs]:
+        """The same pairs in order, at most ``most`` at a time."""
+        return [_Pairs(*part) for part in zip(self.block.split(most), self.query.split(most), strict=True)]
 
-
-def _cells(pixels: slice, cells: int) -> tuple[int, int, int]:
-    """First cell that ``pixels`` read, offset of the first pixel from that of the cell, and end of the cells."""
-    first = max(pixels.start // MAP_STRIDE - 1, 0)
-    return first, pixels.start - first * MAP_STRIDE, min(-(-pixels.stop // MAP_STRIDE) + 1, cells)
+    def rounds(self) -> Sequence[Tensor]:
+        """Indices of the pairs that are the first of their block, of those that are the second, and so on."""
+        counts = torch.bincount(self.block)
+        place = torch.arange(len(self.block)) - (counts.cumsum(0) - counts)[self.block]
+        return place.argsort(stable=True).split(torch.bincount(place).tolist())
 
 
-def _tiles(maps: Tensor, scores: Tensor, size: tuple[int, int], threshold: float, own_mask: Tensor) -> Iterator[_Tile]:
-    """The tiles of the image, each with its queries; adds the pixels of masks that cover whole tiles to ``own_mask``.
+def _candidates(padded: Tensor, scores: Tensor, threshold: float) -> tuple[_Pairs, Tensor]:
+    """Who may win a pixel of a block, or has the border of its mask there; and who covers a block without being named.
 
-    An interpolated value lies between the smallest and the largest value of the cells around its tile. A query cannot
-    win if its largest score x probability is below the smallest one of another query. If it is below threshold x score
-    of every query that reaches the threshold, the query wins only pixels that none of these reaches, and those have no
-    owner. A mask covers all or nothing of a tile if all its values lie on one side of the threshold. On CUDA these
-    tests cost more than they save, so the image is one tile.
+    ``padded`` is (N, cells + 2, cells + 2). The second result is (N, blocks) float32, 1 for masks that cover all of a
+    block and cannot win any of it.
+
+    An interpolated value lies between the smallest and the largest of the block's cells and their neighbours. A query
+    cannot win if its largest score x probability is below the smallest one of another query. If it is below threshold x
+    the least score, the query wins only pixels where no query reaches the threshold, and those have no owner. A mask
+    covers all or nothing of a block if all its values lie on one side of the threshold.
     """
-    if maps.device.type != "cpu":
-        yield _Tile(torch.arange(len(maps), device=maps.device), slice(0, size[0]), slice(0, size[1]))
-        return
-    greatest, least = (sign * _pooled(sign * maps) for sign in (1, -1))  # (N, tiles down, tiles across)
-    greatest, least = greatest.sigmoid() + _SLACK, least.sigmoid() - _SLACK
-    by_score = scores[:, None, None]
-    whole, reaches = least >= threshold, greatest >= threshold
-    to_beat = threshold * by_score.where(reaches, math.inf).amin(0)  # infinite where no query reaches the threshold
-    may_win = greatest * by_score >= torch.maximum(to_beat, (least * by_score).amax(0))
-    wanted = may_win | (reaches & ~whole)
-    side = _TILE * MAP_STRIDE
-    spans = [[slice(at, min(at + side, length)) for at in range(0, length, side)] for length in size]
-    areas = torch.tensor([[(r.stop - r.start) * (c.stop - c.start) for c in spans[1]] for r in spans[0]])
-    down, across = areas.shape
-    own_mask += ((whole & ~wanted)[:, :down, :across] * areas).flatten(1).sum(1)
-    tiles = wanted[:, :down, :across].permute(1, 2, 0).reshape(-1, len(maps))
-    queries = tiles.nonzero()[:, 1].split(tiles.sum(1).tolist())
-    yield from (_Tile(q, r, c) for q, (r, c) in zip(queries, ((r, c) for r in spans[0] for c in spans[1]), strict=True))
+    greatest = _around(padded, torch.maximum).sigmoid_().add_(_SLACK).flatten(1)  # (N, blocks)
+    least = _around(padded, torch.minimum).sigmoid_().sub_(_SLACK).flatten(1)
+    by_score = scores[:, None]
+    whole = least >= threshold
+    border = (greatest >= threshold).logical_and_(~whole)
+    to_beat = least.mul_(by_score).amax(0).clamp_min_(threshold * float(scores.min()))
+    wanted = (greatest.mul_(by_score) >= to_beat).logical_or_(border)
+    block, query = wanted.T.nonzero(as_tuple=True)
+    return _Pairs(block, query), (whole & ~wanted).float()
 
 
-def _pooled(maps: Tensor) -> Tensor:
-    """(N, tiles down, tiles across): the largest value of (N, h, w) in each tile and one cell around it."""
-    return F.max_pool2d(maps[None], _TILE + 2, _TILE, padding=1, ceil_mode=True)[0]
+def _around(padded: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """``choose`` (maximum or minimum) of the cells of each block and those beside it."""
+    rows = choose(padded[:, ::2], padded[:, 1::2])
+    rows = choose(rows[:, :-1], rows[:, 1:])
+    columns = choose(rows[..., ::2], rows[..., 1::2])
+    return choose(columns[..., :-1], columns[..., 1:])
+
+
+def _upsampled(padded: Tensor, pairs: _Pairs, across: int) -> Tensor:
+    """(P, 64): the pixels of pairs of a block and a query, bilinear between the centres of cells."""
+    height, width = padded.shape[1:]
+    corner = (pairs.query * height + pairs.block // across * _CELLS) * width + pairs.block % across * _CELLS
+    reach = torch.arange(_CELLS + 2)
+    near = padded.flatten()[corner[:, None] + (reach[:, None] * width + reach).flatten()]  # (P, 16)
+    at = (torch.arange(_SIDE) + 0.5) / MAP_STRIDE + 0.5  # of pixels, in cells from the centre of the first
+    taps = (1 - (at - reach[:, None]).abs()).clamp_min(0)  # (4, 8)
+    return near @ torch.einsum("ir,jc->ijrc", taps, taps).reshape(-1, _AREA)
+
+
+def _in_image(size: tuple[int, int], down: int, across: int) -> Tensor | None:
+    """(blocks, 64) bool: which pixels of the blocks belong to the image; None if all do."""
+    if all(side % _SIDE == 0 for side in size):
+        return None
+    rows, columns = (
+        (torch.arange(blocks * _SIDE) < side).view(blocks, _SIDE)
+        for side, blocks in zip(size, (down, across), strict=True)
+    )
+    return (rows[:, None, :, None] & columns[None, :, None, :]).reshape(down * across, _AREA)

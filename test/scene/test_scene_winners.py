@@ -1,4 +1,4 @@
-"""Merging tile by tile against the plain form, which has every query's map at full size."""
+"""Merging block by block against the plain form, which has every query's map at full size."""
 
 import math
 
@@ -20,7 +20,7 @@ def upsampled(maps, size):
 
 
 def plain_winners(mask_logits, scores, size, config):
-    """``win_pixels`` without tiles: (N, H, W) all at once."""
+    """``win_pixels`` without blocks: (N, H, W) all at once."""
     masks = upsampled(mask_logits, size).sigmoid()
     best, winner = (masks * scores[:, None, None]).max(0)
     probability = best / scores[winner]
@@ -42,7 +42,7 @@ def street_like(seed, queries=24, h=40, w=70):
 
 @pytest.mark.parametrize("mask_threshold", [0.0, 0.3, 0.5, 0.9])
 @pytest.mark.parametrize(("size", "cells"), [((160, 280), (40, 70)), ((37, 50), (16, 16)), ((65, 129), (24, 40))])
-def test_tiles_give_what_the_whole_gives(mask_threshold, size, cells):
+def test_blocks_give_what_the_whole_gives(mask_threshold, size, cells):
     config = MergeConfig(mask_threshold=mask_threshold, overlap_threshold=0.3 if mask_threshold else 0.0)
     for seed in range(4):
         masks, scores = street_like(seed, h=cells[0], w=cells[1])
@@ -53,12 +53,24 @@ def test_tiles_give_what_the_whole_gives(mask_threshold, size, cells):
         assert len(winner.unique()) > 2
 
 
-def test_weak_queries_are_not_looked_at_in_most_tiles():
+def test_most_blocks_have_one_candidate():
     masks, scores = street_like(0)
     masks[4:], scores = masks[4:] - 12, 0.5 + scores / 2
-    tiles = list(winners._tiles(masks, scores, (160, 280), 0.5, torch.zeros(len(scores))))
-    assert len(tiles) == 15  # 3 x 5 of 64 x 64 pixels
-    assert sum(len(tile.queries) for tile in tiles) < 0.4 * 15 * len(scores)
+    pairs, _ = winners._candidates(F.pad(masks[None], (1, 1, 1, 1), mode="replicate")[0], scores, 0.5)
+    assert len(pairs.block) < 2 * 20 * 35
+    assert sum(map(len, pairs.rounds())) == len(pairs.block)
+    assert all(len(pairs.block[chosen].unique()) == len(chosen) for chosen in pairs.rounds())
+
+
+def test_both_forms_agree():
+    """Block by block, as on a CPU, and all at once, as on CUDA."""
+    masks, scores = street_like(1)
+    winner, best, own_mask = winners._compare_blocks(masks, scores, (157, 279), 0.5)
+    expected, largest, pixels = winners._compare_all(masks, scores, (157, 279), 0.5)
+    reached = largest >= 0.5 * scores[expected]
+    assert torch.equal(winner[reached], expected[reached])
+    torch.testing.assert_close(best[reached], largest[reached], rtol=1e-6, atol=1e-7)
+    assert torch.equal(own_mask, pixels)
 
 
 def plain_merge(prediction, size, output, extent, config):
