@@ -62,6 +62,7 @@ def quieten() -> None:
         "You're resuming from a checkpoint",  # the sampler continues where it stopped
         "You have overridden `transfer_batch_to_device`",
         ".*does not have many workers",
+        "Found .* module.s. in eval mode",  # frozen batch norms
         ".*Checkpoint directory",
         ".*LeafSpec.* is deprecated",
         "The number of training batches",

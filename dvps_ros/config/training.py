@@ -34,6 +34,12 @@ class LossConfig:
     uncertainty_detach_mean: bool = option(True, "This likelihood trains only the spread; false: also the depth.")
     points: int = option(12544, "Points per mask in losses and matching.", low=1)
     semantic_points: int = option(1024, "Points per image in the semantic likelihood.", low=1)
+    semantic_balance: float = option(
+        0.5,
+        "How far the classes of an image count alike in it: 0 by their area, 1 all the same.",
+        low=0.0,
+        high=1.0,
+    )
     oversample: float = option(3.0, "Candidate points per kept point.", low=1.0)
     importance: float = option(0.75, "Share of points chosen by uncertainty.", low=0.0, high=1.0)
     semantic_to_depth_weight: float = option(0.0, "Guidance Eqs. 3-5; 0 switches it off (paper: 0.1).", low=0.0)

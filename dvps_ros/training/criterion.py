@@ -176,7 +176,8 @@ class Criterion(nn.Module):
         images = total
         for layer, target, seed in zip(layers, targets, seeds, strict=True):
             if semantic_losses.region(target) is not None:
-                values = semantic_losses.image_losses(layer, target, self.config.semantic_points, seed)
+                count, balance = self.config.semantic_points, self.config.semantic_balance
+                values = semantic_losses.image_losses(layer, target, count, seed, balance)
                 total, images = total + values.sum(), images + 1
         return {"semantic": (total, images)}
 

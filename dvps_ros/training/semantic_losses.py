@@ -39,17 +39,22 @@ def region(target: Target) -> Tensor | None:
     return found if found.any() else None
 
 
-def image_losses(layer: Layers, target: Target, count: int, seed: int) -> Tensor:
-    """(L,) negative log likelihood of one image's class labels, the mean over about ``count`` points (see ``draw``).
+def image_losses(layer: Layers, target: Target, count: int, seed: int, balance: float) -> Tensor:
+    """(L,) negative log likelihood of one image's class labels, a mean over about ``count`` points (see ``draw``).
 
     Points are drawn from all labelled pixels, because pixels with segments also show where other classes are absent.
+    Each label row has the weight of its area to the power of 1 - ``balance``. With 0 all pixels count alike, and small
+    things hardly. With 1 all rows of an image do, and a network then calls a wall a sign, because a sign's pixels weigh
+    thirty times as much.
     """
     assert target.semantic is not None, "callers leave out targets without a semantic map"
     assert target.class_sets is not None, "set together with the semantic map"
     rows, where = draw(target.semantic, count, seed)
     logits = layer.mask_embedding @ points.sample_features(layer.mask_features, where.flatten(0, 1))  # (L, Q, V * P)
     logits = logits.unflatten(-1, where.shape[:2])
-    return likelihood_losses(layer.class_logits, logits, target.class_sets[rows]).mean((1, 2))
+    losses = likelihood_losses(layer.class_logits, logits, target.class_sets[rows]).mean(2)  # (L, V)
+    weights = target.semantic.flatten()[target.semantic.flatten() >= 0].bincount()[rows] ** (1 - balance)
+    return losses @ (weights / weights.sum()).to(losses.dtype)
 
 
 def likelihood_losses(class_logits: Tensor, mask_logits: Tensor, sets: Tensor) -> Tensor:
@@ -78,7 +83,7 @@ def likelihood_losses(class_logits: Tensor, mask_logits: Tensor, sets: Tensor) -
 
 
 def draw(semantic: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Random points, the same number for each label row of an image, so that small things count as much as the road.
+    """Random points, the same number for each label row of an image, so that small things have enough.
 
     Parameters
     ----------

@@ -13,9 +13,10 @@ from dvps_ros.config import LossConfig, MergeConfig
 from dvps_ros.labels import CITYSCAPES, VOID
 from dvps_ros.network import build
 from dvps_ros.scene.merge import merge
-from dvps_ros.structures import Prediction
+from dvps_ros.structures import Prediction, Target
 from dvps_ros.training import mask_losses, semantic_losses
 from dvps_ros.training.criterion import Criterion
+from dvps_ros.training.layers import Layers
 from dvps_ros.training.semantic_losses import likelihood_losses
 
 CAR, TRUCK = 13, 14
@@ -143,6 +144,28 @@ def test_each_row_of_an_image_gets_as_many_points():
     assert torch.equal(semantic[lines, columns], rows[:, None].expand(3, 30))
     assert torch.equal(where, semantic_losses.draw(semantic, 90, 3)[1])
     assert not torch.equal(where, semantic_losses.draw(semantic, 90, 4)[1])
+
+
+@pytest.mark.parametrize(("balance", "small"), [(0.0, 1 / 10), (0.5, 1 / 4), (1.0, 1 / 2)])
+def test_a_small_row_weighs_as_much_as_the_balance_says(balance, small):
+    """A tenth of the image (a third of the root of nine tenths) is of class B; one query covers all as A."""
+    semantic = torch.zeros(20, 40, dtype=torch.long)
+    semantic[:, :4] = 1
+    empty = torch.zeros(0, dtype=torch.long), torch.zeros(0, 20, 40, dtype=torch.bool)
+    target = replace(
+        Target(*empty, torch.full((20, 40), VOID, dtype=torch.int32), torch.zeros(20, 40)),
+        semantic=semantic,
+        class_sets=torch.eye(2, dtype=torch.bool),
+    )
+    features = torch.full((1, 5, 10), logit(0.8))
+    logits, one = log_classes([0.7, 0.1, 0.2])[None].float(), torch.ones(1, 1, 1)
+    layer = Layers(logits[0], one, features, one, one, features, 80.0)
+    of_a, of_b = (
+        likelihood_losses(logits[0], torch.tensor(logit(0.8)).view(1, 1, 1, 1), torch.eye(2, dtype=torch.bool)[[k]])
+        for k in range(2)
+    )
+    found = semantic_losses.image_losses(layer, target, 64, 3, balance)
+    assert found.item() == pytest.approx((1 - small) * of_a.item() + small * of_b.item(), rel=1e-4)
 
 
 def test_queries_that_lie_mostly_on_regions_are_spared():
