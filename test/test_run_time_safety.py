@@ -120,7 +120,7 @@ def test_the_rule_lets_pass():
 # --- watched ---------------------------------------------------------------------------------------------------------
 
 WATCHED = """
-import json, sys
+import importlib.util, json, sys
 from pathlib import Path
 sys.path[:0] = [{test!r}, {nodes!r}]
 import rclpy, torch, transformers
@@ -130,6 +130,9 @@ from node_helpers import Camera, spinning, wait_for
 from sensor_msgs.msg import Image
 from dvps_ros.nodes.perception_node import PerceptionNode
 import dvps_ros.runtime.pair  # what it imports may do what it likes; what it reads may not
+for name in ("openvino", "onnxruntime", "onnxscript"):
+    if importlib.util.find_spec(name):
+        importlib.import_module(name)
 
 torch.set_num_threads(1)
 EVENTS = ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "marshal.load")

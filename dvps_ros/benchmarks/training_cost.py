@@ -68,7 +68,7 @@ def measure_steps(
     }
     width = config.network.width
     criteria = {kind: Criterion(loss, config.network.classes, width).to(device) for kind, loss in losses.items()}
-    trained = nn.ModuleList((net, criteria["guided"]))
+    trained = nn.ModuleList((net, *criteria.values()))
     step = _Step(config, net, trained, device, dtype)
     batch = synthetic_batch(config.training.batch_size, size, config.network.max_depth, device)
     costs = {kind: StepCosts() for kind in criteria}

@@ -89,6 +89,8 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
 
     if args.init_partial and not args.init:
         raise ValueError("--init-partial needs --init, the model to take weights from")
+    if config.network.backbone.freeze and not (config.network.backbone.pretrained or args.init or args.resume):
+        raise ValueError("network.backbone.freeze needs weights: set network.backbone.pretrained, or give --init")
     config = replace(config, network=checkpoints.with_architecture(config.network))
     checkpoint = out / CHECKPOINT
     if checkpoint.exists() and not args.resume:

@@ -39,8 +39,8 @@ class BackboneConfig:
     )
     freeze: int = option(
         0,
-        "Parts of a pretrained backbone that training leaves as they are: 1 the stem, 2 also the stage of stride 4, .. "
-        "5 all; ResNet, Swin and EfficientNet-Lite0.",
+        "Parts of a pretrained backbone that training leaves as they are: 1 the stem, 2 to 5 also the stages up to "
+        "stride 4, 8, 16 and 32; not for kind auto.",
         low=0,
         high=5,
     )

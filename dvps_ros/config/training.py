@@ -23,7 +23,8 @@ class LossConfig:
     )
     pixel_class_weight: float = option(
         0.0,
-        "Cross-entropy of a linear classifier of E_pixel at every pixel, which training alone has; 0: none.",
+        "Cross-entropy of a linear classifier of E_pixel at every labelled pixel; models do not keep the classifier. "
+        "0: none.",
         low=0.0,
     )
     depth_weight: float = option(2.5, "Scale-invariant depth of matched segments.", low=0.0)
@@ -36,7 +37,8 @@ class LossConfig:
     semantic_points: int = option(1024, "Points per image in the semantic likelihood.", low=1)
     semantic_balance: float = option(
         0.5,
-        "How far the classes of an image count alike in it: 0 by their area, 1 all the same.",
+        "The weight of a class in the semantic likelihood of an image is its area to the power of 1 minus this; "
+        "0: every pixel counts alike, 1: every class.",
         low=0.0,
         high=1.0,
     )

@@ -17,8 +17,11 @@ from dvps_ros.config.network import MAP_STRIDE
 _CELLS = 2
 _SIDE = _CELLS * MAP_STRIDE
 _AREA = _SIDE * _SIDE
-#: Bound of the rounding error of an interpolated probability.
+#: Bound by which a probability may leave the range of its cells: interpolation in float32 errs by 1e-6 of the logits,
+#: and where these are so large that it is more, probabilities are 0 or 1.
 _SLACK = 1e-4
+#: Largest logit; the sigmoid of a tenth of it is exactly 1.
+_LARGEST = 1e3
 
 
 def win_pixels(
@@ -41,11 +44,13 @@ def win_pixels(
     if count == 0:
         return scores.new_full(size, -1, dtype=torch.long), scores.new_zeros(size)
     height, width = (min(math.ceil(s / MAP_STRIDE) + 1, m) for s, m in zip(size, mask_logits.shape[-2:], strict=True))
-    maps = mask_logits[:, :height, :width].float()  # without the padding
+    # Without the padding; a value that is infinite would make its neighbours NaN.
+    maps = mask_logits[:, :height, :width].float().clamp(-_LARGEST, _LARGEST)
     compare = _compare_blocks if maps.device.type == "cpu" else _compare_all
-    winner, best, own_mask = compare(maps, scores, size, config.mask_threshold)
+    with torch.autocast(maps.device.type, enabled=False):  # training's, in which products would be bf16
+        winner, best, own_mask = compare(maps, scores, size, config.mask_threshold)
     probability = best.div_(scores[winner])
-    winner.masked_fill_(probability < config.mask_threshold, count)  # nobody's
+    winner.masked_fill_(~(probability >= config.mask_threshold), count)  # nobody's; so is NaN
     won = torch.bincount(winner.flatten(), minlength=count + 1)[:count]
     stays = (won > 0) & (won >= config.overlap_threshold * own_mask)
     index = torch.arange(count, device=maps.device).where(stays, -1)
@@ -54,7 +59,10 @@ def win_pixels(
 
 
 def _compare_all(maps: Tensor, scores: Tensor, size: tuple[int, int], threshold: float) -> tuple[Tensor, ...]:
-    """Best query of each pixel, its score x probability, both of shape ``size``; and the pixels of each mask (N,)."""
+    """Best query of each pixel (int64), its score x probability (float32), both of shape ``size``; pixels of each mask.
+
+    The last is (N,) float32.
+    """
     masks = F.interpolate(maps[None], scale_factor=MAP_STRIDE, mode="bilinear", align_corners=False)[0]
     masks = masks[:, : size[0], : size[1]].sigmoid()
     own_mask = torch.ge(masks, threshold, out=torch.empty_like(masks)).flatten(1).sum(1)
@@ -68,10 +76,10 @@ def _compare_blocks(maps: Tensor, scores: Tensor, size: tuple[int, int], thresho
     missing = [blocks * _CELLS + 1 - cells for blocks, cells in zip((down, across), maps.shape[1:], strict=True)]
     # beyond the last cells, interpolation repeats them
     padded = F.pad(maps[None], (1, missing[1], 1, missing[0]), mode="replicate")[0]
-    candidates, whole = _candidates(padded, scores, threshold)
+    candidates, covering = _candidates(padded, scores, threshold)
     in_image = _in_image(size, down, across)
     areas = torch.full((down * across,), float(_AREA)) if in_image is None else in_image.sum(1).float()
-    own_mask = whole @ areas
+    own_mask = covering @ areas
     best = torch.zeros(down * across, _AREA)
     winner = torch.zeros(down * across, _AREA, dtype=torch.long)
     for pairs in candidates.split(2 * down * across):  # never more than twice the image's pixels at once
@@ -115,10 +123,10 @@ class _Pairs:
 
 
 def _candidates(padded: Tensor, scores: Tensor, threshold: float) -> tuple[_Pairs, Tensor]:
-    """Who may win a pixel of a block, or has the border of its mask there; and who covers a block without being named.
+    """Queries that may win a pixel of a block or have the border of their mask there; and masks that cover others.
 
-    ``padded`` is (N, cells + 2, cells + 2). The second result is (N, blocks) float32, 1 for masks that cover all of a
-    block and cannot win any of it.
+    ``padded`` is (N, 2 * down + 2, 2 * across + 2) for (down, across) blocks. The second result is (N, blocks) float32:
+    1 where a mask covers all of a block in which the query is no candidate.
 
     An interpolated value lies between the smallest and the largest of the block's cells and their neighbours. A query
     cannot win if its largest score x probability is below the smallest one of another query. If it is below threshold x
@@ -137,7 +145,10 @@ def _candidates(padded: Tensor, scores: Tensor, threshold: float) -> tuple[_Pair
 
 
 def _around(padded: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """``choose`` (maximum or minimum) of the cells of each block and those beside it."""
+    """``choose`` (maximum or minimum) of each block's cells and those beside it.
+
+    ``padded`` as in ``_candidates`` -> (N, down, across). Its row 2b is the cell above block b.
+    """
     rows = choose(padded[:, ::2], padded[:, 1::2])
     rows = choose(rows[:, :-1], rows[:, 1:])
     columns = choose(rows[..., ::2], rows[..., 1::2])
@@ -145,7 +156,7 @@ def _around(padded: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -> Tenso
 
 
 def _upsampled(padded: Tensor, pairs: _Pairs, across: int) -> Tensor:
-    """(P, 64): the pixels of pairs of a block and a query, bilinear between the centres of cells."""
+    """(P, 64) float32: the pixels of each pair's block, bilinear between the centres of cells; ``across`` in a row."""
     height, width = padded.shape[1:]
     corner = (pairs.query * height + pairs.block // across * _CELLS) * width + pairs.block % across * _CELLS
     reach = torch.arange(_CELLS + 2)

@@ -49,9 +49,9 @@ class Criterion(nn.Module):
     ----------
     config : weights and constants.
     classes : number of classes K.
-    width : channels of E_pixel; needed by ``pixel_class_weight`` alone.
+    width : channels C of E_pixel; needed by ``pixel_class_weight`` alone.
 
-    Raises ``ValueError`` for an invalid guidance level or patch.
+    Raises ``ValueError`` for an invalid guidance level or patch, or without the width where it is needed.
     """
 
     def __init__(self, config: LossConfig, classes: int, width: int = 0) -> None:
@@ -64,7 +64,11 @@ class Criterion(nn.Module):
         if config.depth_to_semantic_weight > 0 and config.depth_to_semantic_form == "similarity":
             self.sigma_semantic = nn.Parameter(torch.ones(()))
             self.sigma_depth = nn.Parameter(torch.ones(()))
-        self.classify = nn.Conv2d(width, classes, 1) if config.pixel_class_weight > 0 else None
+        self.classify: nn.Module | None = None
+        if config.pixel_class_weight > 0:
+            if not width:
+                raise ValueError("loss.pixel_class_weight needs the width of E_pixel")
+            self.classify = nn.Conv2d(width, classes, 1)
 
     def forward(
         self, prediction: Prediction, targets: list[Target], seeds: Sequence[int] | None = None

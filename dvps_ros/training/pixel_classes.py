@@ -7,6 +7,7 @@ loss, as in kMaX-DeepLab: Yu et al., ECCV 2022). Only training has the classifie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,9 +18,6 @@ from dvps_ros.structures import Target
 from dvps_ros.training import points
 from dvps_ros.training.depth_totals import Total
 
-#: Lower limit of a logarithm's argument, below which gradients would overflow.
-_MIN_LOG = 1e-20
-
 
 def total(logits: Tensor, targets: Sequence[Target]) -> Total:
     """The sum over images of their mean loss, and the number of images with a class at some pixel.
@@ -28,25 +26,31 @@ def total(logits: Tensor, targets: Sequence[Target]) -> Total:
 
     Parameters
     ----------
-    logits : (B, K, h, w) of each class at stride 4.
-    targets : one per image.
+    logits : (B, K, h, w) float32 of each class at stride 4.
+    targets : one per image; without panoptic labels it has no class either.
+
+    Returns
+    -------
+    Two float32 scalars; only the first has a gradient.
     """
     costs = []
     size = (logits.shape[-2], logits.shape[-1])
-    for image, target in zip(logits.softmax(1), targets, strict=True):
+    for image, target in zip(logits.log_softmax(1), targets, strict=True):
         labels, sets = _labels(target, len(image), size)
         known = labels >= 0
         if known.any():
-            of_set = (image[:, known].T * sets[labels[known]]).sum(1)  # (P,)
-            costs.append(-of_set.clamp_min(_MIN_LOG).log().mean())
+            others = ~sets[labels[known]]  # (P, K); each set has a class, so no row is full
+            costs.append(-image[:, known].T.masked_fill(others, -math.inf).logsumexp(1).mean())
     zero = logits.sum() * 0
     return torch.stack(costs).sum() if costs else zero, zero.detach() + len(costs)
 
 
 def _labels(target: Target, classes: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Which set of classes each pixel of stride 4 has, (h, w) int64, -1 none; and the sets, (V, K) bool."""
+    ids = points.at_stride(target.panoptic, size, VOID)
+    every = torch.eye(classes, dtype=torch.bool, device=ids.device)
+    if not target.has_panoptic:
+        return torch.full_like(ids, -1, dtype=torch.long), every
     if target.semantic is not None and target.class_sets is not None:
         return points.at_stride(target.semantic, size, -1), target.class_sets
-    ids = points.at_stride(target.panoptic, size, VOID)
-    known = torch.full_like(ids, -1) if not target.has_panoptic else torch.where(ids == VOID, -1, ids // DIVISOR)
-    return known.long(), torch.eye(classes, dtype=torch.bool, device=ids.device)
+    return torch.where(ids == VOID, -1, ids // DIVISOR).long(), every

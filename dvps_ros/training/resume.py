@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,27 @@ def completed_batches(checkpoint: Path, config: Config) -> int:
     except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"{checkpoint} is not a checkpoint of dvps train ({type(error).__name__})") from error
     now = plain(config)
-    for key, value in now["network"].items():
-        if then["network"].get(key) != value:
-            raise ValueError(f"{checkpoint}: network.{key} was {then['network'].get(key)}, now it is {value}")
+    defaults = plain(Config())
+    for section in ("network.backbone", "network"):
+        found, wanted = (_settings(settings, section, defaults) for settings in (then, now))
+        for key, value in wanted.items():
+            if found.get(key) != value:
+                raise ValueError(f"{checkpoint}: {section}.{key} was {found.get(key)}, now it is {value}")
     if (then["training"]["ema_decay"] > 0) != (config.training.ema_decay > 0):
         raise ValueError(f"{checkpoint}: training.ema_decay cannot be switched on or off in a resumed run")
+    classified = [_settings(settings, "loss", defaults)["pixel_class_weight"] > 0 for settings in (then, now)]
+    if classified[0] != classified[1]:
+        raise ValueError(f"{checkpoint}: loss.pixel_class_weight cannot be switched on or off in a resumed run")
     if step >= config.training.max_steps:
         raise ValueError(f"{checkpoint} is at step {step}; training.max_steps is {config.training.max_steps}")
     return step * config.training.accumulate
+
+
+def _settings(settings: Mapping[str, Any], section: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """One section without its subsections; what an older version of this program did not know has its default."""
+    for name in section.split("."):
+        settings, defaults = settings.get(name, {}), defaults[name]
+    return {key: value for key, value in {**defaults, **settings}.items() if key != "backbone"}
 
 
 def with_new_rates(checkpoint: dict[str, Any], optimizer: Optimizer, schedule: LambdaLR) -> None:

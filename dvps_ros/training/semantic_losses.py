@@ -43,17 +43,17 @@ def image_losses(layer: Layers, target: Target, count: int, seed: int, balance: 
     """(L,) negative log likelihood of one image's class labels, a mean over about ``count`` points (see ``draw``).
 
     Points are drawn from all labelled pixels, because pixels with segments also show where other classes are absent.
-    Each label row has the weight of its area to the power of 1 - ``balance``. With 0 all pixels count alike, and small
-    things hardly. With 1 all rows of an image do, and a network then calls a wall a sign, because a sign's pixels weigh
-    thirty times as much.
+    A label row is one of the sets of classes that the image's pixels have. Its weight is its area to the power of
+    1 - ``balance``. With ``balance`` 0 all pixels count alike, and small things count for little. With 1 all rows count
+    alike; a network then calls parts of a wall a sign, because a pixel of a sign weighs thirty times as much.
     """
     assert target.semantic is not None, "callers leave out targets without a semantic map"
     assert target.class_sets is not None, "set together with the semantic map"
-    rows, where = draw(target.semantic, count, seed)
+    rows, areas, where = draw(target.semantic, count, seed)
     logits = layer.mask_embedding @ points.sample_features(layer.mask_features, where.flatten(0, 1))  # (L, Q, V * P)
     logits = logits.unflatten(-1, where.shape[:2])
     losses = likelihood_losses(layer.class_logits, logits, target.class_sets[rows]).mean(2)  # (L, V)
-    weights = target.semantic.flatten()[target.semantic.flatten() >= 0].bincount()[rows] ** (1 - balance)
+    weights = areas ** (1 - balance)
     return losses @ (weights / weights.sum()).to(losses.dtype)
 
 
@@ -82,7 +82,7 @@ def likelihood_losses(class_logits: Tensor, mask_logits: Tensor, sets: Tensor) -
     return -hit.clamp_min(_MIN_LOG).log() - clear.log().sum(1)
 
 
-def draw(semantic: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+def draw(semantic: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Random points, the same number for each label row of an image, so that small things have enough.
 
     Parameters
@@ -93,13 +93,13 @@ def draw(semantic: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    rows : (V,) int64, those of the image.
+    rows, areas : (V,) int64 each, those of the image and their numbers of pixels.
     where : (V, P, 2) float32, (x, y) in pixels; V * P is about ``count``.
     """
-    rows = semantic[semantic >= 0].unique()
+    rows, areas = semantic[semantic >= 0].unique(return_counts=True)
     each = max(1, count // len(rows))
     where = [points.draw(semantic == row, each, seed + place) for place, row in enumerate(rows)]
-    return rows, torch.stack(where)
+    return rows, areas, torch.stack(where)
 
 
 @torch.no_grad()

@@ -164,9 +164,13 @@ def _on_cpu(config: Config, precision: str) -> dict[str, int]:
     # if the coarsest map has one pixel, batch norm needs two images
     images = 2 if max(largest_crop(config.data)) <= 32 else 1
     module = _fit(config, images, 1, accelerator="cpu", devices=1, precision=precision, callbacks=[watch])
-    weights = sum(p.numel() * p.element_size() for p in module.net.parameters())
-    copies = 4 + (config.training.ema_decay > 0)  # weights, gradients and AdamW's two moments; moving average
-    return {"fixed": copies * weights, "image": max(watch.growth - weights, 0) // images}
+    weights, trained = (
+        sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad or not only)
+        for only in (False, True)
+    )
+    # weights and their moving average; gradients and AdamW's two moments of those that are trained
+    fixed = (1 + (config.training.ema_decay > 0)) * weights + 3 * trained
+    return {"fixed": fixed, "image": max(watch.growth - trained, 0) // images}
 
 
 def _on_cuda(config: Config, precision: str, index: int) -> dict[str, Any]:

@@ -149,19 +149,40 @@ def test_norms_are_frozen_from_the_start():
 @pytest.mark.parametrize("kind", SMALL)
 @pytest.mark.parametrize("count", [0, 2, 5])
 def test_frozen_parts_learn_nothing(kind, count):
-    """The first map is made by the first two parts alone, so with two its gradient reaches nothing."""
     torch.manual_seed(0)
-    backbone = build_backbone(replace(SMALL[kind], freeze=count)).train()
-    buffers = {name: value.clone() for name, value in backbone.named_buffers() if "running" in name}
-    maps = list(vars(backbone(torch.randn(2, 3, 64, 64))).values())
-    assert [m.requires_grad for m in maps] == [count < 2, *[count < 5] * 3]
-    moved = {name for name, value in backbone.named_buffers() if "running" in name and (value != buffers[name]).any()}
-    learns = [parameter.requires_grad for parameter in backbone.parameters()]
-    assert any(learns) is (count < 5)
-    assert all(learns) is (count == 0)
-    if buffers:
-        assert len(moved) == {0: len(buffers), 2: len(moved), 5: 0}[count]
-        assert (len(moved) < len(buffers)) is (count > 0)
+    backbone = build_backbone(replace(SMALL[kind], freeze=count, drop_path=0.0)).train()
+    frozen = {id(value) for part in backbone._parts[:count] for m in part for value in (*m.parameters(), *m.buffers())}
+    assert (len(frozen) > 0) is (count > 0)
+    before = {name: value.clone() for name, value in backbone.named_buffers() if "running" in name}
+    maps = [m for m in vars(backbone(torch.randn(2, 3, 64, 64))).values() if m.requires_grad]
+    if maps:
+        sum(m.square().mean() for m in maps).backward()
+    still = {id(value) for value in backbone.parameters() if value.grad is None}
+    still |= {id(v) for name, v in backbone.named_buffers() if name in before and torch.equal(v, before[name])}
+    of_interest = {id(v) for v in backbone.parameters()} | {
+        id(v) for name, v in backbone.named_buffers() if name in before
+    }
+    assert still == frozen & of_interest
+
+
+def test_freezing_can_be_taken_back():
+    backbone = build_backbone(replace(SMALL["resnet"], freeze=5))
+    backbone.freeze(0)
+    assert all(value.requires_grad for value in backbone.parameters())
+    assert all(module.training for module in backbone.modules())
+
+
+def test_a_frozen_part_has_no_stochastic_depth():
+    backbone = build_backbone(replace(SMALL["swin"], freeze=5, drop_path=0.9)).train()
+    image = torch.randn(1, 3, 64, 64)
+    one, other = (vars(backbone(image)).values() for _ in range(2))
+    assert all(map(torch.equal, one, other))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_depthwise_convolutions_have_the_precision_of_their_weights(dtype):
+    model = EfficientNetLite0().to(dtype).eval()
+    assert all(m.dtype == dtype and m.requires_grad for m in model(torch.rand(1, 3, 32, 32, dtype=dtype)))
 
 
 def test_other_backbones_do_not_freeze_parts():

@@ -142,7 +142,7 @@ def test_the_last_class_of_the_table_may_be_likeliest_too():
     assert scene.depth.unique().tolist() == pytest.approx([30.0], abs=1e-3)
 
 
-def test_the_share_of_a_mask_that_spans_many_tiles():
+def test_the_share_of_a_mask_that_spans_many_blocks():
     """A road over the whole picture, of which a surer building takes the right half: half of the mask is its own."""
     h, w = 96, 160
     masks = [box(h, w, 0, 0, h, w), box(h, w, 0, w // 2, h, w)]

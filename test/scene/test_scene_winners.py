@@ -53,13 +53,69 @@ def test_blocks_give_what_the_whole_gives(mask_threshold, size, cells):
         assert len(winner.unique()) > 2
 
 
-def test_most_blocks_have_one_candidate():
+def padded_candidates(masks, scores):
+    return winners._candidates(F.pad(masks[None], (1, 1, 1, 1), mode="replicate")[0], scores, 0.5)[0]
+
+
+def test_a_block_has_fewer_than_two_candidates_in_the_mean():
     masks, scores = street_like(0)
     masks[4:], scores = masks[4:] - 12, 0.5 + scores / 2
-    pairs, _ = winners._candidates(F.pad(masks[None], (1, 1, 1, 1), mode="replicate")[0], scores, 0.5)
-    assert len(pairs.block) < 2 * 20 * 35
-    assert sum(map(len, pairs.rounds())) == len(pairs.block)
-    assert all(len(pairs.block[chosen].unique()) == len(chosen) for chosen in pairs.rounds())
+    pairs = padded_candidates(masks, scores)
+    assert len(pairs.block) < 2 * 20 * 35 < 0.1 * len(scores) * 20 * 35
+
+
+def test_each_round_has_a_block_once():
+    pairs = padded_candidates(*street_like(0))
+    rounds = [pairs.block[chosen] for chosen in pairs.rounds()]
+    assert len(rounds) > 2
+    assert sum(map(len, rounds)) == len(pairs.block)
+    assert all(len(block.unique()) == len(block) for block in rounds)
+
+
+@pytest.mark.parametrize("mask_threshold", [0.5, 1.0])
+@pytest.mark.parametrize("offset", [-30.0, 0.0, 30.0])
+@pytest.mark.parametrize("queries", [1, 24])
+def test_nobody_and_everybody_may_win(queries, offset, mask_threshold):
+    """With -30 no query is a candidate anywhere, with 30 all cover all."""
+    config = MergeConfig(mask_threshold=mask_threshold, overlap_threshold=0.3)
+    masks, scores = street_like(3, queries=max(queries, 2))
+    masks, scores = masks[:queries] + offset, scores[:queries]
+    found, expected = (form(masks, scores, (157, 279), config) for form in (winners.win_pixels, plain_winners))
+    assert torch.equal(found[0], expected[0])
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-6, atol=1e-7)
+    if offset < 0:
+        assert (found[0] == -1).all()
+
+
+def test_many_candidates_are_compared_in_parts(monkeypatch):
+    masks, scores = street_like(2)
+    whole = winners.win_pixels(masks, scores, (160, 280), MergeConfig())
+    split = winners._Pairs.split
+    monkeypatch.setattr(winners._Pairs, "split", lambda pairs, _: split(pairs, 50))
+    assert all(map(torch.equal, winners.win_pixels(masks, scores, (160, 280), MergeConfig()), whole))
+
+
+def test_the_arithmetic_of_training_changes_nothing():
+    """Validation merges under autocast, where matrix products would be bf16."""
+    masks, scores = street_like(1)
+    expected = winners.win_pixels(masks, scores, (157, 279), MergeConfig())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = winners.win_pixels(masks, scores, (157, 279), MergeConfig())
+    assert all(map(torch.equal, found, expected))
+
+
+def test_values_that_are_not_finite_spoil_no_others():
+    masks, scores = street_like(1)
+    masks[:4, 10, 20] = math.inf
+    masks[4, 12, 30] = -math.inf
+    expected = winners.win_pixels(masks.clamp(-1e3, 1e3), scores, (160, 280), MergeConfig())
+    assert all(map(torch.equal, winners.win_pixels(masks, scores, (160, 280), MergeConfig()), expected))
+    masks[0, 10, 20] = math.nan
+    winner, probability = winners.win_pixels(masks, scores, (160, 280), MergeConfig())
+    assert probability.isfinite().all()
+    far = torch.ones_like(winner, dtype=torch.bool)
+    far[24:64, 64:104] = False
+    assert torch.equal(winner[far], expected[0][far])
 
 
 def test_both_forms_agree():

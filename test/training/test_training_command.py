@@ -23,6 +23,7 @@ from dvps_ros.datasets import png
 from dvps_ros.datasets.cityscapes_dvps import split_folder, write_frame
 from dvps_ros.training import trial
 from dvps_ros.training.module import DvpsModule
+from dvps_ros.training.resume import CONFIG_KEY
 
 CONFIG = {
     "network": TRAINED_NETWORK,
@@ -328,6 +329,7 @@ def test_checking_a_data_set(command, data, capsys):
         (["--resume"], "nothing to resume"),
         (["--init", "/nowhere"], "/nowhere"),
         (["--init-partial"], "--init-partial needs --init"),
+        (["--set", "network.backbone.freeze=1"], "network.backbone.freeze needs weights"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(command, tmp_path, capsys, arguments, message):
@@ -348,7 +350,9 @@ def test_mistakes_about_an_existing_run(command, tmp_path, capsys):
         ([], "--resume"),
         (["--resume", "--set", "training.max_steps=1"], "is at step 1; training.max_steps is 1"),
         (["--resume", "--set", "network.queries=9"], "network.queries was 8, now it is 9"),
+        (["--resume", "--set", "network.backbone.freeze=2"], "network.backbone.freeze was 0, now it is 2"),
         (["--resume", "--set", "training.ema_decay=0"], "ema_decay"),
+        (["--resume", "--set", "loss.pixel_class_weight=1"], "pixel_class_weight cannot be switched"),
         (
             ["--init", str(tmp_path / "run" / "model"), "--set", "network.queries=9", "--out", str(tmp_path / "o")],
             "do not fit the configured network; --init-partial copies those that do",
@@ -365,3 +369,35 @@ def test_mistakes_about_an_existing_run(command, tmp_path, capsys):
     (tmp_path / "run" / "last.ckpt").write_bytes(b"torn")
     assert command("--resume") == 2
     assert "is not a checkpoint" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_does_not_know_a_newer_setting_is_resumed(command, tmp_path):
+    assert command("--set", "training.max_steps=1") == 0
+    checkpoint = tmp_path / "run" / "last.ckpt"
+    state = torch.load(checkpoint, weights_only=True)
+    del state[CONFIG_KEY]["network"]["backbone"]["freeze"], state[CONFIG_KEY]["loss"]["pixel_class_weight"]
+    torch.save(state, checkpoint)
+    assert command("--resume", "--set", "training.max_steps=2") == 0
+
+
+def test_frozen_parts_stay_and_the_rest_moves(command, tmp_path):
+    """In bf16 and with every query kept, so that validation also merges in the arithmetic of training."""
+    assert command("--set", "training.max_steps=1") == 0
+    start, out = tmp_path / "run" / "model", tmp_path / "frozen"
+    changes = (
+        *("network.backbone.freeze=2", "network.backbone.freeze_norms=true", "loss.pixel_class_weight=1"),
+        *("training.precision=bf16", "training.validate_every=2", "training.max_steps=2", "merge.score_threshold=0"),
+    )
+    assert command("--init", str(start), "--out", str(out), "--set", *changes) == 0
+    before, after = (load(folder).state_dict() for folder in (start, out / "model"))
+    backbone = load(out / "model").backbone
+    frozen = {
+        id(value) for part in backbone._parts[:2] for m in part for value in m.state_dict(keep_vars=True).values()
+    }
+    names = {f"backbone.{n}" for n, value in backbone.state_dict(keep_vars=True).items() if id(value) in frozen}
+    assert len(names) > 5
+    for name in names:  # the moving average rounds
+        torch.testing.assert_close(after[name], before[name], rtol=1e-6, atol=1e-8)
+    moved = {name for name in after if not torch.allclose(before[name].float(), after[name].float(), atol=1e-6)}
+    assert "query_decoder.content" in moved
+    assert any(name.startswith("backbone.") for name in moved)

@@ -57,6 +57,19 @@ def test_a_pixel_of_several_classes_may_be_each():
     assert (total.item(), images) == (pytest.approx(-math.log(0.5), rel=1e-5), 1)
 
 
+def test_a_confident_mistake_can_be_corrected():
+    logits = torch.tensor([60.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 1, 2).clone().requires_grad_()
+    total, _ = pixel_classes.total(logits, [target_of(CAR * DIVISOR, CAR * DIVISOR)])
+    total.backward()
+    assert total.item() == pytest.approx(60)
+    assert logits.grad[0, CAR].sum().item() == pytest.approx(-1)
+
+
+def test_the_classifier_needs_the_width_of_its_features():
+    with pytest.raises(ValueError, match=r"loss.pixel_class_weight needs the width of E_pixel"):
+        Criterion(LossConfig(pixel_class_weight=1.0), 19)
+
+
 def test_images_count_alike():
     one, other = target_of(ROAD, ROAD), target_of(VOID, CAR * DIVISOR)
     both, images = pixel_classes.total(LOGITS.expand(2, -1, -1, -1), [one, other])

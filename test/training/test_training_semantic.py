@@ -137,13 +137,14 @@ def test_each_row_of_an_image_gets_as_many_points():
     semantic[:, 20:] = -1
     semantic[3, 5] = 0
     semantic[10:12, :9] = 2
-    rows, where = semantic_losses.draw(semantic, 90, 3)
+    rows, areas, where = semantic_losses.draw(semantic, 90, 3)
     assert rows.tolist() == [0, 2, 4]
+    assert areas.tolist() == [1, 18, 20 * 20 - 19]
     assert where.shape == (3, 30, 2)
     columns, lines = where.long().unbind(-1)
     assert torch.equal(semantic[lines, columns], rows[:, None].expand(3, 30))
-    assert torch.equal(where, semantic_losses.draw(semantic, 90, 3)[1])
-    assert not torch.equal(where, semantic_losses.draw(semantic, 90, 4)[1])
+    assert torch.equal(where, semantic_losses.draw(semantic, 90, 3)[2])
+    assert not torch.equal(where, semantic_losses.draw(semantic, 90, 4)[2])
 
 
 @pytest.mark.parametrize(("balance", "small"), [(0.0, 1 / 10), (0.5, 1 / 4), (1.0, 1 / 2)])

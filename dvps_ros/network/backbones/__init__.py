@@ -16,14 +16,14 @@ __all__ = ["Backbone", "build_backbone", "canonical_name", "expected_pixels", "i
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
-    """A backbone of the configured kind and sizes, randomly initialised.
+    """A backbone of the configured kind and sizes, randomly initialised, in training mode.
 
-    Raises ``ValueError`` when sizes do not fit together.
+    Raises ``ValueError`` when sizes do not fit together, or when parts are to be frozen of a kind that has none.
     """
     backbone: Any = _BUILD[config.kind](config)
     backbone.pixels = expected_pixels(config)
     backbone.freeze(config.freeze)
-    backbone.train()  # now, so that frozen norms stand still in training that never calls it (Lightning does not)
+    backbone.train()  # at once: Lightning trains a module in the mode it has, and frozen norms must stand still
     return backbone.to(memory_format=torch.channels_last)  # which torch's types of Module.to do not know
 
 

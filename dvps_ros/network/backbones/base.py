@@ -50,15 +50,17 @@ class Backbone(nn.Module):
         self._frozen: list[nn.Module] = []
 
     def freeze(self, count: int) -> None:
-        """Training leaves the weights and batch norms of the first ``count`` parts (0..5) as they are.
+        """Training leaves the weights and statistics of the first ``count`` parts (0..5) as they are.
 
         Raises ``ValueError`` if this kind of backbone cannot.
         """
         if count > len(self._parts):
             raise ValueError(f"network.backbone.freeze is {count}: this kind of backbone cannot freeze parts")
         self._frozen = [module for part in self._parts[:count] for module in part]
-        for module in self._frozen:
-            module.requires_grad_(False)
+        for number, part in enumerate(self._parts):
+            for module in part:
+                module.requires_grad_(number >= count)
+        self.train(self.training)
 
     def forward(self, images: Tensor) -> Features:
         """Normalised images (B, 3, H, W), H and W multiples of 32 -> ``Features``."""
@@ -68,12 +70,14 @@ class Backbone(nn.Module):
         return self.model(images)
 
     def train(self, mode: bool = True) -> Backbone:
-        """Training or evaluation mode; frozen batch norms stay in the latter."""
+        """Training or evaluation mode; frozen parts and frozen batch norms stay in the latter."""
         super().train(mode)
-        still = [self] if self.freeze_norms else self._frozen
-        for module in (inner for outer in still for inner in outer.modules()):
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        for module in self._frozen:
+            module.eval()  # no stochastic depth either
+        if self.freeze_norms:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         return self
 
     def stored_name(self, name: str) -> str:

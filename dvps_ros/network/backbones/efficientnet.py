@@ -55,8 +55,9 @@ class ConvNorm(nn.Module):
         if conv.stride != (1, 1):
             # A row and column of zeros before the kernel shift it by one, as padding the maps would, without a copy.
             weight = F.pad(weight, (1, 0, 1, 0))
-        if conv.groups > 1 and weight.requires_grad and maps.device.type == "cpu":
-            # The gradient of a depthwise kernel takes up to six times as long in bf16 as in float32 (oneDNN, AMX).
+        if conv.groups > 1 and weight.requires_grad and torch.is_autocast_enabled("cpu"):
+            # The gradient of a depthwise kernel takes up to six times as long in bf16 as in float32 (oneDNN, AMX). The
+            # maps stay float32 up to the next 1x1 convolution, at the price of their memory.
             with torch.autocast("cpu", enabled=False):
                 shift = None if bias is None else bias.float()
                 return F.conv2d(maps.float(), weight.float(), shift, conv.stride, conv.padding, groups=conv.groups)

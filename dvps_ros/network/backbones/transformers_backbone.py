@@ -78,8 +78,8 @@ def build_swin(config: BackboneConfig) -> TransformersBackbone:
     # Its result is never used: each stage's map has a norm of its own. (In transformers 4 it is not there.)
     swin = getattr(model, "swin", model)
     swin.layernorm = nn.Identity()
-    norms = (model.hidden_states_norms[stage] for stage in _STAGES)
-    parts = [[swin.embeddings], *([layer, norm] for layer, norm in zip(swin.encoder.layers, norms, strict=True))]
+    # Without the norms of the stages' maps: classifiers, whose weights are published, lack them.
+    parts = [[swin.embeddings], *([layer] for layer in swin.encoder.layers)]
     return TransformersBackbone(model, model.channels, parts=parts)
 
 
