@@ -14,7 +14,7 @@ from dvps_ros.config import Config, PerceptionConfig, apply_overrides, describe,
 PARSER = build_parser()
 SUBPARSERS = next(action.choices for action in PARSER._actions if isinstance(action.choices, dict))
 OPTIONS = {name: set(sub._option_string_actions) for name, sub in SUBPARSERS.items()}
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 EXECUTABLES = set(re.findall(r"\"(\w+) = dvps_ros\.", (ROOT / "setup.py").read_text()))
 SECTIONS = "|".join(field.name for field in fields(Config))
 PATHS = {row["path"] for row in describe(Config)}
