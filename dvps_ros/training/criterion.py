@@ -193,7 +193,7 @@ class Criterion(nn.Module):
         if config.semantic_to_depth_weight > 0:
             for stride in config.semantic_to_depth_levels:
                 features = _map(prediction.depth_maps, stride)
-                ids = _at_level([_ids(target) for target in targets], features, VOID, stride)
+                ids = _at_level([points.known_ids(target) for target in targets], features, VOID, stride)
                 totals[f"semantic_to_depth/{stride}"] = guidance_losses.semantic_to_depth_total(
                     features, ids, VOID, config.patch, config.margin, config.min_negatives
                 )
@@ -228,10 +228,6 @@ def _check_guidance(config: LossConfig) -> None:
             raise ValueError(f"loss.{key} is {list(levels)}, must be distinct members of {list(_LEVELS)}")
     if config.patch % 2 == 0:
         raise ValueError(f"loss.patch is {config.patch}, must be odd")
-
-
-def _ids(target: Target) -> Tensor:
-    return target.panoptic if target.has_panoptic else torch.full_like(target.panoptic, VOID)
 
 
 def _labelled(target: Target) -> Tensor:

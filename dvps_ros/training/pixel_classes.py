@@ -47,10 +47,8 @@ def total(logits: Tensor, targets: Sequence[Target]) -> Total:
 
 def _labels(target: Target, classes: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Which set of classes each pixel of stride 4 has, (h, w) int64, -1 none; and the sets, (V, K) bool."""
-    ids = points.at_stride(target.panoptic, size, VOID)
-    every = torch.eye(classes, dtype=torch.bool, device=ids.device)
-    if not target.has_panoptic:
-        return torch.full_like(ids, -1, dtype=torch.long), every
-    if target.semantic is not None and target.class_sets is not None:
+    if target.has_panoptic and target.semantic is not None and target.class_sets is not None:
         return points.at_stride(target.semantic, size, -1), target.class_sets
-    return torch.where(ids == VOID, -1, ids // DIVISOR).long(), every
+    ids = points.at_stride(points.known_ids(target), size, VOID)
+    known = torch.where(ids == VOID, -1, ids // DIVISOR).long()
+    return known, torch.eye(classes, dtype=torch.bool, device=ids.device)

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dvps_ros.config.network import MAP_STRIDE
+from dvps_ros.labels import VOID
+from dvps_ros.structures import Target
 
 
 def draw(labelled: Tensor, count: int, seed: int) -> Tensor:
@@ -82,6 +84,11 @@ def uncertain(logits: Tensor, count: int) -> Tensor:
     (..., count) int64.
     """
     return logits.detach().abs().topk(count, dim=-1, largest=False, sorted=False).indices
+
+
+def known_ids(target: Target) -> Tensor:
+    """(H, W) int32: the image's panoptic ids; void everywhere if it came without them."""
+    return target.panoptic if target.has_panoptic else torch.full_like(target.panoptic, VOID)
 
 
 def at_stride(labels: Tensor, size: Sequence[int], fill: float, stride: int = MAP_STRIDE) -> Tensor:

@@ -45,11 +45,10 @@ def completed_batches(checkpoint: Path, config: Config) -> int:
         for key, value in wanted.items():
             if found.get(key) != value:
                 raise ValueError(f"{checkpoint}: {section}.{key} was {found.get(key)}, now it is {value}")
-    if (then["training"]["ema_decay"] > 0) != (config.training.ema_decay > 0):
-        raise ValueError(f"{checkpoint}: training.ema_decay cannot be switched on or off in a resumed run")
-    classified = [_settings(settings, "loss", defaults)["pixel_class_weight"] > 0 for settings in (then, now)]
-    if classified[0] != classified[1]:
-        raise ValueError(f"{checkpoint}: loss.pixel_class_weight cannot be switched on or off in a resumed run")
+    for section, key in (("training", "ema_decay"), ("loss", "pixel_class_weight")):
+        before, after = (_settings(settings, section, defaults)[key] > 0 for settings in (then, now))
+        if before != after:
+            raise ValueError(f"{checkpoint}: {section}.{key} cannot be switched on or off in a resumed run")
     if step >= config.training.max_steps:
         raise ValueError(f"{checkpoint} is at step {step}; training.max_steps is {config.training.max_steps}")
     return step * config.training.accumulate

@@ -164,10 +164,8 @@ def _on_cpu(config: Config, precision: str) -> dict[str, int]:
     # if the coarsest map has one pixel, batch norm needs two images
     images = 2 if max(largest_crop(config.data)) <= 32 else 1
     module = _fit(config, images, 1, accelerator="cpu", devices=1, precision=precision, callbacks=[watch])
-    weights, trained = (
-        sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad or not only)
-        for only in (False, True)
-    )
+    sizes = [(p.numel() * p.element_size(), p.requires_grad) for p in module.parameters()]
+    weights, trained = sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)
     # weights and their moving average; gradients and AdamW's two moments of those that are trained
     fixed = (1 + (config.training.ema_decay > 0)) * weights + 3 * trained
     return {"fixed": fixed, "image": max(watch.growth - trained, 0) // images}

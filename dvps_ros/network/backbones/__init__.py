@@ -23,7 +23,6 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     backbone: Any = _BUILD[config.kind](config)
     backbone.pixels = expected_pixels(config)
     backbone.freeze(config.freeze)
-    backbone.train()  # at once: Lightning trains a module in the mode it has, and frozen norms must stand still
     return backbone.to(memory_format=torch.channels_last)  # which torch's types of Module.to do not know
 
 

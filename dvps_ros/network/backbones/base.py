@@ -60,7 +60,7 @@ class Backbone(nn.Module):
         for number, part in enumerate(self._parts):
             for module in part:
                 module.requires_grad_(number >= count)
-        self.train(self.training)
+        self.train(self.training)  # at once: Lightning trains a module in the mode it has
 
     def forward(self, images: Tensor) -> Features:
         """Normalised images (B, 3, H, W), H and W multiples of 32 -> ``Features``."""
