@@ -107,6 +107,12 @@ class MergeConfig:
     overlap_threshold: float = option(
         0.8, "Segments that win a smaller share of their own mask are dropped.", low=0.0, high=1.0, runtime=True
     )
+    split_gap: int = option(
+        0,
+        "Parts of a thing's mask with more than about this many of the network's pixels between them become things of "
+        "their own; 0: never, as published.",
+        low=0,
+    )
     backup: bool = option(
         True, "Depth outside all segments is that of the backup query; false: of the likeliest query, for ablations."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dvps_ros.config import MergeConfig
 from dvps_ros.labels import DIVISOR, VOID, LabelSet
+from dvps_ros.scene.parts import split_parts
 from dvps_ros.scene.resampling import Nearest, own_depth, own_deviation
 from dvps_ros.scene.winners import win_pixels
 from dvps_ros.structures import Prediction, Scene, Segment
@@ -53,7 +54,7 @@ def merge(
 
     Returns
     -------
-    Scene : maps of ``output_size``; instances are numbered from 1 in each class, best score first.
+    Scene : maps of ``output_size``; instances are numbered from 1 in each class, best score first, parts split off last.
     """
     output_size, extent = output_size or size, extent or size
     queries, classes, scores = kept_queries(prediction.class_logits[index], config.score_threshold, labels)
@@ -63,7 +64,8 @@ def merge(
     elsewhere = kept.backup_depth[0, 0] if config.backup else _likeliest_depth(prediction, index)
     depth = own_depth(kept.depth[0], elsewhere, winner, nearest, extent)
     depth = depth.clamp_(0, prediction.max_depth).mul_(depth_scale)
-    scene = _scene(classes, scores, winner, probability, nearest, depth, labels, metric, kept.mask_embedding[0])
+    found = _Found(classes, scores, kept.mask_embedding[0])
+    scene = _scene(found, winner, probability, nearest, depth, labels, config, metric)
     deviation, backup_deviation = kept.deviation, kept.backup_deviation  # computed when they are read
     if deviation is None or backup_deviation is None:
         return scene
@@ -98,37 +100,51 @@ def merge_masks(
     queries, classes, scores = kept_queries(class_logits, config.score_threshold, labels)
     winner, probability = win_pixels(mask_logits[queries], scores, size, config)
     nearest = Nearest.of(size, (depth.shape[0], depth.shape[1]), extent or size, winner.device)
-    return _scene(classes, scores, winner, probability, nearest, depth, labels, metric)
+    return _scene(_Found(classes, scores), winner, probability, nearest, depth, labels, config, metric)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Classes (N,), scores (N,) and, where known, embeddings (N, C) of the kept queries or of their parts."""
+
+    classes: Tensor
+    scores: Tensor
+    embedding: Tensor | None = None
+
+    def __getitem__(self, rows: Tensor) -> _Found:
+        return _Found(self.classes[rows], self.scores[rows], None if self.embedding is None else self.embedding[rows])
 
 
 def _scene(
-    classes: Tensor,
-    scores: Tensor,
+    found: _Found,
     winner: Tensor,
     probability: Tensor,
     nearest: Nearest,
     depth: Tensor,
     labels: LabelSet,
+    config: MergeConfig,
     metric: bool,
-    embedding: Tensor | None = None,
 ) -> Scene:
     """The scene of N kept queries, from the index of the query of each of the network's pixels (-1: none).
 
-    ``nearest`` maps these pixels to those of ``depth``. ``embedding`` (N, C) are the embeddings of the queries; a
-    segment has that of its best query.
+    ``nearest`` maps these pixels to those of ``depth``. A segment has the embedding of its best query.
     """
+    things = torch.tensor(labels.is_thing, device=winner.device)[found.classes]
+    winner, query = split_parts(winner, things, config.split_gap)
+    found = found[query]
     readers = None if nearest.same else nearest.readers
-    pixels = torch.bincount(winner.flatten() + 1, readers, minlength=len(classes) + 1)[1:].long()  # (N,)
-    ids = _segment_ids(classes, pixels, labels)  # (N,)
+    pixels = torch.bincount(winner.flatten() + 1, readers, minlength=len(query) + 1)[1:].long()  # (N,)
+    ids = _segment_ids(found.classes, pixels, labels)  # (N,)
     panoptic = nearest(torch.cat([ids, ids.new_tensor([VOID])]).int()[winner])  # -1 reads the last entry: void
-    confidence = nearest(torch.cat([scores, scores.new_zeros(1)])[winner] * probability)
+    confidence = nearest(torch.cat([found.scores, probability.new_zeros(1)])[winner] * probability)
     rows, columns = nearest.samples
     sampled = winner[nearest.rows[rows]][:, nearest.columns[columns]], depth[rows][:, columns]
-    segments = _segments(ids, pixels, scores, *sampled, metric)
-    if embedding is not None and segments:
+    segments = _segments(ids, pixels, found.scores, *sampled, metric)
+    embedding = None
+    if found.embedding is not None and segments:
         first = (ids[None] == ids.new_tensor([s.id for s in segments])[:, None]).int().argmax(1)
-        embedding = embedding.float()[first]  # (S, C)
-    return Scene(panoptic, depth, confidence, segments, metric, embeddings=embedding if segments else None)
+        embedding = found.embedding.float()[first]  # (S, C)
+    return Scene(panoptic, depth, confidence, segments, metric, embeddings=embedding)
 
 
 def kept_queries(class_logits: Tensor, threshold: float, labels: LabelSet) -> tuple[Tensor, Tensor, Tensor]:

@@ -303,3 +303,21 @@ def test_grouped_median_is_torch_median():
     values, group = torch.rand(1001, generator=generator) * 80, torch.randint(0, 7, (1001,), generator=generator)
     expected = torch.stack([values[group == g].median() for g in range(7)])
     assert torch.equal(grouped_median(values, group, torch.bincount(group)), expected)
+
+
+def test_far_parts_of_a_thing_are_things_with_its_class_score_embedding_and_depth():
+    two = torch.maximum(box(16, 32, 2, 2, 8, 8), box(16, 32, 2, 20, 14, 30))
+    prediction = hand_made([CAR, ROAD], [two, -two], [10.0, 20.0])
+    apart = replace(MergeConfig(), split_gap=12)
+    one, split = (merge(prediction, 0, (64, 128), None, CITYSCAPES, config) for config in (MergeConfig(), apart))
+    assert [s.id for s in one.segments] == [ROAD * 1000, CAR * 1000 + 1]
+    assert [s.id for s in split.segments] == [ROAD * 1000, CAR * 1000 + 1, CAR * 1000 + 2]
+    larger, smaller = split.segments[1:]
+    assert larger.area > smaller.area
+    assert larger.area + smaller.area == one.segments[1].area
+    assert larger.score == smaller.score == one.segments[1].score
+    assert larger.median_depth == smaller.median_depth == pytest.approx(10, rel=1e-4)
+    assert torch.equal(split.depth, one.depth)
+    assert torch.equal(split.confidence, one.confidence)
+    assert torch.equal(split.embeddings, one.embeddings[[0, 1, 1]])
+    assert (split.panoptic[:, 64:] == CAR * 1000 + 1).sum() == larger.area

@@ -1,0 +1,109 @@
+"""Parts of a mask that lie far from each other become things of their own."""
+
+import pytest
+import torch
+
+from dvps_ros.scene.parts import split_parts
+
+THING, STUFF = True, False
+
+
+def pixels(size, *boxes):
+    """(H, W) int64 of -1, and of each (query, top, left, bottom, right)."""
+    winner = torch.full(size, -1)
+    for query, top, left, bottom, right in boxes:
+        winner[top:bottom, left:right] = query
+    return winner
+
+
+def split(winner, things, gap=12):
+    return split_parts(winner, torch.tensor(things), gap)
+
+
+def test_two_far_parts_become_two_things_and_the_larger_one_keeps_the_query():
+    winner = pixels((64, 128), (0, 8, 100, 24, 112), (0, 8, 8, 40, 40), (1, 40, 60, 60, 90))
+    part, query = split(winner, [THING, THING])
+    assert query.tolist() == [0, 1, 0]
+    assert torch.equal(part, pixels((64, 128), (2, 8, 100, 24, 112), (0, 8, 8, 40, 40), (1, 40, 60, 60, 90)))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(("between", "parts"), [(4, 1), (24, 2), (60, 2)])
+def test_the_gap_decides(axis, between, parts):
+    size = [32, 32]
+    size[axis] = 128
+    winner = torch.full(size, -1)
+    lines = winner if axis == 0 else winner.T
+    lines[8:24, 8:24] = 0
+    lines[24 + between : 40 + between, 8:24] = 0
+    part, query = split(winner, [THING])
+    assert query.tolist() == [0] * parts
+    assert sorted(part.unique().tolist()) == [-1, *range(parts)]
+    assert torch.equal(part >= 0, winner >= 0)
+
+
+def test_a_thing_behind_another_stays_one_if_its_parts_are_near():
+    winner = pixels((64, 64), (0, 20, 8, 40, 56), (1, 0, 28, 64, 34))
+    assert split(winner, [THING, THING])[1].tolist() == [0, 1]
+
+
+def test_stuff_is_not_split():
+    winner = pixels((64, 128), (0, 8, 100, 24, 112), (0, 8, 8, 40, 40))
+    part, query = split(winner, [STUFF])
+    assert query.tolist() == [0]
+    assert torch.equal(part, winner)
+
+
+def test_gap_zero_splits_nothing():
+    winner = pixels((64, 128), (0, 8, 100, 24, 112), (0, 8, 8, 40, 40))
+    part, query = split(winner, [THING], 0)
+    assert query.tolist() == [0]
+    assert torch.equal(part, winner)
+
+
+def test_specks_stay_with_the_largest_part():
+    winner = pixels((64, 128), (0, 8, 8, 40, 40), (0, 50, 100, 53, 103))
+    part, query = split(winner, [THING])
+    assert query.tolist() == [0]
+    assert torch.equal(part, winner)
+
+
+def test_several_things_with_several_parts():
+    boxes = [(q, 4 + 20 * q, 4 + 40 * k, 16 + 20 * q, 12 + 40 * k + 4 * (k == q)) for q in range(3) for k in range(3)]
+    part, query = split(pixels((64, 128), *boxes), [THING, STUFF, THING])
+    assert query.tolist() == [0, 1, 2, 0, 0, 2, 2]
+    of_query = query[part.clamp(min=0)].where(part >= 0, -1)
+    assert torch.equal(of_query, pixels((64, 128), *boxes))
+    for q, k in ((0, 0), (2, 2)):  # the widest one
+        assert part[4 + 20 * q, 4 + 40 * k] == q
+    for piece in range(7):
+        columns = (part == piece).any(0).nonzero()[:, 0]
+        assert len(columns) <= 12 or piece == 1
+
+
+@pytest.mark.parametrize("size", [(61, 127), (62, 126), (33, 35), (5, 7), (2, 2), (1, 1)])
+def test_sizes_that_are_no_multiple_of_the_cells(size):
+    winner = torch.randint(-1, 3, size, generator=torch.Generator().manual_seed(0))
+    part, query = split(winner, [THING, THING, STUFF])
+    assert part.shape == size
+    assert torch.equal(query[part.clamp(min=0)].where(part >= 0, -1), winner)
+
+
+def test_parts_at_the_right_and_lower_border():
+    winner = pixels((61, 127), (0, 0, 0, 20, 20), (0, 50, 110, 61, 127))
+    part, query = split(winner, [THING])
+    assert query.tolist() == [0, 0]
+    assert part[60, 126] == 1
+
+
+def test_nothing_found():
+    part, query = split_parts(torch.full((16, 16), -1), torch.zeros(0, dtype=torch.bool), 12)
+    assert len(query) == 0
+    assert (part == -1).all()
+
+
+def test_its_input_is_not_changed():
+    winner = pixels((64, 128), (0, 8, 100, 24, 112), (0, 8, 8, 40, 40))
+    before = winner.clone()
+    split(winner, [THING])
+    assert torch.equal(winner, before)
