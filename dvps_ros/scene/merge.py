@@ -54,7 +54,7 @@ def merge(
 
     Returns
     -------
-    Scene : maps of ``output_size``; instances are numbered from 1 in each class, best score first, parts split off last.
+    Scene : maps of ``output_size``; instances are numbered from 1 in each class, best score first and parts last.
     """
     output_size, extent = output_size or size, extent or size
     queries, classes, scores = kept_queries(prediction.class_logits[index], config.score_threshold, labels)

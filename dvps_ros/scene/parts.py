@@ -45,21 +45,28 @@ def split_parts(winner: Tensor, things: Tensor, gap: int) -> tuple[Tensor, Tenso
         return winner, queries
     own = labels[masks]
     thing, size = np.zeros(count + 1, np.int64), np.bincount(own)
-    thing[own] = np.nonzero(masks)[0]
+    thing[own] = np.broadcast_to(np.arange(len(present))[:, None, None], masks.shape)[masks]
     order = np.lexsort((-size[1:], thing[1:])) + 1  # parts of each thing, the largest first
     largest = np.r_[True, np.diff(thing[order]) > 0]
     new = order[~largest & (size[order] >= _FEWEST)]
-    index = present[thing]
-    index[new] = len(things) + np.arange(len(new))
-    cells = torch.from_numpy(np.where(labels > 0, index[labels], present[:, None, None])).to(winner.device)
-    split = torch.from_numpy(np.unique(thing[new])).to(winner.device)
-    layer = torch.full((len(things) + 1,), -1, device=winner.device)  # its last entry is for no query, -1
-    layer[torch.from_numpy(present).to(winner.device)[split]] = split
-    rows, columns = (layer[winner] >= 0).nonzero(as_tuple=True)
-    down, across = ((at // MAP_STRIDE).clamp(max=most - 1) for at, most in zip((rows, columns), sampled.shape, strict=True))
+    query = present[thing[new]]
     part = winner.clone()
-    part[rows, columns] = cells[layer[winner[rows, columns]], down, across]
-    return part, torch.cat((queries, torch.from_numpy(present[thing[new]]).to(winner.device)))
+    for index, (number, of) in enumerate(zip(new.tolist(), query.tolist(), strict=True), len(things)):
+        _relabel(part, of, labels[thing[number]] == number, index)
+    return part, torch.cat((queries, torch.from_numpy(query).to(winner.device)))
+
+
+def _relabel(part: Tensor, old: int, cells: np.ndarray, new: int) -> None:
+    """In place, ``old`` becomes ``new`` in the pixels of ``part`` (H, W) that belong to ``cells`` (h, w) bool."""
+    cell, span = [], []
+    for axis, (side, most) in enumerate(zip(part.shape, cells.shape, strict=True)):
+        of_pixel = np.minimum(np.arange(side) // MAP_STRIDE, most - 1)  # the last cell has the pixels that remain
+        touched = np.flatnonzero(cells.max(1 - axis)[of_pixel])
+        span.append(slice(touched[0], touched[-1] + 1))
+        cell.append(of_pixel[span[-1]])
+    window = part[span[0], span[1]]
+    inside = torch.from_numpy(cells[cell[0][:, None], cell[1]]).to(part.device)
+    window.masked_fill_((window == old) & inside, new)
 
 
 def _connected(masks: np.ndarray, radius: int) -> np.ndarray:
