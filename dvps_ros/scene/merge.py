@@ -12,7 +12,7 @@ from torch import Tensor
 from dvps_ros.config import MergeConfig
 from dvps_ros.labels import DIVISOR, VOID, LabelSet
 from dvps_ros.scene.parts import split_parts
-from dvps_ros.scene.resampling import Nearest, own_depth, own_deviation
+from dvps_ros.scene.resampling import Nearest, look_up, occurrences, own_depth, own_deviation
 from dvps_ros.scene.winners import win_pixels
 from dvps_ros.structures import Prediction, Scene, Segment
 
@@ -58,13 +58,18 @@ def merge(
     """
     output_size, extent = output_size or size, extent or size
     queries, classes, scores = kept_queries(prediction.class_logits[index], config.score_threshold, labels)
-    kept = prediction.select(index, queries)
-    winner, probability = win_pixels(kept.mask_logits[0], scores, size, config)  # index into the kept or -1
+    masks = prediction.select(index, queries).mask_logits[0]
+    winner, probability, pixels = win_pixels(masks, scores, size, config)
+    owners = pixels.nonzero()[:, 0]  # (N,)
+    kept = prediction.select(index, queries[owners])  # only their depth is multiplied out
+    place = owners.new_full((len(queries) + 1,), len(owners))
+    place[owners] = torch.arange(len(owners), device=owners.device)
+    winner = look_up(place, winner)  # index into the owners
     nearest = Nearest.of(size, output_size, extent, winner.device)
     elsewhere = kept.backup_depth[0, 0] if config.backup else _likeliest_depth(prediction, index)
     depth = own_depth(kept.depth[0], elsewhere, winner, nearest, extent)
     depth = depth.clamp_(0, prediction.max_depth).mul_(depth_scale)
-    found = _Found(classes, scores, kept.mask_embedding[0])
+    found = _Found(classes[owners], scores[owners], kept.mask_embedding[0])
     scene = _scene(found, winner, probability, nearest, depth, labels, config, metric)
     deviation, backup_deviation = kept.deviation, kept.backup_deviation  # computed when they are read
     if deviation is None or backup_deviation is None:
@@ -98,7 +103,7 @@ def merge_masks(
     Scene : maps of the depth's size.
     """
     queries, classes, scores = kept_queries(class_logits, config.score_threshold, labels)
-    winner, probability = win_pixels(mask_logits[queries], scores, size, config)
+    winner, probability, _ = win_pixels(mask_logits[queries], scores, size, config)
     nearest = Nearest.of(size, (depth.shape[0], depth.shape[1]), extent or size, winner.device)
     return _scene(_Found(classes, scores), winner, probability, nearest, depth, labels, config, metric)
 
@@ -125,7 +130,7 @@ def _scene(
     config: MergeConfig,
     metric: bool,
 ) -> Scene:
-    """The scene of N kept queries, from the index of the query of each of the network's pixels (-1: none).
+    """The scene of N kept queries, from the index of the query of each of the network's pixels (N: none).
 
     ``nearest`` maps these pixels to those of ``depth``. A segment has the embedding of its best query.
     """
@@ -133,18 +138,24 @@ def _scene(
     winner, query = split_parts(winner, things, config.split_gap)
     found = found[query]
     readers = None if nearest.same else nearest.readers
-    pixels = torch.bincount(winner.flatten() + 1, readers, minlength=len(query) + 1)[1:].long()  # (N,)
+    pixels = occurrences(winner, len(query) + 1, readers)[:-1].long()  # (N,)
     ids = _segment_ids(found.classes, pixels, labels)  # (N,)
-    panoptic = nearest(torch.cat([ids, ids.new_tensor([VOID])]).int()[winner])  # -1 reads the last entry: void
-    confidence = nearest(torch.cat([found.scores, probability.new_zeros(1)])[winner] * probability)
-    rows, columns = nearest.samples
-    sampled = winner[nearest.rows[rows]][:, nearest.columns[columns]], depth[rows][:, columns]
-    segments = _segments(ids, pixels, found.scores, *sampled, metric)
+    panoptic = nearest(look_up(torch.cat([ids, ids.new_tensor([VOID])]).int(), winner))
+    confidence = nearest(look_up(torch.cat([found.scores, probability.new_zeros(1)]), winner).mul_(probability))
+    segments = _segments(ids, pixels, found.scores, *_sampled(winner, depth, nearest), metric)
     embedding = None
     if found.embedding is not None and segments:
         first = (ids[None] == ids.new_tensor([s.id for s in segments])[:, None]).int().argmax(1)
         embedding = found.embedding.float()[first]  # (S, C)
     return Scene(panoptic, depth, confidence, segments, metric, embeddings=embedding)
+
+
+def _sampled(winner: Tensor, depth: Tensor, nearest: Nearest) -> tuple[Tensor, Tensor]:
+    """Each of the network's pixels (H, W) that is read, and the depth of one of the image's pixels that read it."""
+    if nearest.same:
+        return winner, depth
+    rows, columns = nearest.samples
+    return winner[nearest.rows[rows]][:, nearest.columns[columns]], depth[rows][:, columns]
 
 
 def kept_queries(class_logits: Tensor, threshold: float, labels: LabelSet) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,20 +211,17 @@ def _segments(
 
 def _medians(segment_of: Tensor, segments: int, winner: Tensor, depth: Tensor) -> Tensor:
     """(S,) median depth of each segment, NaN without pixels; from a sample if there are very many pixels."""
-    pixels = (winner >= 0).flatten().nonzero()[:, 0]
-    segment = segment_of[winner.flatten()[pixels]]
-    step = max(1, len(pixels) // _MEDIAN_SAMPLES)
+    group = look_up(torch.cat([segment_of, segment_of.new_tensor([segments])]), winner).flatten()
+    values = depth.flatten()
+    counts = occurrences(group, segments + 1)  # the last group is nobody's
+    step = max(1, len(group) // _MEDIAN_SAMPLES)
     if step > 1:  # small segments keep all of theirs
-        few = torch.bincount(segment, minlength=segments)[segment] < 64 * step
+        few = look_up(counts < 64 * step, group)
         few[::step] = True
-        pixels, segment = pixels[few], segment[few]
-    counts = torch.bincount(segment, minlength=segments)
-    present = counts.nonzero()[:, 0]
-    medians = torch.full((segments,), math.nan, device=depth.device)
-    if len(pixels) == 0:
-        return medians
-    medians[present] = grouped_median(depth.flatten()[pixels], segment, counts)[present]
-    return medians
+        group, values = group[few], values[few]
+        counts = occurrences(group, segments + 1)
+    medians = grouped_median(values, group, counts)
+    return torch.where(counts > 0, medians, math.nan)[:segments]
 
 
 def grouped_median(values: Tensor, group: Tensor, counts: Tensor) -> Tensor:

@@ -23,18 +23,18 @@ def split_parts(winner: Tensor, things: Tensor, gap: int) -> tuple[Tensor, Tenso
 
     Parameters
     ----------
-    winner : (H, W) int64, query of each pixel, -1 for none.
+    winner : (H, W) int64, query of each pixel, N for none.
     things : (N,) bool, which queries are things; stuff is not split.
     gap : pixels, rounded to the spacing of samples; 0: nothing is split.
 
     Returns
     -------
-    part : (H, W) int64, index of each pixel's part, -1 for none. The largest part of query q has index q.
+    part : (H, W) int64, index of each pixel's part, M for none. The largest part of query q has index q.
     query : (M,) int64, query of each part; the first N are 0..N - 1.
     """
     queries = torch.arange(len(things), device=winner.device)
     sampled = winner[_MIDDLE::MAP_STRIDE, _MIDDLE::MAP_STRIDE].cpu().numpy()
-    seen = np.bincount(sampled.ravel() + 1, minlength=len(things) + 1)[1:]
+    seen = np.bincount(sampled.ravel(), minlength=len(things) + 1)[:-1]
     present = np.flatnonzero((seen > _FEWEST) & things.cpu().numpy())
     if gap == 0 or len(present) == 0:
         return winner, queries
@@ -50,7 +50,7 @@ def split_parts(winner: Tensor, things: Tensor, gap: int) -> tuple[Tensor, Tenso
     largest = np.r_[True, np.diff(thing[order]) > 0]
     new = order[~largest & (size[order] >= _FEWEST)]
     query = present[thing[new]]
-    part = winner.clone()
+    part = winner.masked_fill(winner == len(things), len(things) + len(new))
     for index, (number, of) in enumerate(zip(new.tolist(), query.tolist(), strict=True), len(things)):
         _relabel(part, of, labels[thing[number]] == number, index)
     return part, torch.cat((queries, torch.from_numpy(query).to(winner.device)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,6 +74,22 @@ def _middle(at: Tensor, old: int) -> Tensor:
     return (counts.cumsum(0) - counts + counts // 2)[counts > 0]
 
 
+def look_up(values: Tensor, index: Tensor) -> Tensor:
+    """``values[index]`` of a table (N,) for an ``index`` >= 0 of any shape, in a quarter of the time on a CPU."""
+    return values.index_select(0, index.flatten()).view(index.shape)
+
+
+def occurrences(index: Tensor, count: int, weights: Tensor | None = None) -> Tensor:
+    """(count,) how often each of 0..count - 1 occurs in ``index``, int64 of any shape, or the sum of ``weights`` there.
+
+    int64, and with weights float64.
+    """
+    index = index.flatten()
+    if index.device.type == "cpu":  # NumPy takes a third of the time of torch
+        return torch.from_numpy(np.bincount(index.numpy(), None if weights is None else weights.numpy(), count))
+    return torch.bincount(index, weights, count)
+
+
 def own_depth(own: Tensor, elsewhere: Tensor, winner: Tensor, nearest: Nearest, extent: tuple[float, float]) -> Tensor:
     """Depth (H', W') in metres of each pixel's query in ``own`` (N, h, w), or of ``elsewhere`` (h, w) without a query.
 
@@ -81,18 +98,18 @@ def own_depth(own: Tensor, elsewhere: Tensor, winner: Tensor, nearest: Nearest, 
 
     Parameters
     ----------
-    winner : (H, W) int64, query of each of the network's pixels, -1 for none.
+    winner : (H, W) int64, query of each of the network's pixels, N for none.
     extent : (h, w) of the network's pixels that the image covers.
     """
     maps = torch.cat([own, elsewhere[None]]).float()  # (N+1, h, w)
-    count, cells_down, cells_across = maps.shape
+    _, cells_down, cells_across = maps.shape
     output = len(nearest.rows), len(nearest.columns)
     low_y, weight_y = _bilinear_taps(output[0], extent[0], cells_down, maps.device)
     low_x, weight_x = _bilinear_taps(output[1], extent[1], cells_across, maps.device)
     # One index serves all four cells of a pixel: that of the upper left cell, with four different offsets. Beyond the
     # last cell of a row or column the weight is 0.
     flat = torch.cat([maps.flatten(), maps.new_zeros(cells_across + 1)])
-    layer = winner.where(winner >= 0, count - 1).int() * (cells_down * cells_across)
+    layer = winner.int() * (cells_down * cells_across)
     start = (layer if nearest.same else layer.index_select(1, nearest.columns)) + low_x  # (H, W')
     taps = [
         (flat[down * cells_across + right :], y, x)
@@ -111,12 +128,13 @@ def own_depth(own: Tensor, elsewhere: Tensor, winner: Tensor, nearest: Nearest, 
 def own_deviation(own: Tensor, backup: Tensor, winner: Tensor) -> Tensor:
     """Standard deviation (H, W), as a share of depth, of each pixel's query (N, h, w), else of ``backup`` (1, h, w).
 
-    It is the value of the pixel's cell, without interpolation. ``winner`` is (H, W) int64, -1 for none.
+    It is the value of the pixel's cell, without interpolation. ``winner`` is (H, W) int64, N for none.
     """
-    maps = torch.cat([own, backup])  # (N+1, h, w)
-    layer = winner.where(winner >= 0, len(maps) - 1)
+    maps = torch.cat([own, backup]).float()  # (N+1, h, w)
+    _, cells_down, cells_across = maps.shape
     rows, columns = (torch.arange(side, device=maps.device) // MAP_STRIDE for side in winner.shape)
-    return maps[layer, rows[:, None], columns[None, :]].float()
+    cell = (winner * (cells_down * cells_across)).add_((rows * cells_across)[:, None]).add_(columns)
+    return maps.flatten().index_select(0, cell.flatten()).view(winner.shape)
 
 
 def _bilinear_taps(outputs: int, pixels: float, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from dvps_ros.config import MergeConfig
 from dvps_ros.config.network import MAP_STRIDE
+from dvps_ros.scene.resampling import look_up, occurrences
 
 #: Cells of the maps along the side of a block, pixels along it, and pixels of a block.
 _CELLS = 2
@@ -26,8 +27,8 @@ _LARGEST = 1e3
 
 def win_pixels(
     mask_logits: Tensor, scores: Tensor, size: tuple[int, int], config: MergeConfig
-) -> tuple[Tensor, Tensor]:
-    """Index of each pixel's query (int64; -1: none) and its mask probability there (float32), both of shape ``size``.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Who owns each pixel.
 
     Every pixel belongs to the query with the largest score x mask probability, if the probability reaches the threshold
     and the query keeps enough of its own mask. On a CPU queries are compared pixel by pixel only in blocks of the image
@@ -39,23 +40,30 @@ def win_pixels(
     scores : (N,).
     size : (H, W) of the image before padding (at the bottom and right).
     config : thresholds.
+
+    Returns
+    -------
+    winner : (H, W) int64, index of each pixel's query; N: nobody's.
+    probability : (H, W) float32, mask probability of that query, 0 for nobody's.
+    pixels : (N,) int64, number of pixels of each query.
     """
     count = len(scores)
     if count == 0:
-        return scores.new_full(size, -1, dtype=torch.long), scores.new_zeros(size)
+        nobody = scores.new_zeros(size, dtype=torch.long)
+        return nobody, scores.new_zeros(size), scores.new_zeros(0, dtype=torch.long)
     height, width = (min(math.ceil(s / MAP_STRIDE) + 1, m) for s, m in zip(size, mask_logits.shape[-2:], strict=True))
     # Without the padding; a value that is infinite would make its neighbours NaN.
     maps = mask_logits[:, :height, :width].float().clamp(-_LARGEST, _LARGEST)
     compare = _compare_blocks if maps.device.type == "cpu" else _compare_all
     with torch.autocast(maps.device.type, enabled=False):  # training's, in which products would be bf16
         winner, best, own_mask = compare(maps, scores, size, config.mask_threshold)
-    probability = best.div_(scores[winner])
-    winner.masked_fill_(~(probability >= config.mask_threshold), count)  # nobody's; so is NaN
-    won = torch.bincount(winner.flatten(), minlength=count + 1)[:count]
-    stays = (won > 0) & (won >= config.overlap_threshold * own_mask)
-    index = torch.arange(count, device=maps.device).where(stays, -1)
-    winner = torch.cat((index, index.new_tensor([-1])))[winner]
-    return winner, probability.masked_fill_(winner < 0, 0)
+    probability = best.div_(look_up(scores, winner))
+    winner.masked_fill_(~(probability >= config.mask_threshold), count)  # so is NaN
+    won = occurrences(winner, count + 1)[:count]
+    stays = won >= config.overlap_threshold * own_mask
+    index = torch.arange(count, device=maps.device).where(stays, count)
+    winner = look_up(torch.cat((index, index.new_tensor([count]))), winner)
+    return winner, probability.masked_fill_(winner == count, 0), won * stays
 
 
 def _compare_all(maps: Tensor, scores: Tensor, size: tuple[int, int], threshold: float) -> tuple[Tensor, ...]:
@@ -82,18 +90,20 @@ def _compare_blocks(maps: Tensor, scores: Tensor, size: tuple[int, int], thresho
     own_mask = covering @ areas
     best = torch.zeros(down * across, _AREA)
     winner = torch.zeros(down * across, _AREA, dtype=torch.long)
+    untouched = True
     for pairs in candidates.split(2 * down * across):  # never more than twice the image's pixels at once
         pixels = _upsampled(padded, pairs, across).sigmoid_()  # (P, 64)
-        covered = pixels >= threshold
+        covered = torch.ge(pixels, threshold, out=torch.empty_like(pixels))  # a sum of float32 is faster than of bool
         if in_image is not None:
-            covered &= in_image[pairs.block]
-        own_mask.index_add_(0, pairs.query, covered.sum(1).float())
+            covered *= in_image[pairs.block]
+        own_mask.index_add_(0, pairs.query, covered.sum(1))
         pixels.mul_(scores[pairs.query, None])
         for chosen in pairs.rounds():
-            block, value = pairs.block[chosen], pixels[chosen]
-            before = best[block]
-            winner[block] = torch.where(value > before, pairs.query[chosen, None], winner[block])
-            best[block] = torch.maximum(value, before)
+            block, query, value = pairs.block[chosen], pairs.query[chosen, None], pixels[chosen]
+            if not untouched:
+                before = best[block]
+                query, value = torch.where(value > before, query, winner[block]), torch.maximum(value, before)
+            winner[block], best[block], untouched = query.expand(-1, _AREA), value, False
     winner, best = (
         values.view(down, across, _SIDE, _SIDE)
         .transpose(1, 2)

@@ -17,7 +17,9 @@ def pixels(size, *boxes):
 
 
 def split(winner, things, gap=12):
-    return split_parts(winner, torch.tensor(things), gap)
+    """``split_parts`` with -1 for nobody's pixels, before and after."""
+    part, query = split_parts(winner.where(winner >= 0, len(things)), torch.tensor(things, dtype=torch.bool), gap)
+    return part.where(part < len(query), -1), query
 
 
 def test_two_far_parts_become_two_things_and_the_larger_one_keeps_the_query():
@@ -97,13 +99,14 @@ def test_parts_at_the_right_and_lower_border():
 
 
 def test_nothing_found():
-    part, query = split_parts(torch.full((16, 16), -1), torch.zeros(0, dtype=torch.bool), 12)
+    part, query = split(torch.full((16, 16), -1), [])
     assert len(query) == 0
     assert (part == -1).all()
 
 
 def test_its_input_is_not_changed():
-    winner = pixels((64, 128), (0, 8, 100, 24, 112), (0, 8, 8, 40, 40))
-    before = winner.clone()
-    split(winner, [THING])
-    assert torch.equal(winner, before)
+    before = pixels((64, 128), (0, 8, 100, 24, 112), (0, 8, 8, 40, 40))
+    before[before < 0] = 1
+    given = before.clone()
+    assert len(split_parts(given, torch.tensor([THING]), 12)[1]) == 2
+    assert torch.equal(given, before)

@@ -28,7 +28,11 @@ def plain_winners(mask_logits, scores, size, config):
     won = torch.bincount(winner[inside], minlength=len(scores))
     stays = (won > 0) & (won >= config.overlap_threshold * (masks >= config.mask_threshold).flatten(1).sum(1))
     inside &= stays[winner]
-    return winner.where(inside, -1), probability.where(inside, 0)
+    return (
+        winner.where(inside, len(scores)),
+        probability.where(inside, 0),
+        torch.bincount(winner[inside], minlength=len(scores)),
+    )
 
 
 def street_like(seed, queries=24, h=40, w=70):
@@ -46,9 +50,10 @@ def test_blocks_give_what_the_whole_gives(mask_threshold, size, cells):
     config = MergeConfig(mask_threshold=mask_threshold, overlap_threshold=0.3 if mask_threshold else 0.0)
     for seed in range(4):
         masks, scores = street_like(seed, h=cells[0], w=cells[1])
-        winner, probability = winners.win_pixels(masks, scores, size, config)
-        expected, likely = plain_winners(masks, scores, size, config)
+        winner, probability, pixels = winners.win_pixels(masks, scores, size, config)
+        expected, likely, owned = plain_winners(masks, scores, size, config)
         assert torch.equal(winner, expected)
+        assert torch.equal(pixels, owned)
         torch.testing.assert_close(probability, likely, rtol=1e-6, atol=1e-7)
         assert len(winner.unique()) > 2
 
@@ -84,7 +89,7 @@ def test_nobody_and_everybody_may_win(queries, offset, mask_threshold):
     assert torch.equal(found[0], expected[0])
     torch.testing.assert_close(found[1], expected[1], rtol=1e-6, atol=1e-7)
     if offset < 0:
-        assert (found[0] == -1).all()
+        assert (found[0] == queries).all()
 
 
 def test_many_candidates_are_compared_in_parts(monkeypatch):
@@ -111,7 +116,7 @@ def test_values_that_are_not_finite_spoil_no_others():
     expected = winners.win_pixels(masks.clamp(-1e3, 1e3), scores, (160, 280), MergeConfig())
     assert all(map(torch.equal, winners.win_pixels(masks, scores, (160, 280), MergeConfig()), expected))
     masks[0, 10, 20] = math.nan
-    winner, probability = winners.win_pixels(masks, scores, (160, 280), MergeConfig())
+    winner, probability, _ = winners.win_pixels(masks, scores, (160, 280), MergeConfig())
     assert probability.isfinite().all()
     far = torch.ones_like(winner, dtype=torch.bool)
     far[24:64, 64:104] = False
@@ -134,7 +139,7 @@ def plain_merge(prediction, size, output, extent, config):
     scores, classes = prediction.class_logits[0].softmax(-1).max(-1)
     kept = [q for q in scores.argsort(descending=True, stable=True) if classes[q] < 19]
     kept = torch.tensor([q for q in kept if scores[q] > config.score_threshold])
-    winner, probability = plain_winners(prediction.mask_logits[0, kept], scores[kept], size, config)
+    winner, probability, _ = plain_winners(prediction.mask_logits[0, kept], scores[kept], size, config)
     at = [
         ((torch.arange(n) + 0.5) * (e / n)).long().clamp(max=s - 1)
         for n, e, s in zip(output, extent, size, strict=True)
