@@ -215,7 +215,9 @@ class Perceiver:
             view = None
             if pose is None and self.config.track.ego_motion:
                 picture = images[0, :, : how.size[0], : how.size[1]].float()
-                grey = picture.mul(picture.new_tensor(_GREY)[:, None, None]).sum(0)
+                grey = torch.zeros_like(picture[0])
+                for channel, weight in zip(picture, _GREY, strict=True):
+                    grey.add_(channel, alpha=weight)
                 view = view_of(scene, grey, how.camera(camera), how.extent)
             return self.tracker.update(scene, camera, stamp, view, pose)
 

@@ -13,6 +13,7 @@ from dvps_ros.labels import DIVISOR, VOID_CLASS, LabelSet
 from dvps_ros.scene import voxels
 from dvps_ros.scene.blocks import blocks
 from dvps_ros.scene.edges import depth_edges
+from dvps_ros.scene.indexing import places
 from dvps_ros.scene.rays import check_size, rays, unproject
 from dvps_ros.structures import Intrinsics, Scene, SegmentCloud
 
@@ -206,8 +207,11 @@ def _indices(scene: Scene, valid: Tensor, rows: slice, stride: int, max_std: flo
     valid = valid if cut else valid[rows]
     if scene.depth_std is not None and max_std < math.inf:
         valid = valid & (scene.depth_std[rows] <= max_std)
+    width = scene.depth.shape[1]
+    if stride == 1:
+        return places(valid).add_(rows.start * width)
     down, across = (at * stride for at in valid[::stride, ::stride].nonzero(as_tuple=True))
-    return (down + rows.start) * scene.depth.shape[1] + across
+    return (down + rows.start) * width + across
 
 
 def _points(scene: Scene, intrinsics: Intrinsics, at: Tensor) -> Tensor:
@@ -235,7 +239,7 @@ def obstacles(cloud: SegmentCloud, labels: LabelSet, voxel: float = 0.0) -> Segm
     Drivable ground and sky are left out. Unlabelled points stay, because they are not known to be free.
     """
     free = _classes(labels.drivable | labels.sky, cloud.label.device)
-    kept = cloud[(~torch.isin(cloud.label, free) & cloud.xyz[:, 2].isfinite()).nonzero()[:, 0]]
+    kept = cloud[places(~torch.isin(cloud.label, free) & cloud.xyz[:, 2].isfinite())]
     return voxel_thinned(kept, voxel) if voxel > 0 else kept
 
 

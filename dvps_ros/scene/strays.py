@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dvps_ros.scene.indexing import ascending_order
+
 #: A thing ends where less than this share of its points lies within the allowed gap.
 _SHARE = 0.01
 #: The size of a thing is measured between these quantiles, which strays do not reach.
@@ -15,7 +17,7 @@ def sorted_in_groups(values: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
     """``values`` (N,) float32 sorted within each of the consecutive groups (N,) int64, and their old rows (N,)."""
     bits = values.contiguous().view(torch.int32)
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # integers with the same order as the floats
-    order = ((group << 32) + ordered.long()).sort().indices
+    order = ascending_order((group << 32) + ordered.long())
     return values[order], order
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dvps_ros.config import MergeConfig
 from dvps_ros.config.network import MAP_STRIDE
-from dvps_ros.scene.resampling import look_up, occurrences
+from dvps_ros.scene.indexing import look_up, occurrences
 
 #: Cells of the maps along the side of a block, pixels along it, and pixels of a block.
 _CELLS = 2

@@ -334,3 +334,28 @@ def test_without_the_camera_s_motion_velocity_is_relative():
     (thing,) = Tracker(CITYSCAPES).update(scene).things
     assert thing.relative
     assert Tracker(CITYSCAPES).update(replace(scene, metric=False)).things == ()
+
+
+def test_a_frame_that_fails_while_ids_are_written_does_not_change_the_next(monkeypatch):
+    """Memory of the device may run out there."""
+    frames = [[(CAR, 20, 10, 30), (CAR, 70, 150, 20)], [(CAR, 70, 150, 20), (CAR, 20, 10, 30)]]
+    tracker, plain = Tracker(CITYSCAPES), Tracker(CITYSCAPES)
+    for one in (tracker, plain):
+        follow(one, frames[:1])
+
+    def exhausted(*_):
+        raise torch.cuda.OutOfMemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dvps_ros.scene.track.look_up", exhausted)
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            follow(tracker, frames[1:])
+    follow(plain, frames[1:])
+    assert follow(tracker, frames) == follow(plain, frames) == [[1, 2], [2, 1]]
+
+
+def test_frames_in_and_out_of_inference_mode_mix():
+    tracker = Tracker(CITYSCAPES)
+    with torch.inference_mode():
+        first = follow(tracker, [[(CAR, 20, 10, 30)]])
+    assert follow(tracker, [[(CAR, 20, 12, 30)]]) == first
