@@ -109,9 +109,10 @@ class MergeConfig:
     )
     split_gap: int = option(
         0,
-        "Parts of a thing's mask with more than about this many of the network's pixels between them become things of "
-        "their own; 0: never, as published.",
+        "Parts of a thing's mask with more than this many of the network's pixels between them become things of their "
+        "own; 0: never, as published. It is rounded down to a multiple of 4.",
         low=0,
+        high=1000,
     )
     backup: bool = option(
         True, "Depth outside all segments is that of the backup query; false: of the likeliest query, for ablations."

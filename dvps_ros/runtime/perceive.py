@@ -216,7 +216,7 @@ class Perceiver:
             if pose is None and self.config.track.ego_motion:
                 picture = images[0, :, : how.size[0], : how.size[1]].float()
                 grey = torch.zeros_like(picture[0])
-                for channel, weight in zip(picture, _GREY, strict=True):
+                for channel, weight in zip(picture, _GREY, strict=True):  # without three more maps of products
                     grey.add_(channel, alpha=weight)
                 view = view_of(scene, grey, how.camera(camera), how.extent)
             return self.tracker.update(scene, camera, stamp, view, pose)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from dvps_ros.labels import DIVISOR
-from dvps_ros.scene.indexing import places
+from dvps_ros.scene.indexing import true_indices
 from dvps_ros.scene.strays import quantile_rows, sorted_in_groups, strays
 from dvps_ros.structures import SegmentCloud
 
@@ -46,7 +46,7 @@ def instances(
     percentile : a box reaches from this percentile of the points to 100 - ``percentile`` along each axis; 0: all.
     gap : points beyond a gap of this many times an instance's size are left out (see ``strays``); 0 keeps all.
     """
-    rows = places((cloud.instance > 0) & cloud.xyz[:, 2].isfinite())
+    rows = true_indices((cloud.instance > 0) & cloud.xyz[:, 2].isfinite())
     ids = cloud.label[rows].long() * DIVISOR + cloud.instance[rows]
     ids, order = ids.sort(stable=True)
     things = cloud[rows[order]]
@@ -57,7 +57,7 @@ def instances(
     ordered = [column for column, _ in axes]
     if gap > 0:
         kept = ~strays(axes, group, counts.cumsum(0) - counts, counts, gap)
-        things = things[places(kept)]
+        things = things[true_indices(kept)]
         ordered = [column[kept[origin]] for column, origin in axes]
         counts = torch.zeros_like(counts).index_add_(0, group, kept.long())
     start = counts.cumsum(0) - counts

@@ -13,7 +13,7 @@ from dvps_ros.labels import DIVISOR, VOID_CLASS, LabelSet
 from dvps_ros.scene import voxels
 from dvps_ros.scene.blocks import blocks
 from dvps_ros.scene.edges import depth_edges
-from dvps_ros.scene.indexing import places
+from dvps_ros.scene.indexing import true_indices
 from dvps_ros.scene.rays import check_size, rays, unproject
 from dvps_ros.structures import Intrinsics, Scene, SegmentCloud
 
@@ -209,7 +209,7 @@ def _indices(scene: Scene, valid: Tensor, rows: slice, stride: int, max_std: flo
         valid = valid & (scene.depth_std[rows] <= max_std)
     width = scene.depth.shape[1]
     if stride == 1:
-        return places(valid).add_(rows.start * width)
+        return true_indices(valid).add_(rows.start * width)
     down, across = (at * stride for at in valid[::stride, ::stride].nonzero(as_tuple=True))
     return (down + rows.start) * width + across
 
@@ -239,7 +239,7 @@ def obstacles(cloud: SegmentCloud, labels: LabelSet, voxel: float = 0.0) -> Segm
     Drivable ground and sky are left out. Unlabelled points stay, because they are not known to be free.
     """
     free = _classes(labels.drivable | labels.sky, cloud.label.device)
-    kept = cloud[places(~torch.isin(cloud.label, free) & cloud.xyz[:, 2].isfinite())]
+    kept = cloud[true_indices(~torch.isin(cloud.label, free) & cloud.xyz[:, 2].isfinite())]
     return voxel_thinned(kept, voxel) if voxel > 0 else kept
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dvps_ros.config import GroundConfig
 from dvps_ros.labels import DIVISOR, VOID_CLASS, LabelSet
-from dvps_ros.scene.indexing import places
+from dvps_ros.scene.indexing import true_indices
 from dvps_ros.scene.rays import check_size, rays
 from dvps_ros.structures import Intrinsics, Scene
 
@@ -98,7 +98,7 @@ def ground_points(scene: Scene, intrinsics: Intrinsics, labels: LabelSet, count:
     grid = (slice(stride // 2, None, stride), slice(stride // 2, None, stride))
     depth, direction = scene.depth[grid], rays(intrinsics, str(scene.depth.device))[grid]
     is_ground = _table(labels.ground, str(depth.device))[scene.panoptic[grid] // DIVISOR]
-    rows = places(is_ground & (depth > 0) & (depth * direction[..., 2] < math.inf))
+    rows = true_indices(is_ground & (depth > 0) & (depth * direction[..., 2] < math.inf))
     share = len(rows) / depth.numel()
     rows = rows[:: max(1, -(-len(rows) // count))]
     points = direction.reshape(-1, 3)[rows] * depth.flatten()[rows, None]

@@ -1,4 +1,4 @@
-"""Counting, sorting and reading of maps of indices: on a CPU by the fastest of equal forms, which often is NumPy's."""
+"""Look-up, counting and sorting of index maps; on a CPU NumPy does it where it is faster than torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def look_up(values: Tensor, index: Tensor) -> Tensor:
-    """``values[index]`` of a table (N,) for an ``index`` >= 0 of any shape, in a quarter of the time on a CPU."""
+    """``values[index]`` of a table (N,) for an ``index`` >= 0 of any shape; on a CPU four times as fast."""
     return values.index_select(0, index.flatten()).view(index.shape)
 
 
@@ -23,7 +23,7 @@ def occurrences(index: Tensor, count: int, weights: Tensor | None = None) -> Ten
     return torch.from_numpy(np.bincount(index.numpy(), None if weights is None else weights.numpy(), count))
 
 
-def places(mask: Tensor) -> Tensor:
+def true_indices(mask: Tensor) -> Tensor:
     """(N,) int64 row-major indices at which a ``mask`` of any shape is true."""
     if mask.device.type != "cpu":
         return mask.flatten().nonzero()[:, 0]

@@ -62,9 +62,9 @@ def merge(
     winner, probability, pixels = win_pixels(masks, scores, size, config)
     owners = pixels.nonzero()[:, 0]  # (N,)
     kept = prediction.select(index, queries[owners])  # only their depth is multiplied out
-    place = owners.new_full((len(queries) + 1,), len(owners))
-    place[owners] = torch.arange(len(owners), device=owners.device)
-    winner = look_up(place, winner)  # index into the owners
+    owner_index = owners.new_full((len(queries) + 1,), len(owners))
+    owner_index[owners] = torch.arange(len(owners), device=owners.device)
+    winner = look_up(owner_index, winner)
     nearest = Nearest.of(size, output_size, extent, winner.device)
     elsewhere = kept.backup_depth[0, 0] if config.backup else _likeliest_depth(prediction, index)
     depth = own_depth(kept.depth[0], elsewhere, winner, nearest, extent)
@@ -139,7 +139,7 @@ def _scene(
     found = found[query]
     readers = None if nearest.same else nearest.readers
     pixels = occurrences(winner, len(query) + 1, readers)[:-1].long()  # (N,)
-    ids = _segment_ids(found.classes, pixels, labels)  # (N,)
+    ids = _segment_ids(found.classes, pixels, things[query])  # (N,)
     panoptic = nearest(look_up(torch.cat([ids, ids.new_tensor([VOID])]).int(), winner))
     confidence = nearest(look_up(torch.cat([found.scores, probability.new_zeros(1)]), winner).mul_(probability))
     segments = _segments(ids, pixels, found.scores, *_sampled(winner, depth, nearest), metric)
@@ -172,12 +172,14 @@ def kept_queries(class_logits: Tensor, threshold: float, labels: LabelSet) -> tu
     return queries, classes[queries], scores[queries]
 
 
-def _segment_ids(classes: Tensor, pixels: Tensor, labels: LabelSet) -> Tensor:
-    """Panoptic ids (N,): stuff of one class has one id; things with ``pixels`` are numbered from 1 in each class."""
+def _segment_ids(classes: Tensor, pixels: Tensor, things: Tensor) -> Tensor:
+    """Panoptic ids (N,): stuff of one class has one id; ``things`` (N,) bool are numbered from 1 in each class.
+
+    Only those with ``pixels`` count.
+    """
     present = pixels > 0
-    thing = torch.tensor(labels.is_thing, device=classes.device)[classes]
     same_before = (classes[:, None] == classes[None, :]).tril() & present[None, :]  # (N, N)
-    return classes * DIVISOR + same_before.sum(1).clamp(max=DIVISOR - 1) * thing
+    return classes * DIVISOR + same_before.sum(1).clamp(max=DIVISOR - 1) * things
 
 
 def _likeliest_depth(prediction: Prediction, index: int) -> Tensor:
@@ -212,9 +214,11 @@ def _segments(
 def _medians(segment_of: Tensor, segments: int, winner: Tensor, depth: Tensor) -> Tensor:
     """(S,) median depth of each segment, NaN without pixels; from a sample if there are very many pixels."""
     group = look_up(torch.cat([segment_of, segment_of.new_tensor([segments])]), winner).flatten()
-    values = depth.flatten()
+    values = depth.flatten().clamp_min(0)
     counts = occurrences(group, segments + 1)  # the last group is nobody's
     step = max(1, len(group) // _MEDIAN_SAMPLES)
+    while math.gcd(step, winner.shape[1]) > 1:  # else all samples would lie in the same few columns
+        step += 1
     if step > 1:  # small segments keep all of theirs
         few = look_up(counts < 64 * step, group)
         few[::step] = True

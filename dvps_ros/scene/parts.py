@@ -16,30 +16,35 @@ _FEWEST = 2
 
 
 def split_parts(winner: Tensor, things: Tensor, gap: int) -> tuple[Tensor, Tensor]:
-    """Things whose mask consists of parts with more than about ``gap`` pixels between them, as one thing for each part.
+    """Splits things whose mask has parts that are more than ``gap`` pixels apart.
 
     A network that has learned from few frames joins far things that look alike, and their common box would lie across
-    the street between them. A thing behind a pole stays one thing, behind a wider obstacle it becomes two.
+    the street between them. A thing behind a pole stays one thing, behind a wider obstacle it becomes two. Masks are
+    compared at one sample per ``MAP_STRIDE`` pixels. So parts are split for certain if they are ``gap`` +
+    ``MAP_STRIDE`` pixels apart; those with fewer than two samples are never split off.
 
     Parameters
     ----------
     winner : (H, W) int64, query of each pixel, N for none.
     things : (N,) bool, which queries are things; stuff is not split.
-    gap : pixels, rounded to the spacing of samples; 0: nothing is split.
+    gap : pixels, rounded down to a multiple of ``MAP_STRIDE``; 0: nothing is split.
 
     Returns
     -------
-    part : (H, W) int64, index of each pixel's part, M for none. The largest part of query q has index q.
+    part : (H, W) int64, index of each pixel's part, M for none. The part of query q with most samples has index q, and
+        so have pixels of q that lie far from the samples of all its parts.
     query : (M,) int64, query of each part; the first N are 0..N - 1.
     """
     queries = torch.arange(len(things), device=winner.device)
+    if gap == 0:
+        return winner, queries
     sampled = winner[_MIDDLE::MAP_STRIDE, _MIDDLE::MAP_STRIDE].cpu().numpy()
     seen = np.bincount(sampled.ravel(), minlength=len(things) + 1)[:-1]
     present = np.flatnonzero((seen > _FEWEST) & things.cpu().numpy())
-    if gap == 0 or len(present) == 0:
+    if len(present) == 0:
         return winner, queries
     masks = sampled == present[:, None, None]  # (T, h, w)
-    labels = _connected(masks, max(round(gap / (2 * MAP_STRIDE)), 1))
+    labels = _connected(masks, gap // MAP_STRIDE)
     count = int(labels.max())
     if count == len(present):  # one part each
         return winner, queries
@@ -69,14 +74,15 @@ def _relabel(part: Tensor, old: int, cells: np.ndarray, new: int) -> None:
     window.masked_fill_((window == old) & inside, new)
 
 
-def _connected(masks: np.ndarray, radius: int) -> np.ndarray:
-    """(T, h, w) number of the connected part of each cell within ``radius`` of ``masks`` (T, h, w) bool, 0 elsewhere.
+def _connected(masks: np.ndarray, gap: int) -> np.ndarray:
+    """(T, h, w) number of the connected part of each cell of, or beside, ``masks`` (T, h, w) bool; elsewhere 0.
 
-    Parts count from 1 over all masks.
+    Cells of one mask are connected if at most ``gap`` empty cells lie between them. Parts count from 1 over all masks.
     """
     things, rows, columns = masks.shape
-    tall = np.zeros((things, rows + 2 * radius + 1, columns), np.uint8)  # the masks below each other, apart
+    reach = gap + 1  # cells grown to squares of this side touch if ``gap`` cells lie between them
+    tall = np.zeros((things, rows + reach, columns), np.uint8)  # the masks below each other, too far apart to touch
     tall[:, :rows] = masks
-    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    _, labels = cv2.connectedComponents(cv2.dilate(tall.reshape(-1, columns), kernel), connectivity=8)
+    grown = cv2.dilate(tall.reshape(-1, columns), np.ones((reach, reach), np.uint8))
+    _, labels = cv2.connectedComponents(grown, connectivity=8)
     return labels.reshape(tall.shape)[:, :rows]

@@ -47,7 +47,7 @@ class Tracker:
         self.labels = labels
         self.config = config or TrackConfig()
         self._camera = CameraPose(labels, self.config)
-        self._ids = torch.arange(VOID + 1, dtype=torch.int32)  # every panoptic value, where it is not being changed
+        self._ids = _identity()
         self.reset()
 
     def reset(self) -> None:
@@ -258,11 +258,14 @@ class Tracker:
         if self._ids.device != device:
             with torch.inference_mode(False):  # a tensor of inference mode could not be changed outside of it
                 self._ids = self._ids.to(device)
+        before, after = old.int(), new.int()
         try:
-            self._ids[old] = new.int()
+            self._ids[old] = after
             panoptic = look_up(self._ids, scene.panoptic)
-        finally:  # also if memory runs out
-            self._ids[old] = old.int()
+            self._ids[old] = before
+        except BaseException:  # such as memory that runs out
+            self._ids = _identity()
+            raise
         order = sorted(range(len(segments)), key=lambda k: segments[k].id)
         embeddings = None if scene.embeddings is None else scene.embeddings[order]
         return replace(scene, panoptic=panoptic, segments=tuple(segments[k] for k in order), embeddings=embeddings)
@@ -284,6 +287,15 @@ class Tracker:
             TrackedThing(id_, position, velocity, covariance, t.seen - t.born, t.hits, t.hits >= confirmed, relative)
             for (id_, t), position, velocity, covariance in rows
         )
+
+
+def _identity() -> torch.Tensor:
+    """(256000,) int32 every panoptic value at its own index, for ``Tracker._renumbered`` to change and restore.
+
+    To copy it would take longer than to read it for a small picture.
+    """
+    with torch.inference_mode(False):  # a tensor of inference mode could not be changed outside of it
+        return torch.arange(VOID + 1, dtype=torch.int32)
 
 
 def _shifted(mean: np.ndarray, by: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dvps_ros.scene.indexing import places
+from dvps_ros.scene.indexing import true_indices
 
 #: Number of cells along each axis on either side of the camera; points beyond them belong to the last cell.
 _CELLS = 1 << 20
@@ -27,7 +27,7 @@ def runs(rows: Tensor, xyz: Tensor, edge: float) -> Runs:
     torch.ne(cells[0][1:], cells[0][:-1], out=begins[1:])
     for axis in cells[1:]:
         begins[1:] |= axis[1:] != axis[:-1]
-    first = places(begins)
+    first = true_indices(begins)
     count = torch.cat([first[1:], first.new_full((min(len(rows), 1),), len(rows))]) - first
     # unsafe=True skips a check of the lengths, which copies them to the host and fails for zero runs
     total = torch.segment_reduce(xyz, "sum", lengths=count, axis=0, unsafe=True)

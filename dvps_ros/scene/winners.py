@@ -58,7 +58,7 @@ def win_pixels(
     with torch.autocast(maps.device.type, enabled=False):  # training's, in which products would be bf16
         winner, best, own_mask = compare(maps, scores, size, config.mask_threshold)
     probability = best.div_(look_up(scores, winner))
-    winner.masked_fill_(~(probability >= config.mask_threshold), count)  # so is NaN
+    winner.masked_fill_(~(probability >= config.mask_threshold), count)  # NaN fails, too
     won = occurrences(winner, count + 1)[:count]
     stays = won >= config.overlap_threshold * own_mask
     index = torch.arange(count, device=maps.device).where(stays, count)

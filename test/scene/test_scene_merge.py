@@ -308,7 +308,7 @@ def test_grouped_median_is_torch_median():
 def test_far_parts_of_a_thing_are_things_with_its_class_score_embedding_and_depth():
     two = torch.maximum(box(16, 32, 2, 2, 8, 8), box(16, 32, 2, 20, 14, 30))
     prediction = hand_made([CAR, ROAD], [two, -two], [10.0, 20.0])
-    apart = replace(MergeConfig(), split_gap=12)
+    apart = replace(MergeConfig(), split_gap=16)
     one, split = (merge(prediction, 0, (64, 128), None, CITYSCAPES, config) for config in (MergeConfig(), apart))
     assert [s.id for s in one.segments] == [ROAD * 1000, CAR * 1000 + 1]
     assert [s.id for s in split.segments] == [ROAD * 1000, CAR * 1000 + 1, CAR * 1000 + 2]
@@ -321,3 +321,19 @@ def test_far_parts_of_a_thing_are_things_with_its_class_score_embedding_and_dept
     assert torch.equal(split.confidence, one.confidence)
     assert torch.equal(split.embeddings, one.embeddings[[0, 1, 1]])
     assert (split.panoptic[:, 64:] == CAR * 1000 + 1).sum() == larger.area
+
+
+def test_narrow_things_of_a_large_picture_have_a_median_depth():
+    """Samples of many pixels must not lie in the same few columns."""
+    height, width, sky = 256, 512, 60
+    ragged = torch.rand(sky, width // 4, generator=torch.Generator().manual_seed(0)) < 0.5
+    masks = torch.full((2, height, width), 12.0)
+    masks[:, :sky, : width // 4][:, ragged] = -12
+    for left in range(3, 500, 40):
+        masks[1] = -12.0
+        masks[1, 70:200, left : left + 2] = 12.0
+        masks[0, 70:200, left : left + 2] = -12.0
+        prediction = hand_made([ROAD, CAR], list(masks), [10.0, 20.0])
+        scene = merge(prediction, 0, (4 * height, 4 * width), None, CITYSCAPES, MergeConfig())
+        assert [s.median_depth for s in scene.segments] == pytest.approx([10, 20], rel=1e-3)
+        masks[0, 70:200, left : left + 2] = 12.0
