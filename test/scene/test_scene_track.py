@@ -350,8 +350,8 @@ def test_a_frame_that_fails_while_ids_are_written_does_not_change_the_next(monke
         patch.setattr("dvps_ros.scene.track.look_up", exhausted)
         with pytest.raises(torch.cuda.OutOfMemoryError):
             follow(tracker, frames[1:])
-    assert follow(tracker, frames[1:]) == follow(plain, frames[1:]) == [[2, 1]]
     assert torch.equal(tracker._ids, torch.arange(VOID + 1))
+    assert follow(tracker, frames[1:]) == follow(plain, frames[1:]) == [[2, 1]]
 
 
 def test_frames_in_and_out_of_inference_mode_mix():
