@@ -29,4 +29,5 @@ def test_the_lite0_network_is_smaller_than_what_ships_and_starts_from_it():
     assert all(name.startswith((*readers, *others)) for name in done.kept)
     assert all(any(name.startswith(part) for name in done.kept) for part in (*readers, *others))
     assert torch.equal(net.query_decoder.content, street.query_decoder.content)
-    assert replace(config, backbone=street.config.backbone, depth_decoder="own", uncertainty=False) == street.config
+    same = {"backbone": street.config.backbone, "decoder_layers": street.config.decoder_layers}
+    assert replace(config, depth_decoder="own", uncertainty=False, **same) == street.config
