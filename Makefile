@@ -55,17 +55,23 @@ RESUME := resume() { if [ -e "$$1/last.ckpt" ]; then echo --resume; fi; }
 
 # Each step skips or resumes what an earlier, interrupted run of it left.
 model: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imagenet]'
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split train --sequences 500 --frames 4
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split val --sequences 15 --frames 4 --seed 5000
+	$(BIN)/dvps render --config config/street.yaml --out data/rigs --split train --sequences 230 --frames 4
+	$(BIN)/dvps render --config config/street_heldout.yaml --out data/own --split train --sequences 180 --frames 4 --seed 20000
 	$(BIN)/dvps render --config config/street_low.yaml --out data/low --split train --sequences 80 --frames 3 --seed 41000
 	$(BIN)/dvps render --config config/street_wide.yaml --out data/wide --split train --sequences 60 --frames 3 --seed 42000
-	$(BIN)/dvps render --config config/street_heldout.yaml --out data/own --split train --sequences 280 --frames 4 --seed 20000
 	$(BIN)/dvps render --config config/street_heldout.yaml --out data/heldout --split val --sequences 75 --frames 4
 	$(RESUME)
 	$(BIN)/dvps train --config config/street_stage1.yaml --out runs/stage1 $$(resume runs/stage1)
 	$(BIN)/dvps train --config config/street_stage2.yaml --init runs/stage1/model --out runs/stage2 $$(resume runs/stage2)
 	$(BIN)/dvps train --config config/street_stage3.yaml --init runs/stage2/model --out runs/stage3 $$(resume runs/stage3)
-	$(BIN)/dvps train --config config/street_stage4.yaml --init runs/stage3/model --out runs/street $$(resume runs/street)
+	rigs() { $(BIN)/dvps train --config config/street_rigs.yaml config/lite0_stage$$1.yaml --out $$2 $$(resume $$2) "$${@:3}"; }
+	rigs 1 runs/rigs1 --init runs/stage3/model --init-partial
+	rigs 2 runs/rigs2 --init runs/rigs1/model
+	rigs 3 runs/rigs3 --init runs/rigs2/model
+	rigs 4 runs/street --init runs/rigs3/model --init-partial
 	$(BIN)/dvps evaluate --model runs/street/model --data data/heldout --json runs/street/heldout.json
 
 # The same eight frames to learn from, to validate on and to measure.

@@ -68,14 +68,13 @@ _BOTH = ("torch", "cudagraph")
 STANDARD = Plan(
     {
         "street 512x1024": Case("models/street", _SMALL, _BOTH),
-        "street_rigs 512x1024": Case("models/street_rigs", _SMALL, _BOTH),
         "r50 512x1024": Case(_R50, _SMALL, _BOTH),
         "swin_b 512x1024": Case(_SWIN, _SMALL, _BOTH),
         "street 1024x2048": Case("models/street", _LARGE, _BOTH),
         "r50 1024x2048": Case(_R50, _LARGE, _BOTH),
         "swin_b 1024x2048": Case(_SWIN, _LARGE, _BOTH),
         # last, because compiling takes a minute
-        "street_rigs 512x1024 compiled": Case("models/street_rigs", _SMALL, ("torch", "compile")),
+        "street 512x1024 compiled": Case("models/street", _SMALL, ("torch", "compile")),
     }
 )
 

@@ -136,6 +136,11 @@ def open_tensorrt(path: Path, device: torch.device, precision: str, names: Seque
     return _session(path, device, [("TensorrtExecutionProvider", settings), "CUDAExecutionProvider"], names)
 
 
+#: An optimisation of ONNX Runtime (1.32) that fails on EfficientNet-Lite0's uneven padding ("Argument mismatch when
+#: removing edge"), so that the program cannot be opened.
+_PAD_FUSION = "Pad_Fusion"
+
+
 def _session(path: Path, device: torch.device, providers: list[Any], names: Sequence[str]) -> Program:
     import numpy as np
     import onnxruntime
@@ -143,7 +148,7 @@ def _session(path: Path, device: torch.device, providers: list[Any], names: Sequ
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors only: its warnings are about its own optimisations
-    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    session = onnxruntime.InferenceSession(str(path), options, providers=providers, disabled_optimizers=[_PAD_FUSION])
     shapes = {output.name: output.shape for output in session.get_outputs()}
     where = (device.type, device.index or 0)
 

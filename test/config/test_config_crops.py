@@ -58,5 +58,5 @@ def test_exchanged_ends_are_refused(change, message):
 
 
 def test_the_street_is_learned_in_crops_of_many_shapes():
-    for name in ("street", "street_stage1", "street_stage2", "street_stage3", "street_stage4"):
+    for name in ("street", "street_stage1", "street_stage2", "street_stage3", "street_rigs"):
         assert aspects(load_config(find(f"config/{name}.yaml")).data) == (1.0, 3.3)

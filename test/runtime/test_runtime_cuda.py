@@ -20,7 +20,7 @@ from dvps_ros.structures import Intrinsics
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 # A trained network: the scores of random weights are equal to the last digit, and so is the order of their segments.
-MODEL = Path(__file__).resolve().parents[2] / "models" / "street_rigs"
+MODEL = Path(__file__).resolve().parents[2] / "models" / "street"
 CAMERA = Intrinsics(360.0, 360.0, 255.5, 127.5, 512, 256)
 
 
