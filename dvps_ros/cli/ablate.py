@@ -23,9 +23,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--configs", type=Path, default=Path("config/ablation"), help="folder (default: %(default)s)")
     parser.add_argument("--data", type=Path, required=True, help="data set to measure on, e.g. data/heldout")
-    parser.add_argument(
-        "--backbone", metavar="MODEL", help="model whose backbone starts all runs"
-    )
+    parser.add_argument("--backbone", metavar="MODEL", help="model whose backbone starts all runs")
     parser.add_argument("--seeds", type=count, default=3, metavar="N", help="seeds 1..N (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder (default: %(default)s)")
     add_settings(parser, "of all configurations")
