@@ -13,11 +13,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from dvps_ros.config import TrackConfig
-from dvps_ros.labels import DIVISOR, VOID, LabelSet
+from dvps_ros.labels import DIVISOR, LabelSet
 from dvps_ros.scene import kalman
 from dvps_ros.scene.association import affinity
 from dvps_ros.scene.camera_pose import CameraPose
-from dvps_ros.scene.indexing import look_up
+from dvps_ros.scene.indexing import all_ids, look_up
 from dvps_ros.scene.things import Thing, grid_camera, split, things_of
 from dvps_ros.scene.tracks import Track, forecast, seen_shares
 from dvps_ros.scene.view import View, normalized
@@ -47,7 +47,7 @@ class Tracker:
         self.labels = labels
         self.config = config or TrackConfig()
         self._camera = CameraPose(labels, self.config)
-        self._ids = _identity()
+        self._ids = all_ids()
         self.reset()
 
     def reset(self) -> None:
@@ -162,7 +162,7 @@ class Tracker:
             advance = float(np.median(closer))
             if abs(advance) > _MOVED:
                 for track in self._tracks:
-                    track.mean = _shifted(track.mean, -advance * rotation[:, 2])
+                    track.mean = track.mean - np.append(advance * rotation[:, 2], np.zeros(3))
                 self._last_positions = self._last_positions - advance * rotation[:, 2]
                 matches = self._matches(things, places, widths, grid, seconds)
         number_of = {n: self._tracks[t].number for t, n in matches}
@@ -264,7 +264,7 @@ class Tracker:
             panoptic = look_up(self._ids, scene.panoptic)
             self._ids[old] = before
         except BaseException:  # such as memory that runs out
-            self._ids = _identity()
+            self._ids = all_ids()
             raise
         order = sorted(range(len(segments)), key=lambda k: segments[k].id)
         embeddings = None if scene.embeddings is None else scene.embeddings[order]
@@ -287,19 +287,6 @@ class Tracker:
             TrackedThing(id_, position, velocity, covariance, t.seen - t.born, t.hits, t.hits >= confirmed, relative)
             for (id_, t), position, velocity, covariance in rows
         )
-
-
-def _identity() -> torch.Tensor:
-    """(256000,) int32 every panoptic value at its own index, for ``Tracker._renumbered`` to change and restore.
-
-    To copy it would take longer than to read it for a small picture.
-    """
-    with torch.inference_mode(False):  # a tensor of inference mode could not be changed outside of it
-        return torch.arange(VOID + 1, dtype=torch.int32)
-
-
-def _shifted(mean: np.ndarray, by: np.ndarray) -> np.ndarray:
-    return np.concatenate([mean[:3] + by, mean[3:]])
 
 
 def _places(things: list[Thing], grid: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
