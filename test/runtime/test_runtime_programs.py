@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_runtime_export import CAMERA, CONFIG, PICTURE, network, same_scene
 
-from dvps_ros import checkpoints
+from dvps_ros import checkpoints, resources
 from dvps_ros.labels import CITYSCAPES
 from dvps_ros.network import build
 from dvps_ros.runtime import Perceiver, cache, load_perceiver, run_times
@@ -86,6 +86,16 @@ def test_each_run_time_gives_the_scene_of_the_network(tmp_path, home):
         same_scene(live, program)
     (path,) = home.glob("*/64x96.onnx")  # one for all, found by whoever comes later
     assert [key.split()[0] for key in json.loads(path.with_suffix(".json").read_text())["checked"]] == names
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_each_run_time_opens_the_network_that_ships(name):
+    """Its check against the network is part of opening it, with trained weights on a picture of the usual size."""
+    for package in ("onnx", "onnxscript", name):
+        pytest.importorskip(package)
+    program = Perceiver.load(resources.find("models/street"), "cpu", runtime=name)
+    program.warm_up()
+    assert program.runtime == name
 
 
 @SLOW
