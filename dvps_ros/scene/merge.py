@@ -140,8 +140,8 @@ def _scene(
     readers = None if nearest.same else nearest.readers
     pixels = occurrences(winner, len(query) + 1, readers)[:-1].long()  # (N,)
     ids = _segment_ids(found.classes, pixels, things[query])  # (N,)
-    panoptic = nearest(look_up(torch.cat([ids, ids.new_tensor([VOID])]).int(), winner))
-    confidence = nearest(look_up(torch.cat([found.scores, probability.new_zeros(1)]), winner).mul_(probability))
+    panoptic = nearest(look_up(ids.int(), winner, VOID))
+    confidence = nearest(look_up(found.scores, winner, 0).mul_(probability))
     segments = _segments(ids, pixels, found.scores, *_sampled(winner, depth, nearest), metric)
     embedding = None
     if found.embedding is not None and segments:
@@ -213,7 +213,7 @@ def _segments(
 
 def _medians(segment_of: Tensor, segments: int, winner: Tensor, depth: Tensor) -> Tensor:
     """(S,) median depth of each segment, NaN without pixels; from a sample if there are very many pixels."""
-    group = look_up(torch.cat([segment_of, segment_of.new_tensor([segments])]), winner).flatten()
+    group = look_up(segment_of, winner, segments).flatten()
     values = depth.flatten().clamp_min(0)
     counts = occurrences(group, segments + 1)  # the last group is nobody's
     step = max(1, len(group) // _MEDIAN_SAMPLES)

@@ -13,11 +13,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from dvps_ros.config import TrackConfig
-from dvps_ros.labels import DIVISOR, LabelSet
+from dvps_ros.labels import DIVISOR, VOID, LabelSet
 from dvps_ros.scene import kalman
 from dvps_ros.scene.association import affinity
 from dvps_ros.scene.camera_pose import CameraPose
-from dvps_ros.scene.indexing import all_ids, look_up
+from dvps_ros.scene.indexing import look_up
 from dvps_ros.scene.things import Thing, grid_camera, split, things_of
 from dvps_ros.scene.tracks import Track, forecast, seen_shares
 from dvps_ros.scene.view import View, normalized
@@ -31,6 +31,8 @@ _OUTSIDE = 0.3
 _UNSEEN, _LOST = 0.5, 0.5
 #: Largest number of tracks: it bounds the cost of a frame, and numbers do not run out. The latest ones are kept.
 _MAX_TRACKS = 400
+#: Every panoptic value.
+_IDS = torch.arange(VOID + 1, dtype=torch.int32)
 #: Without an estimate of the camera's motion, this many matches give it, if they moved by more than these metres.
 _MIN_MATCHES, _MOVED = 3, 0.3
 
@@ -47,7 +49,6 @@ class Tracker:
         self.labels = labels
         self.config = config or TrackConfig()
         self._camera = CameraPose(labels, self.config)
-        self._ids = all_ids()
         self.reset()
 
     def reset(self) -> None:
@@ -101,7 +102,7 @@ class Tracker:
         numbers = self._numbers(things, places, widths, grid, seconds)
         self._update_tracks(things, numbers, places, widths, grid)
         scene = replace(scene, motion=self._camera.motion)
-        scene = self._renumbered(scene, {s.id: n for s, n in zip(segments, numbers, strict=True)})
+        scene = _renumbered(scene, {s.id: n for s, n in zip(segments, numbers, strict=True)})
         return replace(scene, things=self._known_things(scene)) if scene.metric else scene
 
     def _advance(self, stamp: float | None) -> float:
@@ -245,31 +246,6 @@ class Tracker:
             track.thing, track.shape, track.whole = thing, points - mean[:3], now
         return track
 
-    def _renumbered(self, scene: Scene, numbers: dict[int, int]) -> Scene:
-        """The scene with other instance numbers, by the ids of its things."""
-        if not numbers:
-            return scene
-        segments = tuple(
-            replace(s, id=s.class_id * DIVISOR + numbers[s.id], instance=numbers[s.id]) if s.id in numbers else s
-            for s in scene.segments
-        )
-        device = scene.panoptic.device
-        old, new = (torch.tensor([s.id for s in group], device=device) for group in (scene.segments, segments))
-        if self._ids.device != device:
-            with torch.inference_mode(False):  # a tensor of inference mode could not be changed outside of it
-                self._ids = self._ids.to(device)
-        before, after = old.int(), new.int()
-        try:
-            self._ids[old] = after
-            panoptic = look_up(self._ids, scene.panoptic)
-            self._ids[old] = before
-        except BaseException:  # such as memory that runs out
-            self._ids = all_ids()
-            raise
-        order = sorted(range(len(segments)), key=lambda k: segments[k].id)
-        embeddings = None if scene.embeddings is None else scene.embeddings[order]
-        return replace(scene, panoptic=panoptic, segments=tuple(segments[k] for k in order), embeddings=embeddings)
-
     def _known_things(self, scene: Scene) -> tuple[TrackedThing, ...]:
         """State and covariance of the things of a renumbered scene, in order of id."""
         tracks = {t.number: t for t in self._tracks}
@@ -298,3 +274,21 @@ def _places(things: list[Thing], grid: Intrinsics) -> tuple[np.ndarray, np.ndarr
     rays = np.where(np.isfinite(rays), rays, 0.0)
     places = np.concatenate([rays, np.ones((len(things), 1))], 1) * depth[:, None]
     return places, np.array([t.extent for t in things]) * depth / grid.fx
+
+
+def _renumbered(scene: Scene, numbers: dict[int, int]) -> Scene:
+    """The scene with other instance numbers, by the ids of its things."""
+    if not numbers:
+        return scene
+    segments = tuple(
+        replace(s, id=s.class_id * DIVISOR + numbers[s.id], instance=numbers[s.id]) if s.id in numbers else s
+        for s in scene.segments
+    )
+    device = scene.panoptic.device
+    old, new = (torch.tensor([s.id for s in group], device=device) for group in (scene.segments, segments))
+    new_id = _IDS.to(device, copy=True)
+    new_id[old] = new.int()
+    panoptic = look_up(new_id, scene.panoptic)
+    order = sorted(range(len(segments)), key=lambda k: segments[k].id)
+    embeddings = None if scene.embeddings is None else scene.embeddings[order]
+    return replace(scene, panoptic=panoptic, segments=tuple(segments[k] for k in order), embeddings=embeddings)

@@ -62,7 +62,7 @@ def win_pixels(
     won = occurrences(winner, count + 1)[:count]
     stays = won >= config.overlap_threshold * own_mask
     index = torch.arange(count, device=maps.device).where(stays, count)
-    winner = look_up(torch.cat((index, index.new_tensor([count]))), winner)
+    winner = look_up(index, winner, count)
     return winner, probability.masked_fill_(winner == count, 0), won * stays
 
 

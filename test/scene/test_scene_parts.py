@@ -54,23 +54,14 @@ def test_a_thing_behind_another_stays_one_if_its_parts_are_near():
     assert split(winner, [THING, THING])[1].tolist() == [0, 1]
 
 
-def test_stuff_is_not_split():
-    winner = pixels((64, 128), (0, 8, 100, 24, 112), (0, 8, 8, 40, 40))
-    part, query = split(winner, [STUFF])
-    assert query.tolist() == [0]
-    assert torch.equal(part, winner)
-
-
-def test_gap_zero_splits_nothing():
-    winner = pixels((64, 128), (0, 8, 100, 24, 112), (0, 8, 8, 40, 40))
-    part, query = split(winner, [THING], 0)
-    assert query.tolist() == [0]
-    assert torch.equal(part, winner)
-
-
-def test_specks_stay_with_the_largest_part():
-    winner = pixels((64, 128), (0, 8, 8, 40, 40), (0, 50, 100, 53, 103))
-    part, query = split(winner, [THING])
+@pytest.mark.parametrize(
+    ("second", "kind", "gap"),
+    [((0, 8, 100, 24, 112), STUFF, 16), ((0, 8, 100, 24, 112), THING, 0), ((0, 50, 100, 53, 103), THING, 16)],
+    ids=["stuff", "gap zero", "a speck"],
+)
+def test_what_is_not_split(second, kind, gap):
+    winner = pixels((64, 128), (0, 8, 8, 40, 40), second)
+    part, query = split(winner, [kind], gap)
     assert query.tolist() == [0]
     assert torch.equal(part, winner)
 

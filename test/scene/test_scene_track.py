@@ -9,7 +9,7 @@ import torch
 
 from dvps_ros.config import TrackConfig
 from dvps_ros.labels import CITYSCAPES, VOID
-from dvps_ros.scene.track import Tracker
+from dvps_ros.scene.track import _IDS, Tracker
 from dvps_ros.structures import Anchor, Intrinsics, Scene, Segment
 
 ROAD, PERSON, CAR, TRUCK = (CITYSCAPES.index(name) for name in ("road", "person", "car", "truck"))
@@ -350,7 +350,7 @@ def test_a_frame_that_fails_while_ids_are_written_does_not_change_the_next(monke
         patch.setattr("dvps_ros.scene.track.look_up", exhausted)
         with pytest.raises(torch.cuda.OutOfMemoryError):
             follow(tracker, frames[1:])
-    assert torch.equal(tracker._ids, torch.arange(VOID + 1))
+    assert torch.equal(_IDS, torch.arange(VOID + 1))
     assert follow(tracker, frames[1:]) == follow(plain, frames[1:]) == [[2, 1]]
 
 
