@@ -117,6 +117,13 @@ class MergeConfig:
     backup: bool = option(
         True, "Depth outside all segments is that of the backup query; false: of the likeliest query, for ablations."
     )
+    deviation_scale: float = option(
+        1.0,
+        "Factor on predicted standard deviations of depth. dvps evaluate tells the one with which 68 % of the errors "
+        "lie within one deviation (deviation_scale).",
+        low=0.01,
+        high=100.0,
+    )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,11 @@ _COUNTS = ("pixels", "invalid", "delta1", "delta2", "delta3", "with_deviation", 
 _STEPS = 2**32
 #: Lower limit in metres of predictions in logarithms.
 _NEAREST = 1e-3
+#: Ratios of error and deviation are counted in bins of this width of the logarithm, this many on each side of 1.
+_RATIO_STEP, _RATIO_STEPS = 0.01, 400
+_RATIOS = tuple(f"ratio{step}" for step in range(-_RATIO_STEPS, _RATIO_STEPS + 1))
+#: Share of normal errors within one standard deviation.
+_ONE_DEVIATION = math.erf(math.sqrt(0.5))
 
 
 class DepthErrors:
@@ -23,6 +28,7 @@ class DepthErrors:
 
     def __init__(self) -> None:
         self._state = dict.fromkeys((*_SUMS, *_COUNTS), 0)
+        self._ratios = np.zeros(2 * _RATIO_STEPS + 1, np.int64)
 
     def update(self, pred: np.ndarray, true: np.ndarray, deviation: np.ndarray | None = None) -> None:
         """Add an image, or a stack of images.
@@ -46,7 +52,9 @@ class DepthErrors:
         if deviation is not None:
             predicted = np.asarray(deviation, np.float64)[labelled][finite]
             self._state["with_deviation"] += predicted.size
-            self._state["within"] += int(np.count_nonzero(np.abs(pred[finite] - true[finite]) <= predicted))
+            error = np.abs(pred[finite] - true[finite])
+            self._state["within"] += int(np.count_nonzero(error <= predicted))
+            self._ratios += _histogram(error, predicted)
         self._state["invalid"] += int(finite.size - np.count_nonzero(finite))
         pred, true = np.maximum(pred[finite], _NEAREST), true[finite]
 
@@ -73,7 +81,8 @@ class DepthErrors:
         ``absRel``, ``sqRel`` (m), ``RMSE`` (m), ``RMSElog``, ``SILog`` (100 * the standard deviation of the log error
         over all pixels, KITTI's scale), ``delta1``, ``delta2``, ``delta3`` (shares 0..1 with ratio below 1.25, 1.25²,
         1.25³), ``pixels`` and ``invalid``. With predicted deviations also ``within``, the share of pixels whose error
-        is at most one deviation (0.683 for calibrated normal errors).
+        is at most one deviation (0.683 for calibrated normal errors), and ``deviation_scale``, the factor on all
+        deviations that would make it 0.683 (within 1 %, limited to e⁻⁴..e⁴; see ``merge.deviation_scale``).
         """
         count = self._state["pixels"]
         mean = {name: self._state[name] / _STEPS / count if count else math.nan for name in _SUMS}
@@ -85,21 +94,42 @@ class DepthErrors:
             "RMSElog": math.sqrt(mean["sq_log"]),
             "SILog": 100.0 * math.sqrt(max(variance, 0.0)) if count else math.nan,
             **{f"delta{n}": self._state[f"delta{n}"] / count if count else math.nan for n in (1, 2, 3)},
-            **({"within": self._state["within"] / predicted} if (predicted := self._state["with_deviation"]) else {}),
+            **self._calibration(),
             "pixels": count,
             "invalid": self._state["invalid"],
         }
 
+    def _calibration(self) -> dict[str, float]:
+        """``within`` and ``deviation_scale``; empty without predicted deviations."""
+        if not (predicted := self._state["with_deviation"]):
+            return {}
+        step = int(np.searchsorted(np.cumsum(self._ratios), _ONE_DEVIATION * predicted))
+        return {
+            "within": self._state["within"] / predicted,
+            "deviation_scale": math.exp((step - _RATIO_STEPS) * _RATIO_STEP),
+        }
+
     def state(self) -> dict[str, int]:
-        """Exact integer sums; the sum of the states of all parts is the state of the whole."""
-        return dict(self._state)
+        """Exact integer sums and counts; the sum of the states of all parts is the state of the whole."""
+        return self._state | {name: int(count) for name, count in zip(_RATIOS, self._ratios, strict=True)}
 
     def load_state(self, state: dict[str, int]) -> None:
         """Replace the sums. Raises ``ValueError`` if they have other names."""
-        if set(state) != set(self._state):
-            raise ValueError(f"state with entries {sorted(state)}, expected {sorted(self._state)}")
-        self._state = {name: int(value) for name, value in state.items()}
+        if unlike := set(state) ^ {*self._state, *_RATIOS}:
+            raise ValueError(f"the state's entries {sorted(unlike)} are missing or unknown")
+        self._ratios = np.array([state[name] for name in _RATIOS], np.int64)
+        self._state = {name: int(state[name]) for name in self._state}
 
     def merge(self, other: DepthErrors) -> None:
         """Add the sums of ``other``."""
-        self.load_state({name: value + other._state[name] for name, value in self._state.items()})
+        theirs = other.state()
+        self.load_state({name: value + theirs[name] for name, value in self.state().items()})
+
+
+def _histogram(error: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Counts by bin of the ratios of errors and deviations (N,); 0 is in the first bin, 0 / 0 too."""
+    positive = deviation > 0
+    ratio = np.where(error > 0, np.divide(error, deviation, out=np.full_like(error, np.inf), where=positive), 0)
+    with np.errstate(divide="ignore"):
+        steps = np.clip(np.log(ratio) / _RATIO_STEP, -_RATIO_STEPS, _RATIO_STEPS)
+    return np.bincount(np.rint(steps).astype(np.int64) + _RATIO_STEPS, minlength=2 * _RATIO_STEPS + 1)

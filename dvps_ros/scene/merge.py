@@ -74,7 +74,8 @@ def merge(
     deviation, backup_deviation = kept.deviation, kept.backup_deviation  # computed when they are read
     if deviation is None or backup_deviation is None:
         return scene
-    return replace(scene, depth_std=depth * nearest(own_deviation(deviation[0], backup_deviation[0], winner)))
+    relative = config.deviation_scale * own_deviation(deviation[0], backup_deviation[0], winner)
+    return replace(scene, depth_std=depth * nearest(relative))
 
 
 @torch.no_grad()

@@ -8,9 +8,9 @@ import pytest
 from dvps_ros.metrics import DepthErrors
 
 
-def measured(pred, true):
+def measured(pred, true, deviation=None):
     errors = DepthErrors()
-    errors.update(np.asarray(pred), np.asarray(true))
+    errors.update(np.asarray(pred), np.asarray(true), deviation)
     return errors.compute()
 
 
@@ -67,6 +67,25 @@ def test_the_share_within_one_told_deviation():
     errors.update(np.ones(5), np.full(5, 9.0))  # a network that tells none
     assert errors.compute()["within"] == pytest.approx(2 / 3)
     assert "within" not in measured(np.ones(3), np.ones(3))
+
+
+@pytest.mark.parametrize("too_small", [1.0, 1.4, 3.0])
+def test_the_factor_that_calibrates_deviations(too_small):
+    rng = np.random.default_rng(0)
+    true, deviation = rng.uniform(5, 50, 40_000), rng.uniform(0.1, 3, 40_000)
+    pred = true + rng.normal(size=true.size) * deviation
+    told = measured(pred, true, deviation / too_small)
+    assert told["deviation_scale"] == pytest.approx(too_small, rel=0.02)
+    assert measured(pred, true, deviation / too_small * told["deviation_scale"])["within"] == pytest.approx(
+        0.683, abs=0.01
+    )
+
+
+def test_deviations_of_zero_and_far_off_ones():
+    errors = DepthErrors()
+    errors.update(np.array([10.0, 10.0, 10.0]), np.array([10.0, 11.0, 12.0]), np.array([0.0, 0.0, 1e-9]))
+    assert errors.compute()["within"] == pytest.approx(1 / 3)
+    assert errors.compute()["deviation_scale"] == pytest.approx(math.exp(4))
 
 
 def test_parts_in_any_order_merge_to_the_same_bits():

@@ -170,6 +170,9 @@ def test_uncertainty_is_that_of_each_pixels_own_query():
         assert float(scene.depth[row, column]) == pytest.approx(depth, rel=1e-3)
         assert float(scene.depth_std[row, column]) == pytest.approx(depth * share[which], rel=1e-3)
     assert scene.depth_std.shape == scene.depth.shape
+    calibrated = merge(told, 0, (32, 48), (64, 96), CITYSCAPES, replace(MergeConfig(), deviation_scale=1.5), 2.0)
+    assert torch.allclose(calibrated.depth_std, 1.5 * scene.depth_std)
+    assert torch.equal(calibrated.depth, scene.depth)
 
 
 def test_hand_made_scene():
