@@ -31,6 +31,8 @@ LEAST_PIXELS = 30
 NEAR = 25.0
 #: Lengths of windows and depth thresholds of the DVPQ.
 WINDOWS, THRESHOLDS = (1, 4), (0.5, 0.25, 0.1)
+#: Numbers of things in the network's output that are compared.
+NUMBERINGS = ("tracked", "untracked", "true numbers")
 
 
 @dataclass
@@ -71,7 +73,9 @@ def tracking_figures(
     perceiver: Perceiver, streets: int, folder: Path | None = None, config: StreetConfig | None = None,
     frames: int | None = None, on_street: Callable[[int], None] = lambda number: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Figures ``true`` by rate in hertz, and ``network`` with ``tracked`` and ``untracked`` numbers.
+    """Figures ``true`` by rate in hertz, and ``network`` with ``tracked``, ``untracked`` and ``true numbers``.
+
+    The last are those of ``with_true_numbers``: what a perfect tracker would make of the network's masks.
 
     Parameters
     ----------
@@ -83,7 +87,7 @@ def tracking_figures(
     """
     labels, when = perceiver.labels, moments(RATES, frames or FRAMES)
     true = {rate: TrueMasks() for rate in RATES}
-    measures = {name: _Measures(labels) for name in ("tracked", "untracked")}
+    measures = {name: _Measures(labels) for name in NUMBERINGS}
     for number in range(streets):
         times = sorted({time for each in when.values() for time in each})
         drive = cached_drive(FIRST_SEED + 2 * number, config or StreetConfig(), times, folder)
@@ -185,7 +189,7 @@ class _InputRecorder:
 
 
 def _follow_network(perceiver: Perceiver, drive: Sequence[Moment], measures: Mapping[str, _Measures]) -> None:
-    """Perceive a drive, and measure it with and without the tracker's numbers."""
+    """Perceive a drive, and measure it with the tracker's numbers, without them, and with true ones."""
     perceiver.reset_tracks()
     for measure in measures.values():
         measure.begin_sequence()
@@ -197,9 +201,38 @@ def _follow_network(perceiver: Perceiver, drive: Sequence[Moment], measures: Map
             scene = perceiver.step(moment.rgb, moment.intrinsics, moment.stamp)
             measures["tracked"].update(scene, moment)
             if before.scene is not None:
-                measures["untracked"].update(replace(before.scene, depth=scene.depth), moment)
+                untracked = replace(before.scene, depth=scene.depth)
+                measures["untracked"].update(untracked, moment)
+                measures["true numbers"].update(with_true_numbers(untracked, moment.panoptic, perceiver.labels), moment)
     finally:
         perceiver.tracker = tracker
+
+
+def with_true_numbers(scene: Scene, truth: np.ndarray, labels: LabelSet) -> Scene:
+    """The scene with the numbers of the true things that its things cover most; only ``panoptic`` changes.
+
+    ``truth`` is (H, W) int32, class * 1000 + instance. A true number is given once, to the thing of its class with the
+    most pixels on it. Things that get none are numbered down from 999.
+    """
+    panoptic = scene.panoptic.cpu().numpy()
+    things = [segment for segment in scene.segments if labels.is_thing[segment.class_id]]
+    overlaps: list[tuple[int, int, int]] = []  # pixels, id of the thing, true id
+    for thing in things:
+        values, pixels = np.unique(truth[panoptic == thing.id], return_counts=True)
+        same = (values // DIVISOR == thing.class_id) & (values % DIVISOR > 0)
+        overlaps += ((int(n), thing.id, int(v)) for v, n in zip(values[same], pixels[same], strict=True))
+    new: dict[int, int] = {}
+    for _, mine, true in sorted(overlaps, reverse=True):
+        if mine not in new and true not in new.values():
+            new[mine] = true
+    for thing in things:
+        if thing.id not in new:
+            first = thing.class_id * DIVISOR
+            new[thing.id] = next(first + n for n in range(DIVISOR - 1, 0, -1) if first + n not in new.values())
+    changed = panoptic.copy()
+    for mine, number in new.items():
+        changed[panoptic == mine] = number
+    return replace(scene, panoptic=torch.from_numpy(changed))
 
 
 def tracking_table(figures: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("mujoco")
 
@@ -15,7 +16,7 @@ from dvps_ros.cli import evaluate
 from dvps_ros.config import Config, StreetConfig
 from dvps_ros.labels import CITYSCAPES, VOID
 from dvps_ros.scene.track import Tracker
-from dvps_ros.structures import Intrinsics
+from dvps_ros.structures import Intrinsics, Scene, Segment
 
 CAMERA = Intrinsics(40.0, 40.0, 31.5, 15.5, 64, 32)
 CAR = 13
@@ -95,6 +96,23 @@ class Truthful:
         return self.tracker.update(scene, intrinsics, stamp, None, one.pose)
 
 
+def test_true_numbers_go_to_the_things_that_cover_them_most():
+    truth = two_cars()
+    truth[20:24, 2:6] = 11 * 1000 + 1  # a person
+    found = np.zeros_like(truth)
+    found[4:12, 4:8] = CAR * 1000 + 1  # a quarter of the first car
+    found[4:12, 8:20] = CAR * 1000 + 2  # the rest of it
+    found[4:12, 40:50] = CAR * 1000 + 3  # half of the second
+    found[20:24, 2:6] = CAR * 1000 + 4  # the person, taken for a car
+    segments = tuple(Segment(CAR * 1000 + k, CAR, k, 1.0, 1, 9.0) for k in (1, 2, 3, 4))
+    maps = torch.from_numpy(found), torch.full(truth.shape, 9.0), torch.ones(truth.shape)
+    numbered = tracking.with_true_numbers(Scene(*maps, segments), truth, CITYSCAPES).panoptic.numpy()
+    expected = np.zeros_like(truth)
+    for old, new in ((1, 999), (2, 1), (3, 2), (4, 998)):
+        expected[found == CAR * 1000 + old] = CAR * 1000 + new
+    assert (numbered == expected).all()
+
+
 def test_the_command_on_a_drive_that_is_told_truly(tmp_path, capsys, monkeypatch):
     small = StreetConfig(width=192, height=96)
     monkeypatch.setattr(tracking, "RATES", (4.0,))
@@ -111,11 +129,12 @@ def test_the_command_on_a_drive_that_is_told_truly(tmp_path, capsys, monkeypatch
     assert tracked["DVPQ"]["k1/0.1"] == untracked["DVPQ"]["k1/0.1"] == pytest.approx(100)
     assert tracked["STQ"]["AQ"] > untracked["STQ"]["AQ"] + 20
     assert tracked["DVPQ"]["k4/0.1"] > untracked["DVPQ"]["k4/0.1"] + 10
+    assert figures["network"]["true numbers"]["STQ"]["AQ"] == pytest.approx(100)
     assert figures["true"]["4"]["instances"] >= 12
     assert figures["true"]["4"]["percent"] < 20
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| true masks, shuffled numbers | 4 Hz |"
-    assert lines[6] == "| the model's output at 4 Hz | tracked | untracked |"
+    assert lines[6] == "| the model's output at 4 Hz | tracked | untracked | true numbers |"
     assert [line.split(" |")[0] for line in lines[8:]] == [
         *("| STQ", "| AQ", "| SQ", "| id switches", "| fragments"),
         *(f"| DVPQ λ {limit}, k 1 and 4" for limit in ("0.5", "0.25", "0.1")),
