@@ -63,10 +63,10 @@ class DeformableAttention(nn.Module):
         # Places on a map need float32: half precision moves them by up to half a pixel.
         working = torch.promote_types(query.dtype, torch.float32)
         # Queries stand last, so that softmax and sums over the few points run along the many queries.
-        offsets = self._by_head(self.offsets(query).to(working)).unflatten(1, (self.levels, self.points, 2))
-        weights = self._by_head(self.weights(query).to(working)).softmax(1).unflatten(1, (self.levels, self.points))
-        value = self.value(value)
-        maps = value.transpose(1, 2).unflatten(1, (self.heads, -1)).flatten(0, 1).to(working)  # (B*heads, C/heads, N)
+        offsets = self._by_head(self.offsets, query).to(working).unflatten(1, (self.levels, self.points, 2))
+        weights = self._by_head(self.weights, query).to(working).softmax(1).unflatten(1, (self.levels, self.points))
+        value = self._by_head(self.value, value)
+        maps = value.to(working)  # (B*heads, C/heads, N)
         center_x, center_y = (2 * reference.to(working) - 1).unbind(-1)  # -1..1, as grid_sample counts
 
         read: Tensor | None = None
@@ -87,9 +87,14 @@ class DeformableAttention(nn.Module):
         assert read is not None, "there is at least one level"
         return self.output(read.view(batch, -1, queries).transpose(1, 2).to(value.dtype))
 
-    def _by_head(self, projected: Tensor) -> Tensor:
-        """(B, Q, heads * n) -> (B*heads, n, Q), contiguous."""
-        return projected.transpose(1, 2).unflatten(1, (self.heads, -1)).flatten(0, 1).contiguous()
+    def _by_head(self, projection: nn.Linear, tokens: Tensor) -> Tensor:
+        """The projection (B*heads, n, Q), contiguous, of tokens (B, Q, C) to heads * n channels.
+
+        The matrix product itself puts the channels first. To transpose its result takes as long as the product.
+        """
+        weight = projection.weight.expand(len(tokens), -1, -1)
+        first = torch.baddbmm(projection.bias[:, None], weight, tokens.transpose(1, 2))  # (B, heads*n, Q)
+        return first.unflatten(1, (self.heads, -1)).flatten(0, 1)
 
 
 class DeformableLayer(nn.Module):
