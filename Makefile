@@ -60,7 +60,7 @@ model: setup
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split val --sequences 15 --frames 4 --seed 5000
 	$(BIN)/dvps render --config config/street_heldout.yaml --out data/own --split train --sequences 180 --frames 4 --seed 20000
 	$(BIN)/dvps render --config config/street_low.yaml --out data/low --split train --sequences 80 --frames 3 --seed 41000
-	$(BIN)/dvps render --config config/street_wide.yaml --out data/wide --split train --sequences 60 --frames 3 --seed 42000
+	$(BIN)/dvps render --config config/street_wide.yaml --out data/wide --split train --sequences 130 --frames 3 --seed 42000
 	$(BIN)/dvps render --config config/street_heldout.yaml --out data/heldout --split val --sequences 75 --frames 4
 	$(RESUME)
 	$(BIN)/dvps train --config config/street_stage1.yaml --out runs/stage1 $$(resume runs/stage1)
@@ -70,7 +70,8 @@ model: setup
 	rigs 1 runs/rigs1 --init runs/stage3/model --init-partial
 	rigs 2 runs/rigs2 --init runs/rigs1/model
 	rigs 3 runs/rigs3 --init runs/rigs2/model
-	rigs 4 runs/street --init runs/rigs3/model --init-partial
+	rigs 4 runs/rigs4 --init runs/rigs3/model --init-partial
+	rigs 5 runs/street --init runs/rigs4/model
 	$(BIN)/dvps evaluate --model runs/street/model --data data/heldout --json runs/street/heldout.json
 
 # The same eight frames to learn from, to validate on and to measure.

@@ -30,6 +30,18 @@ class GroundConfig:
     level_range: float = option(
         4.0, "Angle in degrees beyond which this assumption fades, as for a camera that looks down.", low=0.1, high=90.0
     )
+    own_weight: float = option(
+        0.0,
+        "Weight of the network's own scale beside that of the ground, if up is unknown: the mean of the logarithms is "
+        "applied. 0: the ground alone counts, as it does if up is known.",
+        low=0.0,
+        high=1.0,
+    )
+    own_range: float = option(
+        0.4,
+        "Logarithm of the factor at which that weight has fallen to a half: the network does not know the camera.",
+        low=1e-3,
+    )
     min_factor: float = option(0.2, "Smallest valid factor on depth.", low=0.01, high=1.0)
     max_factor: float = option(5.0, "Largest valid factor on depth.", low=1.0, high=100.0)
     memory: float = option(5.0, "Seconds over which the factor is averaged; at first, all frames so far.", low=0.01)

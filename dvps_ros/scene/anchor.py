@@ -23,6 +23,10 @@ class GroundAnchor:
     the factor by more than ``max_step / memory`` per second. Without a valid ground plane the factor is held. After
     ``hold`` seconds it fades to 1, and the averaging time fades to 0.
 
+    If the up direction is unknown, the ground tells the scale hardly better than a network does that was trained with
+    many cameras, and their errors are independent. ``own_weight`` then averages both. It fades for large factors, which
+    only the network's errors explain.
+
     Parameters
     ----------
     labels : the class table; ``labels.ground`` are the ground classes.
@@ -71,7 +75,7 @@ class GroundAnchor:
             self._fade(elapsed)
         else:
             self._average(math.log(height / plane.height), elapsed)
-        factor, state = math.exp(self._log_factor), self._state(plane)
+        factor, state = math.exp(self._applied(up)), self._state(plane)
         anchor = Anchor(factor, state, plane.problem, plane.share, plane.inliers, plane.tilt)
         return replace(scene.scaled(factor) if factor != 1 else scene, anchor=anchor)
 
@@ -111,6 +115,11 @@ class GroundAnchor:
             difference = min(limit, max(-limit, log_factor - self._log_factor))
             self._log_factor += difference * (1 - math.exp(-elapsed / self._age))
         self._last_ground = self._now
+
+    def _applied(self, up: Direction | None) -> float:
+        """Logarithm of the factor on depth: that of the ground, or its mean with the 0 of the network's own scale."""
+        weight = self.config.own_weight if up is None else 0.0
+        return self._log_factor * (1 - weight / (1 + (self._log_factor / self.config.own_range) ** 2))
 
     def _fade(self, elapsed: float) -> None:
         """Hold the factor in a frame without a valid ground plane; after ``hold`` seconds fade it to 1."""

@@ -33,6 +33,16 @@ def test_the_first_frame_is_right_at_once(scale):
     assert found.segments[0].median_depth == pytest.approx(true.segments[0].median_depth, rel=0.01)
 
 
+@pytest.mark.parametrize(("scale", "share"), [(0.9, 0.53), (1.1, 0.53), (1.5, 0.75), (8.0, 0.98)])
+def test_the_networks_own_scale_counts_too_where_up_is_unknown(scale, share):
+    config = GroundConfig(own_weight=0.5, own_range=math.log(1.5), min_factor=0.1)
+    [found] = run([flat(HEIGHT, scale=scale)], GroundAnchor(CITYSCAPES, config))
+    assert math.log(found.scale_factor) == pytest.approx(-share * math.log(scale), rel=0.02)
+    torch.testing.assert_close(found.depth, flat(HEIGHT, scale=scale).depth * found.scale_factor)
+    [found] = run([flat(HEIGHT, scale=scale)], GroundAnchor(CITYSCAPES, config), up=up_of(0))
+    assert found.scale_factor == pytest.approx(1 / scale, rel=0.01)
+
+
 def test_nothing_is_anchored_without_metres_or_a_camera():
     seen = flat(HEIGHT, scale=0.5)
     anchor = GroundAnchor(CITYSCAPES)
