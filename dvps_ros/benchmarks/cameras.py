@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -42,7 +43,7 @@ ANCHORS = ("free", "height", "height and up")
 
 
 def camera_table(perceiver: Perceiver, streets: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name of each camera, its PQ, and absRel and scale of depth by ``ANCHORS``, over one frame of each street.
+    """Name of each camera, its PQ, and absRel, scale and scale_error by ``ANCHORS``, over one frame of each street.
 
     Frames are independent: the scale is not averaged over frames, and tracks do not continue.
     """
@@ -79,3 +80,10 @@ def row(name: str, figures: Mapping[str, Any]) -> str:
 
 #: First lines of the Markdown table; cells have absRel, and with x the median of predicted / true distance.
 HEAD = f"| camera | PQ | {' | '.join(f'depth, {a}' for a in ANCHORS)} |\n|---|---|{'---|' * len(ANCHORS)}"
+
+
+def scale_errors(table: Mapping[str, Mapping[str, Any]]) -> str:
+    """A sentence: the root mean square over all rows of ``scale_error`` by ``ANCHORS``."""
+    means = (math.sqrt(sum(row[a]["scale_error"] ** 2 for row in table.values()) / len(table)) for a in ANCHORS)
+    told = ", ".join(f"{a} {mean:.3f}" for a, mean in zip(ANCHORS, means, strict=True))
+    return f"root mean square of ln (predicted / true distance) of all frames: {told}"

@@ -141,13 +141,14 @@ def _write(report: dict[str, Any], path: Path | None) -> None:
 
 def _cameras(perceiver: Perceiver, args: argparse.Namespace) -> int:
     require_modules("mujoco")
-    from dvps_ros.benchmarks.cameras import HEAD, camera_table, row
+    from dvps_ros.benchmarks.cameras import HEAD, camera_table, row, scale_errors
 
     print(HEAD, flush=True)
     report = {}
     for name, figures in camera_table(perceiver, args.cameras):
         report[name] = figures
         print(row(name, figures), flush=True)
+    print(scale_errors(report))
     _write({"model": str(args.model), "streets": args.cameras, "cameras": report}, args.json)
     return 0
 

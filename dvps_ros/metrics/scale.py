@@ -1,4 +1,4 @@
-"""Error of the scale of depth: the median over frames of predicted / true distance."""
+"""Error of the scale of depth: predicted / true distance of whole frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STEP, _STEPS = 0.0005, 8000
 
 
 class DepthScale:
-    """Median over frames of the median ratio of a frame's labelled pixels; ratios are limited to e⁻⁴..e⁴."""
+    """Median and spread over frames of the median ratio of a frame's labelled pixels, limited to e⁻⁴..e⁴."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(2 * _STEPS + 1, np.int64)
@@ -24,13 +24,20 @@ class DepthScale:
             self._counts[min(max(step, -_STEPS), _STEPS) + _STEPS] += 1
 
     def compute(self) -> dict[str, float]:
-        """``scale``: the median of all frames, NaN without frames. Above 1, predicted distances are too large."""
+        """``scale``, the median of all frames, and ``scale_error``, the root mean square of their logarithms.
+
+        Both are NaN without frames. Above 1, predicted distances are too large.
+        """
         total = int(self._counts.sum())
         if not total:
-            return {"scale": math.nan}
+            return {"scale": math.nan, "scale_error": math.nan}
         # the lower median for an even number of frames
         middle = int(np.searchsorted(np.cumsum(self._counts), (total + 1) // 2))
-        return {"scale": math.exp((middle - _STEPS) * _STEP)}
+        logarithms = (np.arange(2 * _STEPS + 1) - _STEPS) * _STEP
+        return {
+            "scale": math.exp((middle - _STEPS) * _STEP),
+            "scale_error": math.sqrt(float(self._counts @ logarithms**2) / total),
+        }
 
     def state(self) -> dict[str, int]:
         """Counts by bin; the sum of the states of all parts is the state of the whole."""

@@ -20,6 +20,12 @@ def test_the_median_of_frames_of_the_median_of_pixels():
     assert scale_of(*frames).compute()["scale"] == pytest.approx(2, rel=1e-3)
 
 
+def test_the_root_mean_square_of_the_logarithm():
+    frames = [([2.0], [1.0]), ([1.0], [1.0]), ([0.5], [1.0])]
+    assert scale_of(*frames).compute()["scale_error"] == pytest.approx(math.sqrt(2 / 3) * math.log(2), rel=1e-3)
+    assert math.isnan(DepthScale().compute()["scale_error"])
+
+
 def test_pixels_without_a_label_or_a_distance_do_not_count():
     assert scale_of(([math.nan, math.inf, 0, 5], [1, 1, 1, 4])).compute()["scale"] == pytest.approx(1.25, rel=1e-3)
     assert math.isnan(scale_of(([5.0], [0.0])).compute()["scale"])
