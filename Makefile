@@ -5,7 +5,7 @@
 # make gpu    on a CUDA machine, ten minutes: its tests, half precision, times, memory, training; leaves gpu/gpu.json and gpu.txt
 # make lint   ruff and mypy alone
 # make docs   renews the tables of docs/parameters.md
-# make model  renders the streets and trains models/street's successor into runs/street (hours on a CPU, resumes)
+# make model  renders the streets and trains models/street's successor into runs/lite0_stage5 (hours on a CPU, resumes)
 # make overfit  learns eight frames by heart: PQ 95 and absRel 0.03 or better, or the losses are broken (half an hour)
 # make setup  the environment alone (the others call it)
 
@@ -50,10 +50,12 @@ lint: setup
 docs: setup
 	$(BIN)/python test/parameter_tables.py
 
-# A shell function: the option that goes on with an interrupted run in a folder.
-RESUME := resume() { if [ -e "$$1/last.ckpt" ]; then echo --resume; fi; }
+# A shell function: trains into a folder, goes on with an interrupted run there, and does nothing after a finished one.
+TRAIN := train() {
+TRAIN += if [ -e "$$1/finished" ]; then return; fi;
+TRAIN += $(BIN)/dvps train --out "$$@" $$(if [ -e "$$1/last.ckpt" ]; then echo --resume; fi) && touch "$$1/finished"; }
 
-# Each step skips or resumes what an earlier, interrupted run of it left.
+# Rendering skips the streets that are there. To train again, delete the folders of the stages.
 model: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imagenet]'
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split train --sequences 500 --frames 4
@@ -62,24 +64,24 @@ model: setup
 	$(BIN)/dvps render --config config/street_low.yaml --out data/low --split train --sequences 80 --frames 3 --seed 41000
 	$(BIN)/dvps render --config config/street_wide.yaml --out data/wide --split train --sequences 130 --frames 3 --seed 42000
 	$(BIN)/dvps render --config config/street_heldout.yaml --out data/heldout --split val --sequences 75 --frames 4
-	$(RESUME)
-	$(BIN)/dvps train --config config/street_stage1.yaml --out runs/stage1 $$(resume runs/stage1)
-	$(BIN)/dvps train --config config/street_stage2.yaml --init runs/stage1/model --out runs/stage2 $$(resume runs/stage2)
-	$(BIN)/dvps train --config config/street_stage3.yaml --init runs/stage2/model --out runs/stage3 $$(resume runs/stage3)
-	rigs() { $(BIN)/dvps train --config config/street_rigs.yaml config/lite0_stage$$1.yaml --out $$2 $$(resume $$2) "$${@:3}"; }
-	rigs 1 runs/rigs1 --init runs/stage3/model --init-partial
-	rigs 2 runs/rigs2 --init runs/rigs1/model
-	rigs 3 runs/rigs3 --init runs/rigs2/model
-	rigs 4 runs/rigs4 --init runs/rigs3/model --init-partial
-	rigs 5 runs/street --init runs/rigs4/model
-	$(BIN)/dvps evaluate --model runs/street/model --data data/heldout --json runs/street/heldout.json
+	$(TRAIN)
+	train runs/resnet1 --config config/street_stage1.yaml
+	train runs/resnet2 --config config/street_stage2.yaml --init runs/resnet1/model
+	train runs/resnet3 --config config/street_stage3.yaml --init runs/resnet2/model
+	lite0() { train runs/lite0_stage$$1 --config config/street_rigs.yaml config/lite0_stage$$1.yaml "$${@:2}"; }
+	lite0 1 --init runs/resnet3/model --init-partial
+	lite0 2 --init runs/lite0_stage1/model
+	lite0 3 --init runs/lite0_stage2/model
+	lite0 4 --init runs/lite0_stage3/model --init-partial
+	lite0 5 --init runs/lite0_stage4/model
+	$(BIN)/dvps evaluate --model runs/lite0_stage5/model --data data/heldout --json runs/lite0_stage5/heldout.json
 
 # The same eight frames to learn from, to validate on and to measure.
 overfit: setup
 	$(BIN)/dvps render --config config/overfit_street.yaml --out data/overfit --split train --sequences 8 --frames 1
 	ln -sfn train data/overfit/video_sequence/val
-	$(RESUME)
-	$(BIN)/dvps train --config config/overfit.yaml --out runs/overfit $$(resume runs/overfit)
+	$(TRAIN)
+	train runs/overfit --config config/overfit.yaml
 	$(BIN)/dvps evaluate --model runs/overfit/model --data data/overfit --json runs/overfit/overfit.json
 
 # The stamp is written last: an interrupted installation is taken up again by the next make.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -196,6 +197,7 @@ def _follow_network(perceiver: Perceiver, drive: Sequence[Moment], measures: Map
     tracker = perceiver.tracker
     before = _InputRecorder(tracker)
     perceiver.tracker = cast("Tracker", before)
+    spare = itertools.cycle(range(DIVISOR - 1, 0, -1))
     try:
         for moment in drive:
             scene = perceiver.step(moment.rgb, moment.intrinsics, moment.stamp)
@@ -203,16 +205,18 @@ def _follow_network(perceiver: Perceiver, drive: Sequence[Moment], measures: Map
             if before.scene is not None:
                 untracked = replace(before.scene, depth=scene.depth)
                 measures["untracked"].update(untracked, moment)
-                measures["true numbers"].update(with_true_numbers(untracked, moment.panoptic, perceiver.labels), moment)
+                ideal = with_true_numbers(untracked, moment.panoptic, perceiver.labels, spare)
+                measures["true numbers"].update(ideal, moment)
     finally:
         perceiver.tracker = tracker
 
 
-def with_true_numbers(scene: Scene, truth: np.ndarray, labels: LabelSet) -> Scene:
+def with_true_numbers(scene: Scene, truth: np.ndarray, labels: LabelSet, spare: Iterator[int]) -> Scene:
     """The scene with the numbers of the true things that its things cover most; only ``panoptic`` changes.
 
     ``truth`` is (H, W) int32, class * 1000 + instance. A true number is given once, to the thing of its class with the
-    most pixels on it. Things that get none are numbered down from 999.
+    most pixels on it. Things that get none have the next numbers of ``spare``, which are new in each frame: a false
+    thing is not the same object twice.
     """
     panoptic = scene.panoptic.cpu().numpy()
     things = [segment for segment in scene.segments if labels.is_thing[segment.class_id]]
@@ -228,7 +232,7 @@ def with_true_numbers(scene: Scene, truth: np.ndarray, labels: LabelSet) -> Scen
     for thing in things:
         if thing.id not in new:
             first = thing.class_id * DIVISOR
-            new[thing.id] = next(first + n for n in range(DIVISOR - 1, 0, -1) if first + n not in new.values())
+            new[thing.id] = next(first + n for n in spare if first + n not in new.values())
     changed = panoptic.copy()
     for mine, number in new.items():
         changed[panoptic == mine] = number

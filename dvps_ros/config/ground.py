@@ -32,8 +32,8 @@ class GroundConfig:
     )
     own_weight: float = option(
         0.0,
-        "Weight of the network's own scale beside that of the ground, if up is unknown: the mean of the logarithms is "
-        "applied. 0: the ground alone counts, as it does if up is known.",
+        "Weight of the network's own scale in a mean of logarithms, if up is unknown; the ground has the rest. 0: the "
+        "ground alone counts, as it does if up is known.",
         low=0.0,
         high=1.0,
     )

@@ -82,7 +82,8 @@ class DepthErrors:
         over all pixels, KITTI's scale), ``delta1``, ``delta2``, ``delta3`` (shares 0..1 with ratio below 1.25, 1.25²,
         1.25³), ``pixels`` and ``invalid``. With predicted deviations also ``within``, the share of pixels whose error
         is at most one deviation (0.683 for calibrated normal errors), and ``deviation_scale``, the factor on all
-        deviations that would make it 0.683 (within 1 %, limited to e⁻⁴..e⁴; see ``merge.deviation_scale``).
+        these deviations that would make it 0.683 (to 1 %, limited to e⁻⁴..e⁴): ``merge.deviation_scale`` times it is
+        the calibrated one.
         """
         count = self._state["pixels"]
         mean = {name: self._state[name] / _STEPS / count if count else math.nan for name in _SUMS}

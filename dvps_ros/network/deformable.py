@@ -92,7 +92,7 @@ class DeformableAttention(nn.Module):
 
         The matrix product itself puts the channels first. To transpose its result takes as long as the product.
         """
-        weight = projection.weight.expand(len(tokens), -1, -1)
+        weight = projection.weight.expand(tokens.shape[0], -1, -1)
         first = torch.baddbmm(projection.bias[:, None], weight, tokens.transpose(1, 2))  # (B, heads*n, Q)
         return first.unflatten(1, (self.heads, -1)).flatten(0, 1)
 

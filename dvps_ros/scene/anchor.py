@@ -1,4 +1,4 @@
-"""Scale over time: the factor on a network's depth that brings the camera to its known height above the ground."""
+"""Scale over time: the factor on a network's depth that follows from the camera's known height above the ground."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ _MAX_CAMERA_CHANGE = 0.02
 class GroundAnchor:
     """Multiplies distances of scenes by a factor that is averaged over time.
 
-    The ground of each frame gives one factor. The average is taken of their logarithms: at first over all frames, so
+    The ground of each frame gives one factor, which puts the camera at its height. If the up direction is unknown, the
+    ground's tilt is fitted too, and a network that was trained with many cameras may tell the scale nearly as well as
+    the ground: ``own_weight`` then takes a mean of both, and the camera stays a little off its height. The weight fades
+    for large factors, which only errors of the network explain.
+
+    The average over time is taken of the factors' logarithms: at first over all frames, so
     that the first frame counts fully, later over about ``memory`` seconds. From then on no frame, however wrong, moves
     the factor by more than ``max_step / memory`` per second. Without a valid ground plane the factor is held. After
     ``hold`` seconds it fades to 1, and the averaging time fades to 0.
-
-    If the up direction is unknown, the ground tells the scale hardly better than a network does that was trained with
-    many cameras, and their errors are independent. ``own_weight`` then averages both. It fades for large factors, which
-    only the network's errors explain.
 
     Parameters
     ----------
@@ -74,8 +75,8 @@ class GroundAnchor:
         if plane.problem:
             self._fade(elapsed)
         else:
-            self._average(math.log(height / plane.height), elapsed)
-        factor, state = math.exp(self._applied(up)), self._state(plane)
+            self._average(self._weighed(math.log(height / plane.height), up), elapsed)
+        factor, state = math.exp(self._log_factor), self._state(plane)
         anchor = Anchor(factor, state, plane.problem, plane.share, plane.inliers, plane.tilt)
         return replace(scene.scaled(factor) if factor != 1 else scene, anchor=anchor)
 
@@ -116,10 +117,10 @@ class GroundAnchor:
             self._log_factor += difference * (1 - math.exp(-elapsed / self._age))
         self._last_ground = self._now
 
-    def _applied(self, up: Direction | None) -> float:
-        """Logarithm of the factor on depth: that of the ground, or its mean with the 0 of the network's own scale."""
+    def _weighed(self, log_factor: float, up: Direction | None) -> float:
+        """Logarithm of a frame's factor: that of its ground, or its mean with 0, the network's own scale."""
         weight = self.config.own_weight if up is None else 0.0
-        return self._log_factor * (1 - weight / (1 + (self._log_factor / self.config.own_range) ** 2))
+        return log_factor * (1 - weight / (1 + (log_factor / self.config.own_range) ** 2))
 
     def _fade(self, elapsed: float) -> None:
         """Hold the factor in a frame without a valid ground plane; after ``hold`` seconds fade it to 1."""

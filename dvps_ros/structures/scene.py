@@ -90,7 +90,7 @@ class Scene:
 
     @property
     def scale_factor(self) -> float:
-        """By which the network's distances were multiplied, so that the camera is at its height above the ground."""
+        """By which the network's distances were multiplied because of the camera's height above the ground."""
         return self.anchor.factor
 
     @property

@@ -99,18 +99,30 @@ class Truthful:
 def test_true_numbers_go_to_the_things_that_cover_them_most():
     truth = two_cars()
     truth[20:24, 2:6] = 11 * 1000 + 1  # a person
+    truth[26:30, 2:6] = CAR * 1000  # a group of cars
+    truth[26:30, 20:30] = 7 * 1000  # road
     found = np.zeros_like(truth)
-    found[4:12, 4:8] = CAR * 1000 + 1  # a quarter of the first car
-    found[4:12, 8:20] = CAR * 1000 + 2  # the rest of it
-    found[4:12, 40:50] = CAR * 1000 + 3  # half of the second
-    found[20:24, 2:6] = CAR * 1000 + 4  # the person, taken for a car
-    segments = tuple(Segment(CAR * 1000 + k, CAR, k, 1.0, 1, 9.0) for k in (1, 2, 3, 4))
+    things = {
+        1: (slice(4, 12), slice(4, 8)),  # a quarter of the first car
+        2: (slice(4, 12), slice(8, 40)),  # the rest of it, and half of the second
+        3: (slice(4, 12), slice(40, 50)),  # the other half of that
+        4: (slice(20, 24), slice(2, 6)),  # the person, taken for a car
+        5: (slice(26, 30), slice(2, 6)),  # the group
+    }
+    for number, place in things.items():
+        found[place] = CAR * 1000 + number
+    found[26:30, 20:30] = 7 * 1000
+    segments = tuple(Segment(CAR * 1000 + k, CAR, k, 1.0, 1, 9.0) for k in things)
+    segments += (Segment(7000, 7, 0, 1.0, 40, 9.0),)
     maps = torch.from_numpy(found), torch.full(truth.shape, 9.0), torch.ones(truth.shape)
-    numbered = tracking.with_true_numbers(Scene(*maps, segments), truth, CITYSCAPES).panoptic.numpy()
+    spare = iter([2, 999, 998, 997, 996])  # 2 is a true number here
+    numbered = tracking.with_true_numbers(Scene(*maps, segments), truth, CITYSCAPES, spare).panoptic.numpy()
     expected = np.zeros_like(truth)
-    for old, new in ((1, 999), (2, 1), (3, 2), (4, 998)):
+    for old, new in ((1, 999), (2, 1), (3, 2), (4, 998), (5, 997)):
         expected[found == CAR * 1000 + old] = CAR * 1000 + new
+    expected[26:30, 20:30] = 7 * 1000
     assert (numbered == expected).all()
+    assert list(spare) == [996]
 
 
 def test_the_command_on_a_drive_that_is_told_truly(tmp_path, capsys, monkeypatch):

@@ -86,18 +86,23 @@ def test_deviations_of_zero_and_far_off_ones():
     errors.update(np.array([10.0, 10.0, 10.0]), np.array([10.0, 11.0, 12.0]), np.array([0.0, 0.0, 1e-9]))
     assert errors.compute()["within"] == pytest.approx(1 / 3)
     assert errors.compute()["deviation_scale"] == pytest.approx(math.exp(4))
+    exact = measured([10.0, 10.0, 12.0], [10.0, 10.0, 10.0], np.array([0.0, 0.0, 1.0]))
+    assert exact["deviation_scale"] == pytest.approx(2, rel=0.01)  # 0.683 of three are more than two
+    exact = measured([10.0, 10.0, 10.0, 12.0], [10.0] * 4, np.array([0.0, 0.0, 0.0, 1.0]))
+    assert exact["deviation_scale"] == pytest.approx(math.exp(-4))
 
 
 def test_parts_in_any_order_merge_to_the_same_bits():
     rng = np.random.default_rng(0)
-    pairs = [(rng.uniform(0.5, 80, (4, 7)), rng.uniform(0.5, 80, (4, 7))) for _ in range(9)]
+    parts = [tuple(rng.uniform(0.5, 80, (4, 7)) for _ in range(3)) for _ in range(9)]
     whole, first, second = DepthErrors(), DepthErrors(), DepthErrors()
-    for pred, true in pairs:
-        whole.update(pred, true)
-    for n, (pred, true) in enumerate(reversed(pairs)):
-        (first, second)[n % 2].update(pred, true)
+    for part in parts:
+        whole.update(*part)
+    for n, part in enumerate(reversed(parts)):
+        (first, second)[n % 2].update(*part)
     second.merge(first)
     assert second.state() == whole.state()
+    assert second.compute() == whole.compute()
     fresh = DepthErrors()
     fresh.load_state(second.state())
     assert fresh.compute() == whole.compute()

@@ -36,11 +36,21 @@ def test_the_first_frame_is_right_at_once(scale):
 @pytest.mark.parametrize(("scale", "share"), [(0.9, 0.53), (1.1, 0.53), (1.5, 0.75), (8.0, 0.98)])
 def test_the_networks_own_scale_counts_too_where_up_is_unknown(scale, share):
     config = GroundConfig(own_weight=0.5, own_range=math.log(1.5), min_factor=0.1)
-    [found] = run([flat(HEIGHT, scale=scale)], GroundAnchor(CITYSCAPES, config))
-    assert math.log(found.scale_factor) == pytest.approx(-share * math.log(scale), rel=0.02)
-    torch.testing.assert_close(found.depth, flat(HEIGHT, scale=scale).depth * found.scale_factor)
-    [found] = run([flat(HEIGHT, scale=scale)], GroundAnchor(CITYSCAPES, config), up=up_of(0))
-    assert found.scale_factor == pytest.approx(1 / scale, rel=0.01)
+    seen = flat(HEIGHT, scale=scale)
+    walls = flat(HEIGHT, scale=scale, label=WALL)
+    found = run([seen] * 20 + [walls] * 5, GroundAnchor(CITYSCAPES, config))
+    assert [one.anchor.state for one in found] == ["anchored"] * 20 + ["held"] * 5
+    for one in found:
+        assert math.log(one.scale_factor) == pytest.approx(-share * math.log(scale), rel=0.02)
+        torch.testing.assert_close(one.depth, seen.depth * one.scale_factor)
+    [known] = run([seen], GroundAnchor(CITYSCAPES, config), up=up_of(0))
+    assert known.scale_factor == pytest.approx(1 / scale, rel=0.01)
+
+
+def test_the_factor_does_not_jump_where_up_comes_and_goes():
+    anchor, seen = GroundAnchor(CITYSCAPES, GroundConfig(own_weight=0.5)), flat(HEIGHT, scale=0.7)
+    found = [anchor.update(seen, CAMERA, HEIGHT, None if k % 3 else up_of(0), stamp=0.1 * k) for k in range(90)][60:]
+    assert all(abs(math.log(b.scale_factor / a.scale_factor)) < 0.005 for a, b in pairwise(found))
 
 
 def test_nothing_is_anchored_without_metres_or_a_camera():
