@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
         const=12,
         metavar="N",
         help="instead measure on N simulated held-out streets (12) with cameras of many shapes, lenses and mountings, "
-        "without and with the scale from the ground; prints a Markdown table",
+        "without and with the scale from the ground; prints a Markdown table and the error of scale over all cameras",
     )
     what.add_argument(
         "--drives",
@@ -52,7 +52,8 @@ def add_parser(subparsers: Any) -> None:
         const=8,
         metavar="N",
         help="instead measure tracking on drives through N simulated held-out streets (8): id switches with true "
-        "masks, STQ and DVPQ of the model's output; prints two Markdown tables",
+        "masks; STQ and DVPQ of the model's output as tracked, without the tracker, and as a perfect tracker would number "
+        "it; prints two Markdown tables",
     )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="cache of the rendered --drives")
     _add_data_options(parser)

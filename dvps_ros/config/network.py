@@ -119,8 +119,8 @@ class MergeConfig:
     )
     deviation_scale: float = option(
         1.0,
-        "Factor on predicted standard deviations of depth. dvps evaluate tells by what to multiply it (deviation_scale) "
-        "so that 68 % of the errors lie within one deviation.",
+        "Factor on predicted standard deviations of depth. dvps evaluate tells what to multiply it by, "
+        "deviation_scale, so that 68 % of the errors lie within one deviation.",
         low=0.01,
         high=100.0,
     )
