@@ -52,8 +52,8 @@ def add_parser(subparsers: Any) -> None:
         const=8,
         metavar="N",
         help="instead measure tracking on drives through N simulated held-out streets (8): id switches with true "
-        "masks; STQ and DVPQ of the model's output as tracked, without the tracker, and as a perfect tracker would number "
-        "it; prints two Markdown tables",
+        "masks; STQ and DVPQ of the model's output as tracked, untracked, and as a perfect tracker would number it; "
+        "prints two Markdown tables",
     )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="cache of the rendered --drives")
     _add_data_options(parser)
