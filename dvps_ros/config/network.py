@@ -117,6 +117,13 @@ class MergeConfig:
     backup: bool = option(
         True, "Depth outside all segments is that of the backup query; false: of the likeliest query, for ablations."
     )
+    lens_exponent: float = option(
+        0.0,
+        "Depth is multiplied by the lens's local magnification to this power: 1 suits a network that has seen no "
+        "distortion, 0 one that allows for them by itself.",
+        low=0.0,
+        high=1.0,
+    )
     deviation_scale: float = option(
         1.0,
         "Factor on predicted standard deviations of depth. dvps evaluate tells what to multiply it by, "

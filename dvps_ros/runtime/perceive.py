@@ -27,6 +27,7 @@ from dvps_ros.runtime.tracing import PARTS
 from dvps_ros.scene.anchor import GroundAnchor
 from dvps_ros.scene.ground import Direction
 from dvps_ros.scene.merge import merge
+from dvps_ros.scene.rays import lens_factor
 from dvps_ros.scene.things import unknown_camera
 from dvps_ros.scene.track import Tracker
 from dvps_ros.scene.view import view_of
@@ -258,15 +259,19 @@ class Perceiver:
 
     def _depth_scale(
         self, image_size: tuple[int, int], extent: tuple[float, float], intrinsics: Intrinsics | None
-    ) -> tuple[float, bool]:
-        """Factor on the network's depth, and whether the result is in metres.
+    ) -> tuple[float | Tensor, bool]:
+        """Factor on the network's depth, for all pixels or (H, W), and whether the result is in metres.
 
         ``image_size`` is (H, W) of the image, ``extent`` the (H, W) network pixels that it covers.
         """
         if not is_calibrated(intrinsics, image_size):
             return 1.0, False
         canonical = self.config.network.canonical_focal if isinstance(self.config, Config) else None
-        return (1.0 if canonical is None else intrinsics.fx * extent[1] / image_size[1] / canonical), True
+        scale = 1.0 if canonical is None else intrinsics.fx * extent[1] / image_size[1] / canonical
+        exponent = self.merge_config.lens_exponent
+        if exponent == 0 or (intrinsics.distortion_model != "equidistant" and not any(intrinsics.distortion)):
+            return scale, True
+        return scale * lens_factor(intrinsics, exponent, str(self.device)), True
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -28,7 +28,7 @@ def merge(
     output_size: tuple[int, int] | None,
     labels: LabelSet,
     config: MergeConfig,
-    depth_scale: float = 1.0,
+    depth_scale: float | Tensor = 1.0,
     metric: bool = True,
     extent: tuple[float, float] | None = None,
 ) -> Scene:
@@ -47,7 +47,7 @@ def merge(
     output_size : (H', W') of the scene; None: ``size``.
     labels : class table with K classes.
     config : thresholds.
-    depth_scale : factor on depth, f / canonical focal length.
+    depth_scale : factor on depth, f / canonical focal length; or one for each pixel, (H', W') float32.
     metric : whether depth is in metres; if not, segments have no median depth (NaN).
     extent : (H, W) of the network's pixels that ``output_size`` covers, if that differs from ``size``; see
         ``Resizing.extent``.

@@ -40,6 +40,22 @@ def rays(intrinsics: Intrinsics, device: str = "cpu") -> Tensor:
         return torch.from_numpy(np.stack([x, y, np.where(np.isnan(x), np.nan, 1.0)], -1).astype(np.float32)).to(device)
 
 
+@lru_cache(maxsize=8)
+def lens_factor(intrinsics: Intrinsics, exponent: float, device: str = "cpu") -> Tensor:
+    """(H, W) float32: the local magnification of the lens, 1 at its principal point, to the power of ``exponent``.
+
+    Magnification is the image's size of a small square parallel to the image plane, relative to that without
+    distortion. A wide-angle lens magnifies less at the edges, so that a thing there looks farther away to a network
+    that knows only the focal length. Pixels without a ray have 1. Cached and read-only as ``rays``, and raises as it.
+    """
+    x, y = rays(intrinsics)[..., :2].double().unbind(-1)
+    (x_down, x_right), (y_down, y_right) = torch.gradient(x), torch.gradient(y)
+    area = (x_right * y_down - x_down * y_right).abs() * (intrinsics.fx * intrinsics.fy)  # of a pixel, at z = 1
+    factor = area.pow(-0.5 * exponent)
+    with torch.inference_mode(False):
+        return factor.where(factor.isfinite(), 1.0).float().to(device)
+
+
 def unproject(depth: Tensor, intrinsics: Intrinsics) -> Tensor:
     """Points (H, W, 3) float32 of a depth map (H, W), metres in the optical frame (x right, y down, z forward).
 

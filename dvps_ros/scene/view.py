@@ -61,7 +61,10 @@ def normalized(pixels: np.ndarray, camera: Intrinsics) -> np.ndarray:
     """(N, 2) float64 x / z and y / z of the rays through ``pixels`` (N, 2) (x, y); distortion is removed."""
     matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1.0]])
     distortion = np.array(camera.distortion, np.float64)
-    if not distortion.any():
+    fisheye = camera.distortion_model == "equidistant"
+    if not len(pixels) or not (fisheye or distortion.any()):  # of no points OpenCV makes None
         return (pixels - matrix[:2, 2]) / [camera.fx, camera.fy]
-    undistort = cv2.fisheye.undistortPoints if camera.distortion_model == "equidistant" else cv2.undistortPoints
+    if fisheye:
+        distortion = np.resize(np.append(distortion[:4], np.zeros(4)), 4)
+    undistort = cv2.fisheye.undistortPoints if fisheye else cv2.undistortPoints
     return undistort(pixels.astype(np.float64)[:, None], matrix, distortion)[:, 0]

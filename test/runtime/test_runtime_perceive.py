@@ -13,6 +13,7 @@ from dvps_ros.config import Config, InputConfig, MergeConfig, NetworkConfig
 from dvps_ros.labels import CITYSCAPES, VOID
 from dvps_ros.runtime import DeviceMemoryError, NonFiniteOutputError, Perceiver
 from dvps_ros.runtime.arithmetic import choose_device, choose_precision
+from dvps_ros.scene.rays import lens_factor
 from dvps_ros.structures import Intrinsics, Prediction
 
 ROAD, CAR = CITYSCAPES.index("road"), CITYSCAPES.index("car")
@@ -129,6 +130,22 @@ def test_metres_and_labels_on_cameras_of_any_shape(size, ratio, canvas):
     assert float(columns.mean()) == pytest.approx(left + (wide - 1) / 2, abs=cell / 4)
     assert abs(float(rows.max() - rows.min()) + 1 - high) <= cell
     assert abs(float(columns.max() - columns.min()) + 1 - wide) <= cell
+
+
+def test_depth_follows_the_magnification_of_the_lens():
+    lens = replace(CAMERA, distortion_model="equidistant", distortion=(0.05, 0.0, 0.0, 0.0))
+    perceiver = make(canonical_focal=100.0)
+    plain = perceiver.step(picture(), lens)
+    perceiver.merge_config = replace(perceiver.merge_config, lens_exponent=0.4)
+    scene = perceiver.step(picture(), lens)
+    assert torch.equal(scene.panoptic, plain.panoptic)
+    torch.testing.assert_close(scene.depth, plain.depth * lens_factor(lens, 0.4))
+    assert scene.depth[45, 5] < 0.95 * plain.depth[45, 5]
+    [before, now] = ({s.id: s.median_depth for s in one.segments} for one in (plain, scene))
+    assert all(now[key] < before[key] for key in before)
+    assert torch.equal(
+        perceiver.step(picture(), CAMERA).depth, make(canonical_focal=100.0).step(picture(), CAMERA).depth
+    )
 
 
 def test_the_depth_scale_of_whole_sizes():
