@@ -3,7 +3,7 @@
 import ast
 import re
 import shlex
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from documents import DOCUMENTS, ROOT, code_spans, command_lines
@@ -160,3 +160,11 @@ def test_a_wrong_span_is_found(span):
 @pytest.mark.parametrize("span", ["dvps label", "--set training.accumulate=8", "data.labels=depth", "image:=", "a.b"])
 def test_a_right_span_passes(span):
     assert mistakes(f"A sentence with `{span}` in it.\n") == []
+
+
+def test_the_training_that_readme_shows_continues_from_the_model_that_ships():
+    [(config, model)] = re.findall(r"dvps train --config (\S+) --init (\S+)", (ROOT / "README.md").read_text())
+    learner = load_config(ROOT / config).network.with_random_weights()
+    shipped = load_config(ROOT / model / "config.yaml").network.with_random_weights()
+    frozen = replace(shipped.backbone, freeze=learner.backbone.freeze)  # that changes no weight's shape
+    assert learner == replace(shipped, backbone=frozen)
