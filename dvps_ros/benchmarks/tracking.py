@@ -18,7 +18,7 @@ from dvps_ros.config import StreetConfig
 from dvps_ros.labels import DIVISOR, VOID, LabelSet
 from dvps_ros.metrics import DepthAwareVideoPanopticQuality, TrackingQuality
 from dvps_ros.runtime import Perceiver
-from dvps_ros.scene.track import Tracker
+from dvps_ros.scene.track import Tracker, renumbered
 from dvps_ros.scene.view import View
 from dvps_ros.structures import Scene, Segment
 
@@ -212,7 +212,7 @@ def _follow_network(perceiver: Perceiver, drive: Sequence[Moment], measures: Map
 
 
 def with_true_numbers(scene: Scene, truth: np.ndarray, labels: LabelSet, spare: Iterator[int]) -> Scene:
-    """The scene with the numbers of the true things that its things cover most; only ``panoptic`` changes.
+    """The scene with the numbers of the true things that its things cover most.
 
     ``truth`` is (H, W) int32, class * 1000 + instance. A true number is given once, to the thing of its class with the
     most pixels on it. Things that get none have the next numbers of ``spare``, which are new in each frame: a false
@@ -233,10 +233,7 @@ def with_true_numbers(scene: Scene, truth: np.ndarray, labels: LabelSet, spare: 
         if thing.id not in new:
             first = thing.class_id * DIVISOR
             new[thing.id] = next(first + n for n in spare if first + n not in new.values())
-    changed = panoptic.copy()
-    for mine, number in new.items():
-        changed[panoptic == mine] = number
-    return replace(scene, panoptic=torch.from_numpy(changed))
+    return renumbered(scene, {mine: number % DIVISOR for mine, number in new.items()})
 
 
 def tracking_table(figures: Mapping[str, Any]) -> str:

@@ -120,7 +120,7 @@ class MergeConfig:
     lens_exponent: float = option(
         0.0,
         "Depth is multiplied by the lens's local magnification to this power: 1 suits a network that has seen no "
-        "distortion, 0 one that allows for them by itself.",
+        "distortion, 0 one that allows for it by itself.",
         low=0.0,
         high=1.0,
     )

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from dvps_ros.metrics.histogram import LogHistogram
+
 _SUMS = ("abs_rel", "sq_rel", "sq", "log", "sq_log")
 _COUNTS = ("pixels", "invalid", "delta1", "delta2", "delta3", "with_deviation", "within")
 #: Sums are multiples of 1 / _STEPS in Python's unbounded integers, so that they do not depend on the order.
@@ -17,7 +19,6 @@ _STEPS = 2**32
 _NEAREST = 1e-3
 #: Ratios of error and deviation are counted in bins of this width of the logarithm, this many on each side of 1.
 _RATIO_STEP, _RATIO_STEPS = 0.01, 400
-_RATIOS = tuple(f"ratio{step}" for step in range(-_RATIO_STEPS, _RATIO_STEPS + 1))
 #: Share of normal errors within one standard deviation.
 _ONE_DEVIATION = math.erf(math.sqrt(0.5))
 
@@ -28,7 +29,7 @@ class DepthErrors:
 
     def __init__(self) -> None:
         self._state = dict.fromkeys((*_SUMS, *_COUNTS), 0)
-        self._ratios = np.zeros(2 * _RATIO_STEPS + 1, np.int64)
+        self._ratios = LogHistogram(_RATIO_STEP, _RATIO_STEPS)
 
     def update(self, pred: np.ndarray, true: np.ndarray, deviation: np.ndarray | None = None) -> None:
         """Add an image, or a stack of images.
@@ -54,7 +55,7 @@ class DepthErrors:
             self._state["with_deviation"] += predicted.size
             error = np.abs(pred[finite] - true[finite])
             self._state["within"] += int(np.count_nonzero(error <= predicted))
-            self._ratios += _histogram(error, predicted)
+            self._ratios.add(_log_ratio(error, predicted))
         self._state["invalid"] += int(finite.size - np.count_nonzero(finite))
         pred, true = np.maximum(pred[finite], _NEAREST), true[finite]
 
@@ -104,21 +105,20 @@ class DepthErrors:
         """``within`` and ``deviation_scale``; empty without predicted deviations."""
         if not (predicted := self._state["with_deviation"]):
             return {}
-        step = int(np.searchsorted(np.cumsum(self._ratios), _ONE_DEVIATION * predicted))
         return {
             "within": self._state["within"] / predicted,
-            "deviation_scale": math.exp((step - _RATIO_STEPS) * _RATIO_STEP),
+            "deviation_scale": math.exp(self._ratios.at(_ONE_DEVIATION * predicted)),
         }
 
     def state(self) -> dict[str, int]:
         """Exact integer sums and counts; the sum of the states of all parts is the state of the whole."""
-        return self._state | {name: int(count) for name, count in zip(_RATIOS, self._ratios, strict=True)}
+        return self._state | self._ratios.state()
 
     def load_state(self, state: dict[str, int]) -> None:
         """Replace the sums. Raises ``ValueError`` if they have other names."""
-        if unlike := set(state) ^ {*self._state, *_RATIOS}:
+        if unlike := set(state) ^ set(self.state()):
             raise ValueError(f"the state's entries {sorted(unlike)} are missing or unknown")
-        self._ratios = np.array([state[name] for name in _RATIOS], np.int64)
+        self._ratios.load_state(state)
         self._state = {name: int(state[name]) for name in self._state}
 
     def merge(self, other: DepthErrors) -> None:
@@ -127,10 +127,8 @@ class DepthErrors:
         self.load_state({name: value + theirs[name] for name, value in self.state().items()})
 
 
-def _histogram(error: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Counts by bin of the ratios of errors and deviations (N,); 0 is in the first bin, 0 / 0 too."""
-    positive = deviation > 0
-    ratio = np.where(error > 0, np.divide(error, deviation, out=np.full_like(error, np.inf), where=positive), 0)
+def _log_ratio(error: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Logarithms of the ratios of errors and deviations (N,); -inf without an error, also where the deviation is 0."""
+    ratio = np.divide(error, deviation, out=np.full_like(error, np.inf), where=deviation > 0)
     with np.errstate(divide="ignore"):
-        steps = np.clip(np.log(ratio) / _RATIO_STEP, -_RATIO_STEPS, _RATIO_STEPS)
-    return np.bincount(np.rint(steps).astype(np.int64) + _RATIO_STEPS, minlength=2 * _RATIO_STEPS + 1)
+        return np.log(np.where(error > 0, ratio, 0))

@@ -269,9 +269,9 @@ class Perceiver:
         canonical = self.config.network.canonical_focal if isinstance(self.config, Config) else None
         scale = 1.0 if canonical is None else intrinsics.fx * extent[1] / image_size[1] / canonical
         exponent = self.merge_config.lens_exponent
-        if exponent == 0 or (intrinsics.distortion_model != "equidistant" and not any(intrinsics.distortion)):
-            return scale, True
-        return scale * lens_factor(intrinsics, exponent, str(self.device)), True
+        if exponent > 0 and intrinsics.distorted:
+            return scale * lens_factor(intrinsics, exponent, str(self.device)), True
+        return scale, True
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -37,7 +37,7 @@ def valid_pixels(
     for rows in blocks(valid):
         depth = scene.depth[rows]
         valid[rows] = (depth > 0) & (depth <= farthest) & ~of_classes(scene.panoptic[rows], labels.sky)
-    if any(intrinsics.distortion):
+    if intrinsics.distorted:
         valid &= rays(intrinsics, str(valid.device))[..., 2].isfinite()  # NaN outside the lens's field of view
     if edge_threshold < math.inf:
         valid &= ~depth_edges(scene.depth, edge_threshold)

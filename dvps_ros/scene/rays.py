@@ -102,14 +102,15 @@ def _check(intrinsics: Intrinsics) -> None:
         raise ValueError(f"{name} takes at most {most} distortion coefficients, got {len(intrinsics.distortion)}")
 
 
-def _coefficients(intrinsics: Intrinsics) -> np.ndarray:
+def coefficients(intrinsics: Intrinsics) -> np.ndarray:
+    """(N,) float64: the N distortion coefficients of the camera's model; those that are not given are 0."""
     count = _COEFFICIENTS[intrinsics.distortion_model]
     return np.resize(np.append(intrinsics.distortion[:count], np.zeros(count)), count)
 
 
 def _distort(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
     """Image coordinates of the rays (x, y, 1), in units of the focal length."""
-    k = _coefficients(intrinsics)
+    k = coefficients(intrinsics)
     if intrinsics.distortion_model == "equidistant":
         r = np.hypot(x, y)
         factor = np.where(r > 1e-12, _fisheye_radius(np.arctan(r), k) / np.maximum(r, 1e-12), 1.0)
@@ -145,7 +146,7 @@ def _fisheye_radius(theta: np.ndarray, k: np.ndarray) -> np.ndarray:
 
 def _undistort(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
     """The rays (x, y, 1) of image coordinates, the inverse of ``_distort``; NaN where there is no ray."""
-    k = _coefficients(intrinsics)
+    k = coefficients(intrinsics)
     if intrinsics.distortion_model == "equidistant":
         return _undistort_fisheye(x, y, k)
     return _undistort_brown(x, y, k) if k.any() else (x, y)

@@ -102,7 +102,7 @@ class Tracker:
         numbers = self._numbers(things, places, widths, grid, seconds)
         self._update_tracks(things, numbers, places, widths, grid)
         scene = replace(scene, motion=self._camera.motion)
-        scene = _renumbered(scene, {s.id: n for s, n in zip(segments, numbers, strict=True)})
+        scene = renumbered(scene, {s.id: n for s, n in zip(segments, numbers, strict=True)})
         return replace(scene, things=self._known_things(scene)) if scene.metric else scene
 
     def _advance(self, stamp: float | None) -> float:
@@ -276,7 +276,7 @@ def _places(things: list[Thing], grid: Intrinsics) -> tuple[np.ndarray, np.ndarr
     return places, np.array([t.extent for t in things]) * depth / grid.fx
 
 
-def _renumbered(scene: Scene, numbers: dict[int, int]) -> Scene:
+def renumbered(scene: Scene, numbers: dict[int, int]) -> Scene:
     """The scene with other instance numbers, by the ids of its things."""
     if not numbers:
         return scene

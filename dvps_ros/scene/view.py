@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dvps_ros.scene.rays import coefficients
 from dvps_ros.scene.resampling import Nearest
 from dvps_ros.structures import Intrinsics, Scene
 
@@ -60,11 +61,7 @@ def view_of(scene: Scene, grey: Tensor, camera: Intrinsics, extent: tuple[float,
 def normalized(pixels: np.ndarray, camera: Intrinsics) -> np.ndarray:
     """(N, 2) float64 x / z and y / z of the rays through ``pixels`` (N, 2) (x, y); distortion is removed."""
     matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1.0]])
-    distortion = np.array(camera.distortion, np.float64)
-    fisheye = camera.distortion_model == "equidistant"
-    if not len(pixels) or not (fisheye or distortion.any()):  # of no points OpenCV makes None
+    if not len(pixels) or not camera.distorted:  # of no points OpenCV makes None
         return (pixels - matrix[:2, 2]) / [camera.fx, camera.fy]
-    if fisheye:
-        distortion = np.resize(np.append(distortion[:4], np.zeros(4)), 4)
-    undistort = cv2.fisheye.undistortPoints if fisheye else cv2.undistortPoints
-    return undistort(pixels.astype(np.float64)[:, None], matrix, distortion)[:, 0]
+    undistort = cv2.fisheye.undistortPoints if camera.distortion_model == "equidistant" else cv2.undistortPoints
+    return undistort(pixels.astype(np.float64)[:, None], matrix, coefficients(camera))[:, 0]

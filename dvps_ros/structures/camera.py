@@ -34,6 +34,11 @@ class Intrinsics:
         values = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
         return bool(np.isfinite(values).all()) and self.fx > 0 and self.fy > 0
 
+    @property
+    def distorted(self) -> bool:
+        """Whether the lens has distortion: a coefficient is not 0, or the model is a fisheye's, whatever they are."""
+        return self.distortion_model == "equidistant" or any(self.distortion)
+
     def resized(self, width: int, height: int) -> Intrinsics:
         """The same camera after its image was resized to ``width`` x ``height`` pixels."""
         sx, sy = width / self.width, height / self.height

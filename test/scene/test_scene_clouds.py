@@ -363,3 +363,12 @@ def test_no_things_no_boxes():
     things, boxes = instances(cloud[(cloud.instance == 0).nonzero()[:, 0]])
     assert len(things) == 0
     assert boxes == ()
+
+
+def test_a_fisheye_without_coefficients_has_no_points_behind_the_camera():
+    fisheye = replace(PINHOLE, fx=90.0, fy=90.0, distortion_model="equidistant", distortion=(0.0,) * 4)
+    size = fisheye.height, fisheye.width
+    scene = Scene(torch.zeros(size, dtype=torch.int32), torch.full(size, 5.0), torch.ones(size), ())
+    valid = valid_pixels(scene, fisheye, CITYSCAPES)
+    assert torch.equal(valid, rays(fisheye)[..., 0].isfinite())
+    assert 0 < valid.sum() < valid.numel()
