@@ -37,6 +37,7 @@ class Forecast:
     pixels : (M, 2) int64 row, column on the grid, points of all F * T rows.
     owner : (M,) the row that each point belongs to.
     cells : (M,) expected number of grid cells that each point covers.
+    depth : (M,) expected depth of each point in metres, 0 where it covers no cell.
     position : (F * T, 3) metres in the optical frame.
     spread : (F * T, 3, 3) covariance of the position in the optical frame, m².
     extent : (F * T,) side of a square with the expected number of grid cells.
@@ -46,6 +47,7 @@ class Forecast:
     pixels: np.ndarray
     owner: np.ndarray
     cells: np.ndarray
+    depth: np.ndarray
     position: np.ndarray
     spread: np.ndarray
     extent: np.ndarray
@@ -71,8 +73,7 @@ def affinity(
     width : (N,) of the things, metres.
     config : lower limits of overlap, proximity and similarity.
     """
-    closeness = _depth_closeness(forecast.position[:, 2], position[:, 2])
-    by_hypothesis = _overlap(forecast, things, closeness), _proximity(forecast, things, position, width)
+    by_hypothesis = _overlap(forecast, things, position[:, 2]), _proximity(forecast, things, position, width)
     overlap, proximity = (
         (forecast.trust[:, None] * score).reshape(-1, len(remembered), len(things)).max(0) for score in by_hypothesis
     )
@@ -103,18 +104,26 @@ def _index_map(things: list[Thing]) -> tuple[np.ndarray, int, int]:
     return found, top, left  # one map holds all things, because they do not overlap
 
 
-def _overlap(forecast: Forecast, things: list[Thing], closeness: np.ndarray) -> np.ndarray:
+def _overlap(forecast: Forecast, things: list[Thing], depth: np.ndarray) -> np.ndarray:
     """(F * T, N) IoU of expected and seen pixels.
 
     A thing that lies mostly inside the expected mask scores at least ``_INSIDE`` x closeness of depth x share inside.
+    Its depth is compared with that expected at its pixels: the rest of a car that leaves the image is nearer or farther
+    than the middle of the car.
     """
     found, top, left = _index_map(things)
     rows = np.clip(forecast.pixels[:, 0] - top, 0, found.shape[0] - 1)
     thing_at = found[rows, np.clip(forecast.pixels[:, 1] - left, 0, found.shape[1] - 1)]
     tracks, columns = len(forecast.position), len(things) + 1
-    joint = np.bincount(forecast.owner * columns + thing_at, forecast.cells, tracks * columns).reshape(tracks, columns)
+    cell = forecast.owner * columns + thing_at
+    joint, metres = (
+        np.bincount(cell, weights, tracks * columns).reshape(tracks, columns)
+        for weights in (forecast.cells, forecast.cells * forecast.depth)
+    )
+    before, joint, metres = joint.sum(1)[:, None], joint[:, :-1], metres[:, :-1]
+    closeness = _depth_closeness(metres / np.maximum(joint, 1e-6), depth)
     now = np.array([len(n.pixels) for n in things])[None]
-    joint, before = np.minimum(joint[:, :-1], now), joint.sum(1)[:, None]
+    joint = np.minimum(joint, now)
     return np.maximum(joint / np.maximum(before + now - joint, 1e-6), _INSIDE * closeness * joint / now)
 
 
@@ -139,6 +148,6 @@ def _proximity(forecast: Forecast, things: list[Thing], position: np.ndarray, wi
 
 
 def _depth_closeness(expected: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """(F * T, N) similarity of depth, 0..1."""
-    ratio = np.log(np.maximum(expected, 0.1)[:, None] / np.maximum(seen, 0.1)[None])
+    """(F * T, N) similarity of ``expected`` (F * T, N) and ``seen`` (N,) depth, 0..1."""
+    ratio = np.log(np.maximum(expected, 0.1) / np.maximum(seen, 0.1)[None])
     return np.exp(-0.5 * (ratio / _DEPTH_SPREAD) ** 2)

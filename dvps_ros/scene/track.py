@@ -66,7 +66,6 @@ class Tracker:
 
     def _forget_things(self) -> None:
         self._tracks: list[Track] = []
-        self._last_positions = np.zeros((0, 3))  # of the tracks in the last frame, fixed frame
 
     def update(
         self,
@@ -139,7 +138,6 @@ class Tracker:
         kept = [t for t, limit in zip(self._tracks, limits, strict=True) if before - t.seen <= limit]
         if len(kept) > _MAX_TRACKS:
             kept = sorted(kept, key=lambda t: (t.seen, t.hits), reverse=True)[:_MAX_TRACKS]
-        self._last_positions = np.array([t.mean[:3] for t in kept]).reshape(-1, 3)
         self._tracks = kept
         if kept and seconds > 0:
             mean, covariance = kalman.predicted(
@@ -163,8 +161,7 @@ class Tracker:
             advance = float(np.median(closer))
             if abs(advance) > _MOVED:
                 for track in self._tracks:
-                    track.mean = track.mean - np.append(advance * rotation[:, 2], np.zeros(3))
-                self._last_positions = self._last_positions - advance * rotation[:, 2]
+                    track.shift(-advance * rotation[:, 2])
                 matches = self._matches(things, places, widths, grid, seconds)
         number_of = {n: self._tracks[t].number for t, n in matches}
         taken = set(number_of.values())
@@ -177,7 +174,7 @@ class Tracker:
         if not self._tracks or not things:
             return []
         remembered = [t.thing for t in self._tracks]
-        expected = forecast(self._tracks, self._last_positions, self._camera.pose, grid)
+        expected = forecast(self._tracks, self._camera.pose, grid)
         score = affinity(expected, remembered, things, places, widths, self.config)
         unseen = np.array([max(self._time - seconds - t.seen, 0.0) for t in self._tracks])
         # Prefer tracks that were seen recently. A thing that was lost and found may have several tracks, and the
@@ -238,12 +235,12 @@ class Tracker:
         """The track, or a new one, after its ``thing`` was seen; ``points`` (M, 3) are in the fixed frame."""
         now = self._time
         if track is None:
-            return Track(number, thing, points - mean[:3], mean, covariance, now, now, now)
+            return Track(number, thing, points - mean[:3], mean, covariance, now, now, now, mean[:3])
         track.mean, track.covariance, track.seen, track.hits = mean, covariance, now, track.hits + 1
         if share < _PART and now - track.whole < self.config.keep:  # partly hidden: keep the last full view
             track.thing = replace(track.thing, class_id=thing.class_id)
         else:
-            track.thing, track.shape, track.whole = thing, points - mean[:3], now
+            track.thing, track.shape, track.whole, track.standing = thing, points - mean[:3], now, mean[:3]
         return track
 
     def _known_things(self, scene: Scene) -> tuple[TrackedThing, ...]:

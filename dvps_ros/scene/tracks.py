@@ -29,6 +29,8 @@ class Track:
     shape : (M, 3) its points relative to its center, along the axes of the fixed frame.
     mean, covariance : (6,) and (6, 6), position and velocity in the fixed frame.
     born, seen, whole : times in seconds when it was seen first, last, and last without being partly hidden.
+    standing : (3,) its position in the fixed frame at the time ``whole``. The center of what is visible moves while a
+        parked car disappears behind another; this position does not.
     hits : number of frames in which it was seen.
     """
 
@@ -40,24 +42,30 @@ class Track:
     born: float
     seen: float
     whole: float
+    standing: np.ndarray
     hits: int = 1
+
+    def shift(self, offset: np.ndarray) -> None:
+        """Add ``offset`` (3,), metres in the fixed frame, to its position."""
+        self.mean, self.standing = self.mean + np.append(offset, np.zeros(3)), self.standing + offset
 
     def rescale(self, factor: float) -> None:
         """Multiply all distances by ``factor``, about the origin of the fixed frame."""
         self.thing = replace(self.thing, depth=self.thing.depth * factor, points=self.thing.points * factor)
         self.shape = self.shape * factor
+        self.standing = self.standing * factor
         self.mean, self.covariance = self.mean * factor, self.covariance * factor**2
 
 
-def forecast(tracks: list[Track], standing: np.ndarray, pose: np.ndarray, grid: Intrinsics) -> Forecast:
+def forecast(tracks: list[Track], pose: np.ndarray, grid: Intrinsics) -> Forecast:
     """Prediction of T tracks under three motion hypotheses.
 
-    The hypotheses are constant velocity, standing still, and staying at the same place in the image.
+    The hypotheses are constant velocity, standing still since the last full view, and staying at the same place in the
+    image.
 
     Parameters
     ----------
     tracks : their means are predicted to the current time.
-    standing : (T, 3) positions in the last frame, in the fixed frame.
     pose : (4, 4) from the optical frame to the fixed one.
     grid : the camera of the sampling grid.
     """
@@ -65,14 +73,15 @@ def forecast(tracks: list[Track], standing: np.ndarray, pose: np.ndarray, grid: 
     views = [t.thing for t in tracks]
     covariance = np.stack([t.covariance for t in tracks])[:, :3, :3]
     moved = (np.stack([t.mean for t in tracks])[:, :3] - place) @ rotation
-    standing = (standing - place) @ rotation
-    pixels, owner, cells, zoom = _seen_from(tracks, np.stack([moved, standing]), rotation, grid)
+    standing = (np.stack([t.standing for t in tracks]) - place) @ rotation
+    pixels, owner, cells, depth, zoom = _seen_from(tracks, np.stack([moved, standing]), rotation, grid)
     counts = [len(v.pixels) for v in views]
     extents = np.sqrt(counts)
     return Forecast(
         np.concatenate([pixels, *(v.pixels for v in views)]),
         np.concatenate([owner, np.repeat(np.arange(len(tracks)) + 2 * len(tracks), counts)]),
         np.concatenate([cells, np.ones(sum(counts))]),
+        np.concatenate([depth, np.repeat([v.depth for v in views], counts)]),
         np.concatenate([moved, standing, moved]),
         np.concatenate([rotation.T @ covariance @ rotation] * 3),
         np.concatenate([(zoom * extents).ravel(), extents]),
@@ -82,7 +91,7 @@ def forecast(tracks: list[Track], standing: np.ndarray, pose: np.ndarray, grid: 
 
 def _seen_from(
     tracks: list[Track], places: np.ndarray, rotation: np.ndarray, grid: Intrinsics
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The remembered views of the tracks, placed at F positions each.
 
     Parameters
@@ -95,6 +104,7 @@ def _seen_from(
     pixels : (P, 2) int64 row and column of points.
     owner : (P,) index of the point's position, row-major in (F, T).
     cells : (P,) number of grid cells that the point covers, 0 outside the image.
+    depth : (P,) depth of the point in metres, 0 outside the image.
     zoom : (F, T) mean zoom of the view.
     """
     counts = [len(t.shape) for t in tracks]
@@ -109,7 +119,7 @@ def _seen_from(
     cells = np.array([t.thing.cells for t in tracks])[of] * zoom**2 * inside
     owner = (of + len(tracks) * np.arange(len(places))[:, None]).ravel()
     zooms = np.bincount(owner, zoom.ravel()).reshape(len(places), -1) / counts
-    return pixels, owner, cells.ravel(), zooms
+    return pixels, owner, cells.ravel(), np.where(inside, points[..., 2], 0).ravel(), zooms
 
 
 def seen_shares(before: list[Track | None], things: list[Thing]) -> np.ndarray:

@@ -107,6 +107,30 @@ def test_a_thing_hidden_behind_a_moving_one_returns_with_its_number():
     assert {n[0] for n in numbers if n[0]} == {numbers[0][0]}
 
 
+def test_a_parked_car_that_disappears_slowly_behind_another_returns_with_its_number():
+    """The center of what is visible moves by half of what the truck does; the car does not. It is hidden for 2.5 s."""
+    camera = Intrinsics(120.0, 120.0, 99.5, 59.5, 200, 120)
+
+    def car(z):
+        side = round(480 / z)
+        return (CAR, round(59.5 - side / 2), round(99.5 - 6 * 120 / z - side / 2), side, z)
+
+    edges = range(62, 85, 2)
+    frames = [[car(30.0), (TRUCK, 20, edge - 80, 80, 8.0)] for edge in edges]
+    advances = [0.0] * len(edges) + [0.5 * t for t in range(1, 28)]
+    for advance in advances[len(edges) :]:
+        parked = car(30.0 - advance)
+        hidden = advance <= 12.5
+        frames.append([parked, (TRUCK, 10, parked[2] - 30, 100, 5.0)] if hidden else [parked])
+    poses = [np.eye(4) for _ in advances]
+    for pose, advance in zip(poses, advances, strict=True):
+        pose[2, 3] = advance
+    numbers = [frame[0] for frame in follow(Tracker(CITYSCAPES), frames, camera, poses=poses)]
+    assert numbers.count(None) >= 25
+    assert {n for n in numbers if n} == {1}
+    assert numbers[-1] == 1
+
+
 def test_what_was_lost_does_not_take_the_number_of_what_was_just_seen():
     passer, gone = (PERSON, 50, 60, 8), (PERSON, 50, 74, 8)
     later = [[(PERSON, 50, 60 + 4 * t, 8)] for t in range(1, 6)]  # through where the other one was
