@@ -76,6 +76,12 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("auto", "32", "16", "bf16"), default="auto", help=about)
 
 
+def add_input_pixels(parser: argparse.ArgumentParser) -> None:
+    """Add ``--input-pixels`` of the network."""
+    about = "area of the network's input, e.g. 204800 for 640 x 320 (default: as in the model)"
+    parser.add_argument("--input-pixels", type=count, default=0, metavar="N", help=about)
+
+
 def add_camera_height(parser: argparse.ArgumentParser) -> None:
     """Add ``--camera-height``, to which the scale of depth is anchored."""
     about = "height of the camera above the ground; the visible ground then sets the scale of depth (default: unknown)"

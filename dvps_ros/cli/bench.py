@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dvps_ros.cli.arguments import (
     add_device,
+    add_input_pixels,
     add_precision,
     add_settings,
     configured,
@@ -76,6 +77,7 @@ def add_parser(subparsers: Any) -> None:
     _add_outputs(parser)
     add_device(parser)
     add_precision(parser)
+    add_input_pixels(parser)
     parser.add_argument("--threads", type=count, metavar="N", help="CPU threads of torch (default: torch's choice)")
     parser.set_defaults(run=run)
 
@@ -241,8 +243,11 @@ def _perceivers(args: argparse.Namespace) -> dict[str, Perceiver]:
     from dvps_ros.runtime import Perceiver, load_perceiver
 
     if args.model:
-        made = [load_perceiver(args.model, args.device, args.precision, runtime=name) for name in args.runtime]
+        how = {"device": args.device, "precision": args.precision, "input_pixels": args.input_pixels}
+        made = [load_perceiver(args.model, runtime=name, **how) for name in args.runtime]
         return {perceiver.runtime: perceiver for perceiver in made}
+    if args.input_pixels:
+        raise ValueError("--input-pixels goes with --model; with --config: --set input.pixels=N")
     config = configured(args.config, args.set)
     # Queries with random weights have low scores: keep all, so that merging has at least its usual work.
     config = replace(config, merge=replace(config.merge, score_threshold=0.0, overlap_threshold=0.0))

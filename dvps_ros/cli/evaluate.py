@@ -8,7 +8,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvps_ros.cli.arguments import add_camera_height, add_device, add_precision, count, positive, require_modules
+from dvps_ros.cli.arguments import (
+    add_camera_height,
+    add_device,
+    add_input_pixels,
+    add_precision,
+    count,
+    positive,
+    require_modules,
+)
 from dvps_ros.cli.evaluate_report import summarize, table, tracked, without_nan
 
 if TYPE_CHECKING:
@@ -93,6 +101,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     )
     add_device(parser)
     add_precision(parser)
+    add_input_pixels(parser)
     add_camera_height(parser)
 
 
@@ -108,7 +117,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None and args.json.is_dir():
         raise ValueError(f"--json {args.json} is a folder, not a file")
     process = this_process()
-    perceiver = load_perceiver(args.model, own_device(args.device, process), args.precision, runtime="torch")
+    perceiver = load_perceiver(
+        args.model, own_device(args.device, process), args.precision, runtime="torch", input_pixels=args.input_pixels
+    )
     if args.cameras:
         return _cameras(perceiver, args)
     if args.drives:

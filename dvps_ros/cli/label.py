@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvps_ros.cli.arguments import add_camera_height, add_config, add_device, add_precision, given_config
+from dvps_ros.cli.arguments import (
+    add_camera_height,
+    add_config,
+    add_device,
+    add_input_pixels,
+    add_precision,
+    given_config,
+)
 from dvps_ros.cli.source_options import add_sources, given_for_sources
 from dvps_ros.config import LabelConfig
 
@@ -44,6 +51,7 @@ def add_parser(subparsers: Any) -> None:
     add_config(parser, LabelConfig)
     add_device(parser)
     add_precision(parser)
+    add_input_pixels(parser)
     add_camera_height(parser)
 
 
@@ -69,7 +77,7 @@ def load_teacher(args: argparse.Namespace) -> tuple[Perceiver, str]:
     """The model that labels, and the hash of its weights."""
     from dvps_ros.runtime import load_perceiver
 
-    teacher = load_perceiver(args.model, args.device, args.precision, runtime="torch")
+    teacher = load_perceiver(args.model, args.device, args.precision, runtime="torch", input_pixels=args.input_pixels)
     teacher.camera_height = args.camera_height
     return teacher, teacher.digest
 

@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvps_ros.cli.arguments import add_camera_height, add_config, add_device, add_precision, given_config, real_number
+from dvps_ros.cli.arguments import (
+    add_camera_height,
+    add_config,
+    add_device,
+    add_input_pixels,
+    add_precision,
+    given_config,
+    real_number,
+)
 from dvps_ros.cli.prediction_files import OUTPUTS, VIDEO
 from dvps_ros.cli.source_options import add_sources, given_for_sources
 from dvps_ros.config import PredictConfig
@@ -51,6 +59,7 @@ def add_parser(subparsers: Any) -> None:
     add_config(parser, PredictConfig)
     add_device(parser)
     add_precision(parser)
+    add_input_pixels(parser)
     add_camera_height(parser)
 
 
@@ -66,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     _check_names(sources)
     if args.out.exists() and not args.out.is_dir():
         raise ValueError(f"--out {args.out} is not a folder")
-    perceiver = load_perceiver(args.model, args.device, args.precision, runtime="torch")
+    perceiver = load_perceiver(args.model, args.device, args.precision, runtime="torch", input_pixels=args.input_pixels)
     perceiver.camera_height = args.camera_height
     if args.score is not None:
         perceiver.merge_config = replace(perceiver.merge_config, score_threshold=args.score)

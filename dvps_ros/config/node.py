@@ -29,6 +29,12 @@ class PerceptionConfig:
         "All but torch prepare the network once for each image size; cudagraph takes seconds, the others up to "
         "minutes.",
     )
+    input_pixels: int = option(
+        0,
+        "Area of the network's input, e.g. 204800 for 640 x 320; 0: as in the model. More pixels show smaller things "
+        "and take longer, about in proportion.",
+        low=0,
+    )
     autostart: bool = option(False, "Configure and activate without a lifecycle manager.")
     input_transport: Literal["auto", "raw", "compressed"] = option(
         "auto", "Type of the image topic: Image or CompressedImage; auto: what its publisher sends."

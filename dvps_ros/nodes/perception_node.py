@@ -158,8 +158,8 @@ class PerceptionNode(LifecycleNode):
         settings = self.settings
         model = locate(settings.model)
         started = time.perf_counter()
-        pair, programs = (settings.segmentation, settings.depth), settings.allow_programs
-        self._perceiver = self._load(model, settings.device, settings.precision, *pair, programs, settings.runtime)
+        how = (settings.segmentation, settings.depth, settings.allow_programs, settings.runtime, settings.input_pixels)
+        self._perceiver = self._load(model, settings.device, settings.precision, *how)
         self._perceiver.warm_up()
         self._apply_thresholds()
         self._outputs = Outputs(self, self._perceiver.tells_uncertainty, settings.view_frame)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dvps_ros import resources
-from dvps_ros.config import PAIR_FILE, PairConfig
+from dvps_ros.config import PAIR_FILE, InputConfig, PairConfig
 from dvps_ros.runtime import exported
 from dvps_ros.runtime.arithmetic import Precision
 from dvps_ros.runtime.perceive import Perceiver
@@ -28,6 +29,7 @@ def load_perceiver(
     depth: str = "",
     programs: bool = True,
     runtime: RunTime = "auto",
+    input_pixels: int = 0,
 ) -> Perceiver:
     """The perceiver of a model, ready on its device.
 
@@ -39,9 +41,28 @@ def load_perceiver(
     segmentation, depth : with ``"pair"``, folders or hub names of transformers networks.
     programs : whether an exported program may be loaded; it is code.
     runtime : as for ``Perceiver.load``; exported programs and pairs have their own.
+    input_pixels : area of the network's input instead of the model's ``input.pixels``; 0: that of the model. More
+        pixels show smaller things and take longer, about in proportion.
 
     Raises ``FileNotFoundError`` or ``ValueError`` in one line naming what is missing or wrong.
     """
+    perceiver = _loaded(model, device, precision, segmentation, depth, programs, runtime)
+    if input_pixels:
+        if perceiver.canvas is not None:
+            raise ValueError(f"{model} is an exported program of one size: input_pixels is not possible")
+        perceiver.config = replace(perceiver.config, input=InputConfig(pixels=input_pixels))
+    return perceiver
+
+
+def _loaded(
+    model: str | Path,
+    device: str,
+    precision: Precision,
+    segmentation: str,
+    depth: str,
+    programs: bool,
+    runtime: RunTime,
+) -> Perceiver:
     found = locate(model)
     if found != Path(PAIR):
         if segmentation or depth:

@@ -179,3 +179,13 @@ def test_other_precision_and_device_are_refused(folders, tmp_path):
     record.write_text(record.read_text().replace("torch-export", "onnx"))
     with pytest.raises(ValueError, match=r"exported for the CPU \(onnx\), device meta is not possible"):
         load_perceiver(tmp_path / "copy", "meta")
+
+
+def test_another_number_of_input_pixels_is_for_live_networks_alone(folders):
+    live, program = folders
+    usual, larger = load_perceiver(live, "cpu"), load_perceiver(live, "cpu", input_pixels=4 * 64 * 96)
+    assert usual.resizing((80, 120)).size == (64, 96)
+    assert larger.resizing((80, 120)).size == (128, 192)
+    assert larger.step(PICTURE, CAMERA).panoptic.shape == (80, 120)
+    with pytest.raises(ValueError, match="exported program of one size: input_pixels is not possible"):
+        load_perceiver(program, "cpu", input_pixels=1000)
