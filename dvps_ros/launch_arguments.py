@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from importlib.metadata import PackageNotFoundError, version
 
@@ -24,6 +25,17 @@ def flag(name: str, text: str) -> bool:
         value = None
     if not isinstance(value, bool):
         raise RuntimeError(f"{name}:={text}: must be true or false")
+    return value
+
+
+def number(name: str, text: str) -> float:
+    """A finite number; ``RuntimeError`` for anything else, which launch prints as one line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise RuntimeError(f"{name}:={text}: must be a number")
     return value
 
 

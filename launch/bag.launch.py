@@ -27,6 +27,9 @@ ARGUMENTS = {
     "camera_info": ("", "Topic of the calibration in it; empty: camera_info beside the image."),
     "model": ("", "Model folder; empty: the node's default."),
     "device": ("", "auto, cpu, cuda or cuda:N; empty: the node's default."),
+    "camera_height": ("", "Metres of the camera above the ground; empty: the node's default."),
+    "base_frame": ("", "Frame on the ground below the camera, z up; empty: the node's default."),
+    "fixed_frame": ("", "Frame of odometry, such as odom; empty: the node's default."),
     "params_file": ("", "YAML file of parameters; empty: the package's config/perception.yaml."),
     "namespace": ("", "Namespace of the node."),
     "rate": ("1.0", "Speed of playing."),
@@ -35,7 +38,19 @@ ARGUMENTS = {
     "rviz": ("false", "Whether to start RViz: true or false."),
     "frame": ("", "Fixed frame of RViz."),
 }
-FORWARDED = ("image", "camera_info", "model", "device", "params_file", "namespace", "rviz", "frame")
+FORWARDED = (
+    "image",
+    "camera_info",
+    "model",
+    "device",
+    "camera_height",
+    "base_frame",
+    "fixed_frame",
+    "params_file",
+    "namespace",
+    "rviz",
+    "frame",
+)
 
 
 def start(context):

@@ -11,7 +11,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
 
 from dvps_ros import resources
-from dvps_ros.launch_arguments import camera_info_beside, flag, profile_variables, require, view_frame
+from dvps_ros.launch_arguments import camera_info_beside, flag, number, profile_variables, require, view_frame
 from launch import LaunchDescription
 
 ARGUMENTS = {
@@ -23,6 +23,9 @@ ARGUMENTS = {
     "camera_info": ("", "Topic of the camera's calibration; empty: camera_info beside the image."),
     "device": ("", "auto, cpu, cuda or cuda:N; empty: what params_file or the node's default says."),
     "runtime": ("", "auto, torch, openvino, ...; empty: what params_file or the node's default says."),
+    "camera_height": ("", "Metres of the camera above the ground; empty: what params_file or the node's default says."),
+    "base_frame": ("", "Frame on the ground below the camera, z up; empty: what params_file says, or none."),
+    "fixed_frame": ("", "Frame of odometry, such as odom; empty: what params_file says, or none."),
     "params_file": ("", "YAML file of parameters; empty: the package's config/perception.yaml."),
     "namespace": ("", "Namespace of the node."),
     "rviz": ("false", "Whether to start RViz: true or false (or another word that YAML takes for one)."),
@@ -32,6 +35,8 @@ ARGUMENTS = {
     "enclave": ("", "SROS 2 enclave of the node, such as /perception (see config/sros2); empty: none is named."),
     "dds_profile": ("config/fastdds.xml", "Fast DDS profile for large images; none: the environment's own."),
 }
+#: Arguments that are parameters of the node and, where they are empty, are left to params_file.
+TEXTS = ("model", "segmentation", "depth", "device", "runtime", "base_frame", "fixed_frame")
 #: What makes the profile work; see config/fastdds.xml. What the environment says already is left as it is.
 ENVIRONMENT = {
     "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
@@ -51,7 +56,8 @@ def start(context):
     overrides = {
         "autostart": flag("autostart", given["autostart"]),
         "use_sim_time": flag("use_sim_time", given["use_sim_time"]),
-        **{name: given[name] for name in ("model", "segmentation", "depth", "device", "runtime") if given[name]},
+        **{name: given[name] for name in TEXTS if given[name]},
+        **({"camera_height": number("camera_height", given["camera_height"])} if given["camera_height"] else {}),
         **({"allow_programs": flag("allow_programs", given["allow_programs"])} if given["allow_programs"] else {}),
     }
     camera_info = given["camera_info"] or camera_info_beside(given["image"])

@@ -3,7 +3,7 @@
 import pytest
 
 from dvps_ros import launch_arguments
-from dvps_ros.launch_arguments import camera_info_beside, flag
+from dvps_ros.launch_arguments import camera_info_beside, flag, number
 
 
 def test_words_that_yaml_takes_for_true_or_false():
@@ -15,6 +15,13 @@ def test_words_that_yaml_takes_for_true_or_false():
 def test_other_words_are_refused_by_name(text):
     with pytest.raises(RuntimeError, match=r"^rviz:=.*must be true or false$"):
         flag("rviz", text)
+
+
+def test_numbers_are_finite():
+    assert (number("camera_height", "1.65"), number("camera_height", "2")) == (1.65, 2.0)
+    for text in ("", "high", "nan", "inf"):
+        with pytest.raises(RuntimeError, match=f"^camera_height:={text}: must be a number$"):
+            number("camera_height", text)
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,10 @@ OFFERED = {
     "perception": {
         *("model", "segmentation", "depth", "image", "camera_info"),
         *("device", "params_file", "namespace", "rviz", "enclave"),
+        *("camera_height", "base_frame", "fixed_frame"),
     },
     "demo": {"model", "device", "seed", "rate", "rviz"},
-    "bag": {"bag", "model", "image", "camera_info", "params_file", "rviz"},
+    "bag": {"bag", "model", "image", "camera_info", "camera_height", "params_file", "rviz"},
 }
 
 
@@ -85,6 +86,7 @@ def test_perception_runs_as_its_arguments_say(prefix, model, tmp_path):
     arguments = (
         *(f"model:={model}", "device:=cpu", f"params_file:={tmp_path / 'mine.yaml'}", "namespace:=front"),
         *("image:=/roof/image_raw", "enclave:=/front/perception", "rviz:=true", "frame:=map"),
+        *("camera_height:=2", "fixed_frame:=odom"),
     )
     camera = Camera()
     camera.images, camera.infos = (
@@ -100,8 +102,10 @@ def test_perception_runs_as_its_arguments_say(prefix, model, tmp_path):
         )
         publishing.cancel()
         # what the command line says goes before params_file, and that before the defaults
-        [device, max_depth] = parameters(camera.node, ["device", "max_depth"], of="/front/perception")
+        names = ["device", "max_depth", "camera_height", "fixed_frame", "base_frame"]
+        [device, max_depth, height, fixed, base] = parameters(camera.node, names, of="/front/perception")
         assert (device.string_value, max_depth.double_value) == ("cpu", 33.0)
+        assert (height.double_value, fixed.string_value, base.string_value) == (2.0, "odom", "")
         found = camera.node.get_node_names_and_namespaces_with_enclaves()
         assert ("perception", "/front", "/front/perception") in found
         output = launched.end(lambda: launched.process.send_signal(signal.SIGINT))
