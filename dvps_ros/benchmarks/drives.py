@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+import dvps_ros.simulation
 from dvps_ros.config import StreetConfig
 from dvps_ros.simulation import Frame, Street, StreetCamera
 from dvps_ros.structures import Intrinsics
@@ -61,10 +64,11 @@ def drive(seed: int, config: StreetConfig, times: Sequence[float]) -> Iterator[M
 
 
 def cached_drive(seed: int, config: StreetConfig, times: Sequence[float], folder: Path | None) -> list[Moment]:
-    """``drive`` with a cache in ``folder``, one file per seed and setting; None: no cache."""
+    """``drive`` with a cache in ``folder``, one file per seed, setting and code of the simulator; None: no cache."""
     if folder is None:
         return list(drive(seed, config, times))
-    digest = hashlib.sha256(repr((seed, asdict(config), tuple(times))).encode()).hexdigest()[:12]
+    code = "".join(path.read_text() for path in sorted(Path(dvps_ros.simulation.__file__).parent.glob("*.py")))
+    digest = hashlib.sha256(repr((seed, asdict(config), tuple(times), code)).encode()).hexdigest()[:12]
     path = folder / f"drive_{seed}_{digest}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,19 +106,18 @@ def _velocities(street: Street, time: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write(path: Path, drive: list[Moment]) -> None:
-    camera = drive[0].intrinsics
-    whole = [np.array([camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height])]
     names = ("stamp", "rgb", "depth", "panoptic", "pose", "moving", "velocity")
     arrays = {f"{name}{k}": getattr(moment, name) for k, moment in enumerate(drive) for name in names}
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, camera=whole[0], frames=len(drive), **arrays)
-    partial.replace(path)
+    camera = np.array(json.dumps(asdict(drive[0].intrinsics)))
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as partial:
+        np.savez_compressed(partial, camera=camera, frames=len(drive), **arrays)
+    Path(partial.name).replace(path)
 
 
 def _read(path: Path) -> list[Moment]:
     with np.load(path) as file:
-        fx, fy, cx, cy, width, height = file["camera"].tolist()
-        camera = Intrinsics(fx, fy, cx, cy, int(width), int(height))
+        given = json.loads(str(file["camera"]))
+        camera = Intrinsics(**{**given, "distortion": tuple(given["distortion"])})
         names = ("rgb", "depth", "panoptic", "pose", "moving", "velocity")
         return [
             Moment(stamp=float(file[f"stamp{k}"]), intrinsics=camera, **{name: file[f"{name}{k}"] for name in names})

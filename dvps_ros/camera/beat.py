@@ -28,6 +28,7 @@ class Beat:
         if restart or self._due is None:
             self._due = seconds + every
             return True
+        self._due = min(self._due, seconds + every)  # the interval may have become shorter
         late = seconds - self._due + _JITTER * every
         if late < 0:
             return False

@@ -25,8 +25,8 @@ SHIFTED = 0.2
 UNROTATED = 1e-4
 #: Words in the name of a topic of rectified images.
 RECTIFIED = frozenset(("rect", "rectified"))
-#: Upper limit of focal lengths and principal points, pixels.
-_FARTHEST = 1e6
+#: Upper limit of focal lengths and principal points in pixels, and of the ratio of the focal lengths.
+_FARTHEST, _LONGEST_PIXEL = 1e6, 4.0
 
 
 class InfoMessage(Protocol):
@@ -80,7 +80,11 @@ def intrinsics_of(info: InfoMessage, width: int, height: int, rectified: bool = 
     roi = info.roi
     if roi.width or roi.height:
         camera = camera.cropped(int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height))
-    return camera if (camera.width, camera.height) == (width, height) else camera.resized(width, height)
+    if (camera.width, camera.height) != (width, height):
+        camera = camera.resized(width, height)
+        if not _plausible(camera):
+            raise ValueError(f"camera_info's binning makes focal lengths of {camera.fx:g} and {camera.fy:g}")
+    return camera
 
 
 def image_size(info: InfoMessage) -> tuple[int, int]:
@@ -156,6 +160,8 @@ def _unrotated(info: InfoMessage) -> bool:
 def _plausible(camera: Intrinsics) -> bool:
     """Whether focal lengths and principal point are plausible; others would move points out of float32's range."""
     focal, center = (camera.fx, camera.fy), (camera.cx, camera.cy)
+    if not 1 / _LONGEST_PIXEL <= camera.fx / camera.fy <= _LONGEST_PIXEL:
+        return False
     return all(1 <= value <= _FARTHEST for value in focal) and all(abs(value) <= _FARTHEST for value in center)
 
 

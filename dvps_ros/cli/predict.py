@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
     from dvps_ros.datasets.sources import open_sources
     from dvps_ros.runtime import load_perceiver
+    from dvps_ros.scene.track import Tracker
 
     config = given_config(args, PredictConfig)
     sources = open_sources(args.sources, given_for_sources(args, need_camera=False), together=args.video)
@@ -79,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
     perceiver.camera_height = args.camera_height
     if args.score is not None:
         perceiver.merge_config = replace(perceiver.merge_config, score_threshold=args.score)
+    # pictures that are not taken for another stream by --max-gap are not so by the tracker
+    gap = max(perceiver.config.track.max_gap, config.max_gap + config.every)
+    perceiver.tracker = Tracker(perceiver.labels, replace(perceiver.config.track, max_gap=gap))
     args.out.mkdir(parents=True, exist_ok=True)
     relative = sum(_predict_source(source, perceiver, args, config) for source in sources)
     if relative:

@@ -35,7 +35,7 @@ def write_prediction(
     import numpy as np
 
     from dvps_ros.datasets import png
-    from dvps_ros.scene.clouds import scene_cloud
+    from dvps_ros.scene.clouds import of_classes, scene_cloud
 
     def named(kind: str, suffix: str) -> Path:
         return stem.with_name(f"{stem.name}_{kind}{suffix}")
@@ -45,7 +45,8 @@ def write_prediction(
     if PANOPTIC in kinds:
         png.write(named(PANOPTIC, ".png"), encode_panoptic(scene.panoptic.numpy(), labels))
     if DEPTH in kinds:
-        png.write(named(DEPTH, ".png"), png.encode_depth(scene.depth.numpy()))
+        depth = scene.depth.masked_fill(of_classes(scene.panoptic, labels.sky), 0)
+        png.write(named(DEPTH, ".png"), png.encode_depth(depth.numpy()))
     if CLOUD in kinds and frame.intrinsics is not None:
         image = np.require(frame.image, requirements="W")  # torch warns of read-only arrays
         far, edges = config.max_depth, config.edge_threshold

@@ -27,8 +27,8 @@ except ImportError:
 def detection_array(header: Header, boxes: tuple[InstanceBox, ...], labels: LabelSet) -> Detection3DArray:
     """One Detection3D for each instance, in the order of the instances cloud.
 
-    The id, "<class name>/<instance>", stays with a tracked instance; its points are the rows of that cloud with its
-    label and instance, which lie together. The box is axis-aligned in the optical frame.
+    The id, the number of the tracked instance, stays when the network changes the instance's class. Its points are the
+    rows of that cloud with its label and instance, which lie together. The box is axis-aligned in the optical frame.
     """
     return Detection3DArray(header=header, detections=[_detection(header, box, labels) for box in boxes])
 
@@ -44,7 +44,7 @@ def _detection(header: Header, box: InstanceBox, labels: LabelSet) -> Detection3
         header=header,
         results=[hypothesis],
         bbox=BoundingBox3D(center=pose, size=size),
-        id=f"{labels.names[box.class_id]}/{box.instance}",
+        id=str(box.instance),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from dvps_ros.config import PerceptionConfig
 from dvps_ros.nodes.placement import Placement
 from dvps_ros.nodes.transforms import Transforms
 from dvps_ros.scene.ground import Direction
+
+#: Seconds for which a transform counts after look-ups of it have begun to fail.
+_HELD = 10.0
 
 
 @dataclass(frozen=True)
@@ -53,21 +57,30 @@ class Mounting:
         wanted = given.base_frame or given.fixed_frame or given.target_frame
         self._transforms = Transforms(node) if wanted else None
         self.pose_problem = self.placement_problem = ""
+        self._last: tuple[str, str, np.ndarray, float] | None = None  # frames, transform and time of the last look-up
 
     def of(self, frame_id: str) -> Mount:
-        """The mount of the camera whose images have this ``frame_id``; a transform is looked up anew each time."""
+        """The mount of the camera whose images have this ``frame_id``; a transform is looked up anew each time.
+
+        Where it is missing, the last one counts for ``_HELD`` seconds, and ``problem`` says so.
+        """
         given = self._settings()
         if self._transforms is None or not given.base_frame:
             return Mount(given.camera_height)
-        pose = self._transforms.latest(given.base_frame, frame_id)
-        if pose is None:
-            return Mount(given.camera_height, problem=self._transforms.problem)
+        pose, now, problem = self._transforms.latest(given.base_frame, frame_id), time.monotonic(), ""
+        if pose is not None:
+            self._last = (given.base_frame, frame_id, pose, now)
+        else:
+            problem = self._transforms.problem
+            if self._last is None or self._last[:2] != (given.base_frame, frame_id) or now - self._last[3] > _HELD:
+                return Mount(given.camera_height, problem=problem)
+            pose = self._last[2]
         # the z axis of base_frame (REP 103) in the optical frame
         up = (float(pose[2, 0]), float(pose[2, 1]), float(pose[2, 2]))
         height = given.camera_height or float(pose[2, 3])
         if not 0 < height < math.inf:
             return Mount(0.0, up, f"{frame_id} lies {-height:.2f} m below the ground plane of {given.base_frame}")
-        return Mount(height, up)
+        return Mount(height, up, problem)
 
     def pose(self, frame_id: str, stamp: int) -> np.ndarray | None:
         """(4, 4) from the camera's optical frame to ``fixed_frame`` at ``stamp`` (nanoseconds); None where unknown.

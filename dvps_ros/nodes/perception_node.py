@@ -26,7 +26,7 @@ from dvps_ros.nodes.parameters import NodeParameters
 from dvps_ros.nodes.pipeline import FramePipeline
 from dvps_ros.nodes.process import GRACE, one_line, run
 from dvps_ros.runtime import Perceiver, load_perceiver, locate
-from dvps_ros.scene.rays import rays
+from dvps_ros.scene.rays import lens_factor, rays
 from dvps_ros.scene.resampling import Nearest
 
 #: Seconds that a transition waits for the frame in work.
@@ -200,8 +200,8 @@ class PerceptionNode(LifecycleNode):
         self._pipeline = self._outputs = self._mounting = self._perceiver = None
         rclpy_private.forget_destroyed(self)
         self._model_facts = {}
-        rays.cache_clear()  # ray maps of past cameras, on the device
-        Nearest.of.cache_clear()
+        for of_past_cameras in (rays, lens_factor, Nearest.of):  # on the device
+            of_past_cameras.cache_clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

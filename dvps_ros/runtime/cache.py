@@ -12,12 +12,14 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import os
 import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -29,6 +31,8 @@ from dvps_ros.files import open_to_others, write_bytes
 from dvps_ros.network import DvpsNet
 from dvps_ros.runtime.agreement import Agreement
 from dvps_ros.runtime.tracing import FlatNetwork, quiet, write_onnx
+
+_LOG = logging.getLogger(__name__)
 
 
 def user_folder() -> Path:
@@ -81,12 +85,18 @@ class ProgramCache:
         return _machine(run_time) in _read(self._path(size)).get("checked", {})
 
     def note(self, size: tuple[int, int], run_time: str, agreement: Agreement) -> None:
-        """Record that ``run_time`` was checked on this machine, with its agreement."""
+        """Record that ``run_time`` was checked on this machine, with its agreement.
+
+        Where the record cannot be written, the next start checks again.
+        """
         path = self._path(size)
-        with _locked(path.with_suffix(".lock")):
-            record = _read(path)
-            record.setdefault("checked", {})[_machine(run_time)] = str(agreement)
-            _write(path, record)
+        try:
+            with _locked(path.with_suffix(".lock")):
+                record = _read(path)
+                record.setdefault("checked", {})[_machine(run_time)] = str(agreement)
+                _write(path, record)
+        except OSError as error:
+            _LOG.warning(f"{path.with_suffix('.json')} cannot be written: {error.strerror}")
 
     def _path(self, size: tuple[int, int]) -> Path:
         return self._folder / f"{size[0]}x{size[1]}.onnx"
@@ -127,7 +137,22 @@ def network_key(net: DvpsNet) -> str:
 
 
 def _machine(run_time: str) -> str:
-    return f"{run_time} on {platform.machine()}"
+    return f"{run_time} on {_processors()}"
+
+
+@lru_cache(maxsize=1)
+def _processors() -> str:
+    """The kinds of this machine's processor and GPUs: results of a run time hold for them alone."""
+    try:
+        rows = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        rows = []
+    names = [
+        row.partition(":")[2].strip() for row in rows if row.lower().startswith(("model name", "cpu part", "flags"))
+    ]
+    kind = hashlib.sha256("\n".join(sorted(set(names))).encode()).hexdigest()[:16]
+    gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    return " + ".join((f"{platform.machine()} {kind}", *gpus))
 
 
 def _read(path: Path) -> dict:

@@ -49,7 +49,7 @@ def load_perceiver(
     perceiver = _loaded(model, device, precision, segmentation, depth, programs, runtime)
     if input_pixels:
         if perceiver.canvas is not None:
-            raise ValueError(f"{model} is an exported program of one size: input_pixels is not possible")
+            raise ValueError(f"{model} takes pictures of one size: input_pixels is not possible")
         perceiver.config = replace(perceiver.config, input=InputConfig(pixels=input_pixels))
     return perceiver
 

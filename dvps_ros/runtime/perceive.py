@@ -225,13 +225,13 @@ class Perceiver:
     def warm_up(self, size: tuple[int, int] | None = None, steps: int = 2) -> None:
         """Run ``steps`` empty frames of ``size`` (H, W), so that the first real one is not slower; tracks are kept.
 
-        Without ``size`` it is that of the canvas, else of the last used program, else a picture of the configured
-        number of pixels (256 x 512 if that follows the image), twice as wide as high.
+        Without ``size`` it is that of the canvas, else of the last used program for as many pixels, else a picture of
+        the configured number of pixels (256 x 512 if that follows the image), twice as wide as high.
         """
-        tracker, canvas = self.tracker, self.canvas
-        if size is None and isinstance(self.network, ProgramNetwork):
-            self.canvas = canvas or self.network.recent  # exactly the size of that program
-        size = size or self.canvas or sides(self.config.input.pixels or 256 * 512, 2.0)
+        tracker, canvas, pixels = self.tracker, self.canvas, self.config.input.pixels
+        if size is None and canvas is None and isinstance(self.network, ProgramNetwork):
+            self.canvas = self.network.recent(pixels)  # exactly the size of that program
+        size = size or self.canvas or sides(pixels or 256 * 512, 2.0)
         self.tracker = Tracker(self.labels, self.config.track)
         try:
             for _ in range(steps):

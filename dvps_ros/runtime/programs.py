@@ -25,6 +25,8 @@ from dvps_ros.structures import Prediction
 
 #: Programs of this many sizes, the last used ones, stay open; a folder of pictures may have more.
 _OPEN = 4
+#: The area of pictures differs from the one that was asked for by this share: their sides are whole pixels.
+_WHOLE = 0.03
 _LOG = logging.getLogger("dvps_ros")
 
 
@@ -85,10 +87,15 @@ class ProgramNetwork(nn.Module):
         torch.cuda.empty_cache()
         return self.net(images)
 
-    @property
-    def recent(self) -> tuple[int, int] | None:
-        """(H, W) of the cached program that was used last; None: there is none."""
-        return self._cache.recent() if self._cache is not None else None
+    def recent(self, pixels: int) -> tuple[int, int] | None:
+        """(H, W) of the cached program for about ``pixels`` (0: any) that was used last; None: there is none."""
+        size = self._cache.recent() if self._cache is not None else None
+        if size is None or not pixels:
+            return size
+        least = (size[0] - COARSEST_STRIDE + 1) * (size[1] - COARSEST_STRIDE + 1)  # its sides are rounded up
+        if not least * (1 - _WHOLE) <= pixels <= size[0] * size[1] * (1 + _WHOLE):
+            return None
+        return size
 
     def _padded(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         """Images at the top left of ``size``; the rest is the mean color, which the network normalises to zero."""
@@ -134,7 +141,13 @@ class ProgramNetwork(nn.Module):
             raise ValueError(f"runtime {self.run_time} cannot open {path}: {first_line(error)}") from error
         name = f"{self.run_time} {run_times.version(self.run_time)}, precision {self._precision}"
         if not cache.is_checked(size, name):
-            cache.note(size, name, self._check(program, size))
+            try:
+                found = self._check(program, size)
+            except (ValueError, torch.cuda.OutOfMemoryError):
+                raise
+            except Exception as error:
+                raise ValueError(f"runtime {self.run_time} cannot run {path}: {first_line(error)}") from error
+            cache.note(size, name, found)
         return program
 
     def _check(self, program: Program, size: tuple[int, int]) -> agreement.Agreement:

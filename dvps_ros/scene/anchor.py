@@ -45,6 +45,7 @@ class GroundAnchor:
         self._age = 0.0  # averaging time of the factor, seconds
         self._last_ground: float | None = None  # time of the last valid ground plane
         self._now: float | None = None
+        self._stamp: float | None = None  # the last one that was given
         self._camera: tuple[float, float, int, int] | None = None  # ln height, ln fx, width, height of the last frame
 
     def update(
@@ -82,13 +83,16 @@ class GroundAnchor:
 
     def _advance(self, stamp: float | None, camera: tuple[float, float, int, int]) -> float:
         """Advance to the time of a frame; returns the seconds since the last frame, 0 for the first one."""
-        before, now = self._now, stamp
+        before, given, now = self._now, self._stamp, stamp
         if now is None:
             now = 0.0 if before is None else before + self.config.period
+        elif before is not None and given is not None and given <= now < before:
+            before = now  # frames without a stamp had come sooner than every ``period``
         if before is not None and not (0 <= now - before <= self.config.max_gap and self._is_same(camera)):
             self.reset()
             before = None
         self._now, self._camera = now, camera
+        self._stamp = stamp if stamp is not None else given
         return 0.0 if before is None else now - before
 
     def _is_same(self, camera: tuple[float, float, int, int]) -> bool:

@@ -57,7 +57,10 @@ class CameraPose:
         pose may be missing in some frames.
         """
         motion = CameraMotion(seconds=seconds, problem="no picture")
-        if pose is not None:
+        if pose is not None and not np.isfinite(pose).all():
+            motion, pose = CameraMotion(seconds=seconds, problem="the pose is not finite"), None
+            self._ego.reset()
+        elif pose is not None:
             pose = np.asarray(pose, np.float64)
             motion = self._between_given(pose, seconds)
             self._ego.reset()  # its last view is no longer that of the previous frame
@@ -65,6 +68,7 @@ class CameraPose:
             motion = self._ego.update(view, seconds)
             if motion.cut:
                 self.reset()
+                self.motion = motion
                 self._ego.update(view, 0.0)
                 return False
         self.motion = motion

@@ -123,9 +123,11 @@ class EgoMotion:
         height, width = view.grey.shape
         kept = (status[:, 0] > 0) & (found >= 0).all(1) & (found[:, 0] < width) & (found[:, 1] < height)
         kept &= residual[:, 0] <= np.percentile(residual, _FLOW_PERCENTILE)
+        rays = normalized(found, view.camera)
+        kept &= np.isfinite(rays).all(1)
         if kept.sum() < _MIN_INLIERS:
             return CameraMotion(seconds=seconds, problem="too few corners found again")
-        matrix, inliers = _pose(points[kept], found[kept], view.camera)
+        matrix, inliers = _pose(points[kept], rays[kept], view.camera)
         share = inliers / kept.sum()
         problem = self._problem(matrix, seconds, share, inliers)
         return CameraMotion(None if problem else matrix, seconds, share, "" if problem else "picture", problem)
@@ -162,6 +164,8 @@ class EgoMotion:
 
 def implausible(matrix: np.ndarray, seconds: float, config: TrackConfig) -> str:
     """Why a motion (4, 4) within ``seconds`` exceeds the limits of ``config``; empty if it is plausible."""
+    if not np.isfinite(matrix).all():
+        return "the pose is not finite"
     angle = math.degrees(np.linalg.norm(cv2.Rodrigues(matrix[:3, :3])[0]))
     distance = float(np.linalg.norm(matrix[:3, 3]))
     # stamps jitter: allow a tenth of a second more
@@ -238,14 +242,13 @@ def _best_motion(
 
 
 def _points(view: View, corners: np.ndarray) -> np.ndarray:
-    """(N, 3) float64 points of corners (N, 2), metres in the optical frame; NaN without depth."""
+    """(N, 3) float64 points of corners (N, 2), metres in the optical frame; NaN without depth or ray."""
     depth = view.depth[np.rint(corners[:, 1]).astype(np.int64), np.rint(corners[:, 0]).astype(np.int64)]
     return np.concatenate([normalized(corners, view.camera), np.ones((len(corners), 1))], 1) * depth[:, None]
 
 
-def _pose(points: np.ndarray, found: np.ndarray, camera: Intrinsics) -> tuple[np.ndarray, int]:
-    """The motion (4, 4) that moves ``points`` (N, 3) to the rays of pixels ``found`` (N, 2), and the inlier count."""
-    rays = normalized(found, camera)
+def _pose(points: np.ndarray, rays: np.ndarray, camera: Intrinsics) -> tuple[np.ndarray, int]:
+    """The motion (4, 4) that moves ``points`` (N, 3) to ``rays`` (N, 2), x / z and y / z, and the inlier count."""
     error = _REPROJECTION / camera.fx
     good, rotation, shift, inliers = cv2.solvePnPRansac(
         points, rays, np.eye(3), None, iterationsCount=_ITERATIONS, reprojectionError=error, flags=cv2.SOLVEPNP_AP3P

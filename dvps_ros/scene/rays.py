@@ -34,7 +34,7 @@ def rays(intrinsics: Intrinsics, device: str = "cpu") -> Tensor:
     u = (np.arange(intrinsics.width) - intrinsics.cx) / intrinsics.fx
     v = (np.arange(intrinsics.height) - intrinsics.cy) / intrinsics.fy
     grids = (np.meshgrid(u, part) for part in np.array_split(v, -(-v.size // _BLOCK_ROWS)))
-    blocks = [_undistort(grid[0], grid[1], intrinsics) for grid in grids]
+    blocks = [undistorted(grid[0], grid[1], intrinsics) for grid in grids]
     x, y = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     with torch.inference_mode(False):  # a tensor cached in inference mode could not be used outside of it
         return torch.from_numpy(np.stack([x, y, np.where(np.isnan(x), np.nan, 1.0)], -1).astype(np.float32)).to(device)
@@ -144,8 +144,11 @@ def _fisheye_radius(theta: np.ndarray, k: np.ndarray) -> np.ndarray:
     return theta * (1 + square * (k[0] + square * (k[1] + square * (k[2] + square * k[3]))))
 
 
-def _undistort(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
-    """The rays (x, y, 1) of image coordinates, the inverse of ``_distort``; NaN where there is no ray."""
+def undistorted(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
+    """The rays (x, y, 1) of image coordinates, arrays of any one shape, in units of the focal length.
+
+    NaN where there is no ray, as in ``rays``.
+    """
     k = coefficients(intrinsics)
     if intrinsics.distortion_model == "equidistant":
         return _undistort_fisheye(x, y, k)
@@ -167,7 +170,7 @@ def _undistort_brown(x: np.ndarray, y: np.ndarray, k: np.ndarray) -> tuple[np.nd
             ray[:, active] = at + _newton_step(at[0], at[1], error, k)
         error = goal - _seen_at(ray, k)
         # Beyond the fold the model maps larger angles to smaller radii; such a solution is not physical.
-        good = (np.hypot(*error) < 1e-9) & (np.hypot(*ray) < _fold_radius(k))
+        good = (np.hypot(*error) < 1e-9) & (np.hypot(*ray) < _fold_radius(tuple(k)))
     x, y = np.where(good, ray, np.nan).reshape(2, *x.shape)
     return x, y
 
@@ -186,10 +189,11 @@ def _newton_step(x: np.ndarray, y: np.ndarray, error: np.ndarray, k: np.ndarray)
     return np.stack([yy * error[0] - xy * error[1], xx * error[1] - xy * error[0]]) / (xx * yy - xy * xy)
 
 
-def _fold_radius(k: np.ndarray) -> float:
+@lru_cache(maxsize=8)
+def _fold_radius(k: tuple[float, ...]) -> float:
     """The ray radius up to which the image radius grows with it; at most 20 (87 degrees)."""
     r = np.linspace(0, 20, 20001)
-    radial, slope = _radial(r * r, k)
+    radial, slope = _radial(r * r, np.array(k))
     falling = ~(radial + 2 * r * r * slope > 0)
     return float(r[falling.argmax()]) if falling.any() else 20.0
 

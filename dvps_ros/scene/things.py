@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from dvps_ros.labels import VOID
-from dvps_ros.scene.view import normalized
+from dvps_ros.scene.view import in_view
 from dvps_ros.structures import Intrinsics, Scene, Segment
 
 #: Things are compared on a grid of at most this many samples of the label map.
@@ -150,8 +150,7 @@ def _points(pixels: np.ndarray, depth: np.ndarray, metres: np.ndarray, camera: I
     """(M, 3) points at ``pixels`` (M, 2) of things at the depths ``metres`` (M,), in the optical frame."""
     z = depth[pixels[:, 0], pixels[:, 1]].astype(np.float64)
     z = np.where(np.isfinite(z) & (abs(z - metres) < _MAX_DEPTH_ERROR * metres), z, metres)
-    rays = normalized(pixels[:, ::-1].astype(np.float64), camera)
-    return np.column_stack([np.where(np.isfinite(rays), rays, 0.0), np.ones(len(z))]) * z[:, None]
+    return np.column_stack([in_view(pixels[:, ::-1].astype(np.float64), camera), np.ones(len(z))]) * z[:, None]
 
 
 def _embeddings(scene: Scene, segments: list[Segment]) -> list[np.ndarray | None]:

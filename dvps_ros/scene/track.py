@@ -20,7 +20,7 @@ from dvps_ros.scene.camera_pose import CameraPose
 from dvps_ros.scene.indexing import look_up
 from dvps_ros.scene.things import Thing, grid_camera, split, things_of
 from dvps_ros.scene.tracks import Track, forecast, seen_shares
-from dvps_ros.scene.view import View, normalized
+from dvps_ros.scene.view import View, in_view
 from dvps_ros.structures import Intrinsics, Scene, TrackedThing
 
 #: A thing with less than this share of its remembered pixels is partly hidden.
@@ -55,7 +55,9 @@ class Tracker:
         """Forget all things; numbers of the next frame start at 1."""
         self._last_number = 0
         self._now: float | None = None
+        self._stamp: float | None = None  # the last one that was given
         self._size: tuple[int, int] | None = None
+        self._metric: bool | None = None
         self._scale = 1.0  # scale factor of the last frame
         self._forget()
 
@@ -86,9 +88,10 @@ class Tracker:
         pose : (4, 4) from the optical frame to a fixed one, from TF or odometry; it replaces the estimate.
         """
         size = (scene.panoptic.shape[0], scene.panoptic.shape[1])
-        if size != self._size:  # another camera or resolution: positions on the grid do not compare
-            self.reset()
-            self._size = size
+        if size != self._size or scene.metric != self._metric:
+            # another camera, resolution or unit of length: positions do not compare
+            self._forget()
+            self._size, self._metric = size, scene.metric
         seconds = self._advance(stamp)
         self._rescale(scene.scale_factor)
         if not self._camera.update(self._time, seconds, view, pose):
@@ -106,11 +109,14 @@ class Tracker:
 
     def _advance(self, stamp: float | None) -> float:
         """Advance to the time of a frame; returns the seconds since the last frame, 0 for the first one."""
-        before = self._now
+        before, given = self._now, self._stamp
         self._now = stamp if stamp is not None else self.config.period + (before if before is not None else 0.0)
+        self._stamp = stamp if stamp is not None else given
         if before is None:
             return 0.0
         seconds = self._now - before
+        if seconds < 0 and stamp is not None and given is not None and stamp >= given:
+            seconds = 0.0  # frames without a stamp had come sooner than every ``period``
         if 0 <= seconds <= self.config.max_gap:
             return seconds
         self._forget()
@@ -267,8 +273,7 @@ def _places(things: list[Thing], grid: Intrinsics) -> tuple[np.ndarray, np.ndarr
     if not things:
         return np.zeros((0, 3)), np.zeros(0)
     depth = np.array([t.depth for t in things])
-    rays = normalized(np.stack([t.center[::-1] for t in things]), grid)
-    rays = np.where(np.isfinite(rays), rays, 0.0)
+    rays = in_view(np.stack([t.center[::-1] for t in things]), grid)
     places = np.concatenate([rays, np.ones((len(things), 1))], 1) * depth[:, None]
     return places, np.array([t.extent for t in things]) * depth / grid.fx
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dvps_ros.scene.rays import coefficients
+from dvps_ros.scene.rays import undistorted
 from dvps_ros.scene.resampling import Nearest
 from dvps_ros.structures import Intrinsics, Scene
 
@@ -59,9 +58,19 @@ def view_of(scene: Scene, grey: Tensor, camera: Intrinsics, extent: tuple[float,
 
 
 def normalized(pixels: np.ndarray, camera: Intrinsics) -> np.ndarray:
-    """(N, 2) float64 x / z and y / z of the rays through ``pixels`` (N, 2) (x, y); distortion is removed."""
-    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1.0]])
-    if not len(pixels) or not camera.distorted:  # of no points OpenCV makes None
-        return (pixels - matrix[:2, 2]) / [camera.fx, camera.fy]
-    undistort = cv2.fisheye.undistortPoints if camera.distortion_model == "equidistant" else cv2.undistortPoints
-    return undistort(pixels.astype(np.float64)[:, None], matrix, coefficients(camera))[:, 0]
+    """(N, 2) float64 x / z and y / z of the rays through ``pixels`` (N, 2) (x, y); distortion is removed.
+
+    NaN for pixels without a ray, such as those of a fisheye at 90 degrees and more.
+    """
+    x, y = ((pixels - [camera.cx, camera.cy]) / [camera.fx, camera.fy]).T
+    return np.stack(undistorted(x, y, camera), 1)
+
+
+def in_view(pixels: np.ndarray, camera: Intrinsics) -> np.ndarray:
+    """As ``normalized``, (N, 2) for (N, 2), but a pixel without a ray has that of a camera without distortion.
+
+    It lies on the right side, and nobody sees so far out where exactly.
+    """
+    straight = (pixels - [camera.cx, camera.cy]) / [camera.fx, camera.fy]
+    found = normalized(pixels, camera)
+    return np.where(np.isfinite(found), found, straight)

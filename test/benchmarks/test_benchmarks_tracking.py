@@ -151,3 +151,16 @@ def test_the_command_on_a_drive_that_is_told_truly(tmp_path, capsys, monkeypatch
         *("| STQ", "| AQ", "| SQ", "| id switches", "| fragments"),
         *(f"| DVPQ λ {limit}, k 1 and 4" for limit in ("0.5", "0.25", "0.1")),
     ]
+
+
+def test_a_kept_drive_is_that_which_was_rendered(tmp_path):
+    bent = StreetConfig(
+        width=96, height=64, distortion_model="equidistant", distortion=(0.05, 0.0, 0.0, 0.0), distorted=1.0
+    )
+    first = cached_drive(4, bent, [0.0, 0.5], tmp_path)
+    [kept] = tmp_path.iterdir()
+    again = cached_drive(4, bent, [0.0, 0.5], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [kept.name]
+    assert first[1].intrinsics == again[1].intrinsics
+    assert first[1].intrinsics.distortion_model == "equidistant"
+    assert (first[1].rgb == again[1].rgb).all()

@@ -33,3 +33,10 @@ def test_an_interval_of_zero_takes_all_and_an_interruption_begins_anew():
     assert beat.takes(2.0, 1.0, restart=True)
     assert not beat.takes(2.5, 1.0)
     assert beat.takes(3.0, 1.0)
+
+
+def test_a_shorter_interval_counts_at_once():
+    beat = Beat()
+    assert beat.takes(0.0, 10.0)
+    assert not beat.takes(0.1, 10.0)
+    assert [beat.takes(seconds, 0.1) for seconds in (0.2, 0.31)] == [False, True]

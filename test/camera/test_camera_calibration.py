@@ -165,3 +165,10 @@ def test_content_tells_every_change():
     changes.append(info())
     changes[-1].roi.do_rectify = True
     assert len({content(message) for message in (info(), *changes)}) == len(changes) + 1
+
+
+@pytest.mark.parametrize("k", [(500, 40, 319.5, 239.5), (100, 500, 319.5, 239.5)])
+def test_focal_lengths_that_differ_more_than_fourfold_are_a_mistake(k):
+    with pytest.raises(ValueError, match="camera_info is not valid: fx"):
+        intrinsics_of(info(k=k), 640, 480)
+    assert intrinsics_of(info(k=(500, 200, 319.5, 239.5)), 640, 480).fy == 200

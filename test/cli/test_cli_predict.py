@@ -9,11 +9,14 @@ from bag_writing import START, camera_info, raw, record
 from small_network import SMALL_NETWORK
 
 from dvps_ros.cli.main import main
-from dvps_ros.config import Config, MergeConfig
+from dvps_ros.cli.prediction_files import DEPTH, write_prediction
+from dvps_ros.config import Config, MergeConfig, PredictConfig
 from dvps_ros.datasets.cityscapes_dvps import decode_panoptic
-from dvps_ros.labels import VOID
+from dvps_ros.labels import CITYSCAPES, VOID
 from dvps_ros.runtime import Perceiver
-from dvps_ros.structures import Intrinsics
+from dvps_ros.scene import track
+from dvps_ros.scene.track import Tracker
+from dvps_ros.structures import CameraFrame, Intrinsics
 
 TINY = Config(
     network=replace(SMALL_NETWORK, heads=2, points=2),
@@ -193,3 +196,31 @@ def test_wrong_bench_arguments_exit_2(arguments, model, capsys):
         main(["bench", *source, *arguments])
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_sky_has_no_depth(tmp_path):
+    torch = pytest.importorskip("torch")
+    from dvps_ros.structures import Scene, Segment
+
+    sky, road = (CITYSCAPES.index(name) for name in ("sky", "road"))
+    panoptic = torch.full((4, 6), road * 1000, dtype=torch.int32)
+    panoptic[:2] = sky * 1000
+    segments = (Segment(road * 1000, road, 0, 0.9, 12, 70.0), Segment(sky * 1000, sky, 0, 0.9, 12, 70.0))
+    scene = Scene(panoptic, torch.full((4, 6), 70.0), torch.ones(4, 6), segments)
+    picture = np.zeros((4, 6, 3), np.uint8)
+    frame = CameraFrame(picture)
+    write_prediction(tmp_path / "a", frame, picture, scene, CITYSCAPES, {DEPTH}, PredictConfig())
+    depth = cv2.imread(str(tmp_path / "a_depth.png"), cv2.IMREAD_UNCHANGED)
+    assert (depth == np.repeat([0, 0, 70 * 256, 70 * 256], 6).reshape(4, 6)).all()
+
+
+def test_pictures_that_follow_within_max_gap_keep_the_tracker_s_objects(model, tmp_path, monkeypatch):
+    """Every four seconds, where the tracker alone would start anew after three."""
+    gaps = []
+    monkeypatch.setattr(track, "Tracker", lambda labels, config: gaps.append(config.max_gap) or Tracker(labels, config))
+    source = tmp_path / "pictures"
+    source.mkdir()
+    cv2.imwrite(str(source / "a.png"), np.zeros((64, 96, 3), np.uint8))
+    arguments = ("--model", str(model), "--out", str(tmp_path / "out"), "--every", "4", "--max-gap", "10")
+    assert main(["predict", *arguments, str(source)]) == 0
+    assert gaps[-1] == 14.0

@@ -89,7 +89,7 @@ def test_one_detection_for_each_instance(installed):
     header = Header(frame_id="camera")
     message = installed.detection_array(header, (box,), CITYSCAPES)
     [detection] = message.detections
-    assert (message.header, detection.header, detection.id) == (header, header, "car/7")
+    assert (message.header, detection.header, detection.id) == (header, header, "7")
     [result] = detection.results
     assert (result.hypothesis.class_id, result.hypothesis.score) == ("car", 0.75)
     center, size = detection.bbox.center, detection.bbox.size

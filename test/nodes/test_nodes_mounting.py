@@ -13,6 +13,7 @@ from rclpy.time import Time
 
 from dvps_ros.config import PerceptionConfig
 from dvps_ros.labels import CITYSCAPES
+from dvps_ros.nodes import mounting as mounting_module
 from dvps_ros.nodes import transforms
 from dvps_ros.nodes.diagnostics import anchor_facts, tracking_facts
 from dvps_ros.nodes.mounting import Mount, Mounting
@@ -120,6 +121,22 @@ def test_a_transform_is_missing_and_comes(tree):
     assert "\n" not in found.problem
     tree["base", "camera"] = ((0.0, 0.0, 1.0), OPTICAL)
     assert mounted.of("camera").height == 1.0
+
+
+def test_the_last_transform_counts_for_a_while(tree, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(mounting_module.time, "monotonic", lambda: now[0])
+    tree["base", "camera"] = ((0.0, 0.0, 1.0), OPTICAL)
+    mounted = mounting(base_frame="base")
+    known = mounted.of("camera")
+    del tree["base", "camera"]
+    now[0] += 9.0
+    held = mounted.of("camera")
+    assert (held.height, held.up) == (known.height, known.up)
+    assert held.problem.startswith("no transform from 'camera' to 'base': ")
+    assert mounted.of("other").height == 0
+    now[0] += 2.0
+    assert mounted.of("camera").height == 0
 
 
 def test_a_camera_below_the_ground_plane_has_no_height(tree):

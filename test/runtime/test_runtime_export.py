@@ -187,5 +187,5 @@ def test_another_number_of_input_pixels_is_for_live_networks_alone(folders):
     assert usual.resizing((80, 120)).size == (64, 96)
     assert larger.resizing((80, 120)).size == (128, 192)
     assert larger.step(PICTURE, CAMERA).panoptic.shape == (80, 120)
-    with pytest.raises(ValueError, match="exported program of one size: input_pixels is not possible"):
+    with pytest.raises(ValueError, match="takes pictures of one size: input_pixels is not possible"):
         load_perceiver(program, "cpu", input_pixels=1000)

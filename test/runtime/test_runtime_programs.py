@@ -311,3 +311,24 @@ def test_the_folder_follows_xdg(monkeypatch, tmp_path):
     for given in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", given)
         assert cache.user_folder() == tmp_path / ".cache" / "dvps_ros" / "programs"
+
+
+def test_a_check_that_cannot_be_recorded_is_done_again(made, monkeypatch, caplog):
+    programs = ProgramCache(network())
+    programs.program((64, 96))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache, "write_bytes", full)
+    programs.note((64, 96), "openvino 1.0, precision 32", Agreement(1.0, 1.0, 3))
+    assert "No space left on device" in caplog.text
+    assert not programs.is_checked((64, 96), "openvino 1.0, precision 32")
+
+
+def test_a_check_on_another_processor_does_not_count(made, monkeypatch):
+    programs = ProgramCache(network())
+    programs.program((64, 96))
+    programs.note((64, 96), "openvino 1.0, precision 32", Agreement(1.0, 1.0, 3))
+    monkeypatch.setattr(cache, "_processors", lambda: "another")
+    assert not programs.is_checked((64, 96), "openvino 1.0, precision 32")

@@ -148,3 +148,11 @@ def test_repeated_stamps_and_frames_without_stamps_are_taken():
     for stamp in (None, None, 3.0, 3.0, 3.1, None):
         found = anchor.update(flat(HEIGHT, scale=0.8), CAMERA, HEIGHT, stamp=stamp)
         assert found.scale_factor == pytest.approx(1.25, rel=0.01)
+
+
+def test_frames_without_a_stamp_between_fast_ones_start_nothing_anew():
+    anchor = GroundAnchor(CITYSCAPES)
+    run([flat(HEIGHT, scale=0.5)] * 60, anchor, step=1 / 30)
+    for stamp in (None, None, 62 / 30):  # the guess, 0.1 s for each, is later than the last one
+        found = anchor.update(flat(HEIGHT), CAMERA, HEIGHT, stamp=stamp)
+    assert found.scale_factor > 1.7  # still the average

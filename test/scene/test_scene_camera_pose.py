@@ -86,3 +86,13 @@ def test_a_picture_is_not_compared_with_one_from_before_poses_were_given():
     camera.update(0.7, 0.1, None, exponential(np.array([0, 0, 0, 0, 0, 2.8])))
     camera.update(0.8, 0.1, view, None)
     assert camera.motion.problem == "no frame before"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_pose_that_is_not_finite_is_one_that_is_missing(value):
+    camera = driven(0.5)
+    assert camera.update(0.6, 0.1, None, np.full((4, 4), value))
+    assert camera.motion.matrix is None
+    assert camera.motion.problem == "the pose is not finite"
+    camera.update(0.7, 0.1, None, exponential(np.array([0, 0, 0, 0, 0, 2.8])))
+    assert camera.pose == pytest.approx(exponential(np.array([0, 0, 0, 0, 0, 2.8])), abs=1e-9)

@@ -21,8 +21,8 @@ def test_the_slope_of_the_radial_factor_is_its_derivative(k):
 
 def test_a_barrel_lens_folds_where_the_image_radius_stops_growing():
     """r (1 - 0.3 r²) grows up to r = 1 / sqrt(0.9)."""
-    assert rays._fold_radius(np.array([-0.3, 0.0, 0.0, 0.0])) == pytest.approx(1 / np.sqrt(0.9), abs=2e-3)
-    assert rays._fold_radius(np.array([0.3, 0.0, 0.0, 0.0])) == 20.0
+    assert rays._fold_radius((-0.3, 0.0, 0.0, 0.0)) == pytest.approx(1 / np.sqrt(0.9), abs=2e-3)
+    assert rays._fold_radius((0.3, 0.0, 0.0, 0.0)) == 20.0
 
 
 def test_the_magnification_of_an_equidistant_lens():

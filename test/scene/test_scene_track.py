@@ -1,6 +1,7 @@
 """Tracking of made-up squares: motion, occlusion, crossing, class flips, numbers that run out."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -200,7 +201,41 @@ def test_reset_and_a_change_of_size_start_anew():
     assert follow(tracker, [[(CAR, 40, 10, 30)], [(CAR, 80, 150, 30)]]) == [[1], [2]]
     tracker.reset()
     assert follow(tracker, [[(CAR, 80, 150, 30)]]) == [[1]]
-    assert follow(tracker, [[(PERSON, 10, 10, 30)]], size=(60, 100)) == [[1]]
+    assert follow(tracker, [[(PERSON, 10, 10, 30)]], size=(60, 100)) == [[2]]  # 1 was just another object's
+
+
+def test_metres_are_not_compared_with_relative_depth():
+    """camera_info comes late: the same places, in another unit. A standing car must not seem to move."""
+    camera = Intrinsics(200.0, 200.0, 99.5, 59.5, 200, 120)
+    tracker, fastest = Tracker(CITYSCAPES), 0.0
+    for t in range(20):
+        metric = t >= 10
+        depth = 14.3 if metric else 10.0
+        scene, _ = scene_of([(CAR, 50, 90, 20, depth if metric else math.nan)])
+        scene = replace(scene, depth=torch.full_like(scene.depth, depth), metric=metric)
+        for thing in tracker.update(scene, camera if metric else None, t / 10).things:
+            fastest = max(fastest, float(np.linalg.norm(thing.velocity)))
+            assert thing.position[2] == pytest.approx(14.3, abs=0.1)
+    assert fastest < 0.1
+
+
+def test_frames_without_a_stamp_between_fast_ones_reset_nothing():
+    """At 30 Hz, a frame without a stamp is guessed to come after 0.1 s: the next one seems to jump back."""
+    stamps = [t / 30 if t not in (4, 5) else None for t in range(12)]
+    frames = [[(CAR, 40, 40 + t, 30)] for t in range(12)]
+    assert follow(Tracker(CITYSCAPES), frames, stamps=stamps) == [[1]] * 12
+
+
+def test_a_thing_at_the_edge_of_a_fisheye_has_a_place_in_reach():
+    """The middle of the car is 103 degrees from the axis, where no ray goes."""
+    camera = Intrinsics(50.0, 50.0, 99.5, 59.5, 200, 120, "equidistant", (0.0, 0.0, 0.0, 0.0))
+    tracker = Tracker(CITYSCAPES)
+    for t in range(3):
+        scene, _ = scene_of([(CAR, 45, 180, 20, 3.0)])
+        scene = replace(scene, depth=torch.full_like(scene.depth, 3.0))
+        (thing,) = tracker.update(scene, camera, t / 10).things
+    assert abs(thing.position).max() < 10
+    assert thing.position[0] > 3
 
 
 def test_numbers_are_used_again_late_and_never_twice():
