@@ -45,7 +45,7 @@ setup(
     description="Depth-aware panoptic perception for ROS 2: one camera in, labelled 3-D out",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license="Apache-2.0; models/road: research use only",
     maintainer="dvps_ros contributors",
     maintainer_email="dvps_ros@users.noreply.github.com",
     packages=find_packages(exclude=["test*"]),

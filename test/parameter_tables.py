@@ -1,4 +1,4 @@
-"""The tables of docs/parameters.md, made from the configuration dataclasses. As a script, this file renews them."""
+"""Tables of the configuration dataclasses in docs/parameters.md and configuration.md. As a script, it renews them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from typing import Any, Literal
 
 from dvps_ros import config
 
-PARAMETERS = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PARAMETERS, CONFIGURATION = DOCS / "parameters.md", DOCS / "configuration.md"
 _BLOCK = re.compile(r"(<!-- begin (\w+) -->\n)(.*?)(<!-- end \2 -->)", re.DOTALL)
 
 
 def table(cls: type) -> str:
-    """Markdown table of one configuration dataclass. A dot marks what can change while the node runs."""
-    lines = ["| parameter | default | live | |", "|---|---|---|---|"]
-    for row in config.describe(cls):
-        live = "•" if row["runtime"] else ""
-        lines.append(f"| `{row['path']}` | {_default(row)} | {live} | {row['description']}{_range(row)} |")
+    """Markdown table of one configuration dataclass. A dot marks what can change while a node runs, if anything can."""
+    rows = config.describe(cls)
+    live = any(row["runtime"] for row in rows)
+    lines = (
+        ["| parameter | default | live | |", "|---|---|---|---|"] if live else ["| key | default | |", "|---|---|---|"]
+    )
+    for row in rows:
+        mark = f" {'•' if row['runtime'] else ''} |" if live else ""
+        lines.append(f"| `{row['path']}` | {_default(row)} |{mark} {row['description']}{_range(row)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -42,4 +47,5 @@ def _range(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    PARAMETERS.write_text(renewed(PARAMETERS.read_text()))
+    for page in (PARAMETERS, CONFIGURATION):
+        page.write_text(renewed(page.read_text()))

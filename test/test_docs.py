@@ -1,15 +1,17 @@
 """The documents say what is: parameters, topics, files, links and anchors."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 import rclpy
 from documents import DOCUMENTS, ROOT, anchors, code_spans, links
-from parameter_tables import PARAMETERS, renewed
+from parameter_tables import CONFIGURATION, PARAMETERS, renewed
 from rclpy.lifecycle import LifecycleNode
 
 from dvps_ros.cli.main import SUBCOMMANDS
+from dvps_ros.config import Config
 from dvps_ros.nodes.outputs import Outputs
 
 README = (ROOT / "README.md").read_text()
@@ -28,6 +30,16 @@ def test_parameter_tables_are_those_of_the_dataclasses():
     text = PARAMETERS.read_text()
     assert "| `score_threshold` |" in renewed(text)
     assert renewed(text) == text, "run: make docs"
+
+
+def test_the_configuration_page_has_every_section_as_the_dataclasses_say():
+    text = CONFIGURATION.read_text()
+    assert renewed(text) == text, "run: make docs"
+    sections = {field.name: type(getattr(Config(), field.name)).__name__ for field in dataclasses.fields(Config)}
+    del sections["labels"]
+    for name, cls in sections.items():
+        assert f"## {name}\n" in text
+        assert f"<!-- begin {cls} -->" in text
 
 
 def test_a_changed_default_would_be_seen():
