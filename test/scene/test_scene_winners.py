@@ -69,14 +69,6 @@ def test_a_block_has_fewer_than_two_candidates_in_the_mean():
     assert len(pairs.block) < 2 * 20 * 35 < 0.1 * len(scores) * 20 * 35
 
 
-def test_each_round_has_a_block_once():
-    pairs = padded_candidates(*street_like(0))
-    rounds = [pairs.block[chosen] for chosen in pairs.rounds()]
-    assert len(rounds) > 2
-    assert sum(map(len, rounds)) == len(pairs.block)
-    assert all(len(block.unique()) == len(block) for block in rounds)
-
-
 @pytest.mark.parametrize("mask_threshold", [0.5, 1.0])
 @pytest.mark.parametrize("offset", [-30.0, 0.0, 30.0])
 @pytest.mark.parametrize("queries", [1, 24])
