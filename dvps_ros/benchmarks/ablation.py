@@ -98,8 +98,10 @@ def _complete(one: Run, data: Path, overrides: Sequence[str], device: str) -> No
     train = ["train", "--config", str(one.config), "--out", str(one.folder), "--device", device, "--set", *settings]
     if (one.folder / "last.ckpt").exists():
         train.append("--resume")
-    model = str(one.folder / "model")
-    _dvps(train, one.folder / "log.txt")
+    model, trained = str(one.folder / "model"), one.folder / "trained"
+    if not trained.exists():  # else the evaluation was interrupted
+        _dvps(train, one.folder / "log.txt")
+        trained.touch()
     _dvps(
         ["evaluate", "--model", model, "--data", str(data), "--device", device, "--json", str(one.report)],
         one.folder / "log.txt",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,9 @@ from dvps_ros.cli.arguments import (
     add_precision,
     count,
     positive,
-    require_modules,
 )
-from dvps_ros.cli.evaluate_report import summarize, table, tracked, without_nan
+from dvps_ros.cli.evaluate_report import summarize, table, tracked, write_report
+from dvps_ros.cli.evaluate_simulated import cameras, check_simulated, drives
 
 if TYPE_CHECKING:
     from dvps_ros.cli.torchrun import Process
@@ -117,13 +116,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None and args.json.is_dir():
         raise ValueError(f"--json {args.json} is a folder, not a file")
     process = this_process()
+    check_simulated(args, process)
     perceiver = load_perceiver(
         args.model, own_device(args.device, process), args.precision, runtime="torch", input_pixels=args.input_pixels
     )
     if args.cameras:
-        return _cameras(perceiver, args)
+        return cameras(perceiver, args)
     if args.drives:
-        return _drives(perceiver, args)
+        return drives(perceiver, args)
     perceiver.camera_height = args.camera_height
     reader = _open(args, perceiver)
     if reader.labels.name != perceiver.labels.name:
@@ -140,41 +140,7 @@ def run(args: argparse.Namespace) -> int:
     named = {"model": str(args.model), "data": str(args.data), "split": args.split, "device": str(perceiver.device)}
     report = named | measures
     print(table(report))
-    _write(report, args.json)
-    return 0
-
-
-def _write(report: dict[str, Any], path: Path | None) -> None:
-    if path is not None:
-        from dvps_ros.files import write_bytes
-
-        write_bytes(path, (json.dumps(without_nan(report), indent=2) + "\n").encode())
-
-
-def _cameras(perceiver: Perceiver, args: argparse.Namespace) -> int:
-    require_modules("mujoco")
-    from dvps_ros.benchmarks.cameras import HEAD, camera_table, row, scale_errors
-
-    print(HEAD, flush=True)
-    report = {}
-    for name, figures in camera_table(perceiver, args.cameras):
-        report[name] = figures
-        print(row(name, figures), flush=True)
-    print(scale_errors(report))
-    _write({"model": str(args.model), "streets": args.cameras, "cameras": report}, args.json)
-    return 0
-
-
-def _drives(perceiver: Perceiver, args: argparse.Namespace) -> int:
-    require_modules("mujoco")
-    from tqdm import tqdm
-
-    from dvps_ros.benchmarks.tracking import tracking_figures, tracking_table
-
-    with tqdm(total=args.drives, desc="drives", unit="street") as bar:
-        figures = tracking_figures(perceiver, args.drives, args.keep, on_street=lambda number: bar.update())
-    print(tracking_table(figures))
-    _write({"model": str(args.model), "streets": args.drives, **figures}, args.json)
+    write_report(report, args.json)
     return 0
 
 
@@ -266,7 +232,6 @@ def _measure_frame(
     tracking: TrackingQuality,
     writer: PredictionWriter | None,
 ) -> None:
-    import numpy as np
 
     from dvps_ros.datasets.class_labels import all_rows
     from dvps_ros.metrics import only_classes
@@ -282,9 +247,8 @@ def _measure_frame(
         quality.begin_sequence()
         tracking.begin_sequence()
     else:
-        true_depth = np.zeros_like(depth) if frame.depth is None else frame.depth
         segmented = only_classes(panoptic, frame.segmented)
-        quality.update_frame(segmented, frame.panoptic, depth, true_depth)
+        quality.update_frame(segmented, frame.panoptic, depth, frame.depth)
         tracking.update_frame(segmented, frame.panoptic)
         classes.update(panoptic, all_rows(frame.panoptic, frame.semantic, reader.table))
     if frame.depth is not None:

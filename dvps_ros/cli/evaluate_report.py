@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -114,3 +116,11 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def write_report(report: dict[str, Any], path: Path | None) -> None:
+    """Write the report as JSON, in which NaN is null; None: nothing is written."""
+    if path is not None:
+        from dvps_ros.files import write_bytes
+
+        write_bytes(path, (json.dumps(without_nan(report), indent=2) + "\n").encode())

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     sources = open_sources(args.sources, given)
     runs = [survey(source, config) for source in sources]
     teacher, identity = load_teacher(args)
-    data = _open(args.out, teacher, identity, kinds, given, config)
+    data = _open(args, teacher, identity, kinds, given, config)
     label(sources, runs, teacher, data, kinds, config)
     if config.sheet:
         contact_sheet(args.out, config.sheet)
@@ -256,7 +256,12 @@ def _row(split: str, reader: Any, position: int) -> tuple[str, Any, dict[str, An
 
 
 def _open(
-    out: Path, teacher: Perceiver, identity: str, kinds: Sequence[str], given: Given, config: LabelConfig
+    args: argparse.Namespace,
+    teacher: Perceiver,
+    identity: str,
+    kinds: Sequence[str],
+    given: Given,
+    config: LabelConfig,
 ) -> LabelledFolder:
     from dataclasses import asdict
 
@@ -268,8 +273,11 @@ def _open(
     settings = {"model": identity, "labels": list(kinds), **asdict(config)}
     settings["camera"] = None if given.camera is None else list(given.camera)
     settings |= {name: value for name in ("rectified", "bits") if (value := getattr(given, name))}
+    # only where they differ from the defaults, so that data sets of earlier versions can be continued
+    settings |= {name: value for name in ("camera_height", "input_pixels") if (value := getattr(args, name))}
+    settings |= {"precision": args.precision} if args.precision != "auto" else {}
     del settings["sheet"]
-    return LabelledFolder(out, teacher.labels, settings)
+    return LabelledFolder(args.out, teacher.labels, settings)
 
 
 def _summary(out: Path, data: LabelledFolder) -> str:

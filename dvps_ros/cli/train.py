@@ -159,10 +159,10 @@ def _measure(data: DvpsData) -> str | None:
     """The measure that ranks models, or None; prints a line if it is not DPQ."""
     from dvps_ros.training.best import ranking
 
-    has_panoptic, has_depth = data.val_labels()
-    measure = ranking(has_panoptic, has_depth)
+    has_panoptic, has_depth, has_both = data.val_labels()
+    measure = ranking(has_panoptic, has_depth, has_both)
     if measure != "DPQ" and int(os.environ.get("RANK", 0)) == 0:
-        missing = "depth" if has_panoptic else "panoptic"
+        missing = "frame with both kinds of" if has_panoptic and has_depth else "depth" if has_panoptic else "panoptic"
         print(f"no {missing} labels for validation: the best model is the one with the best {measure}", file=sys.stderr)
     return measure
 

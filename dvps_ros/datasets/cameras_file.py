@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from dvps_ros.camera.calibration import DISTORTION_LENGTHS
 from dvps_ros.datasets import yaml_text
 from dvps_ros.files import write_bytes
 from dvps_ros.labels import CITYSCAPES, LABEL_SETS, LabelSet
@@ -102,9 +103,24 @@ def _camera(row: Any, where: str) -> Intrinsics:
         raise ValueError(f"{where}: a camera needs numbers {', '.join(_NUMBERS)}") from error
     model = str(row.get("distortion_model", ""))
     camera = Intrinsics(fx, fy, cx, cy, int(width), int(height), model, distortion)
-    if not camera.valid or width < 1 or height < 1:
-        raise ValueError(f"{where}: fx, fy, width and height must be above 0 and all numbers finite")
+    check_camera(camera, where)
     return camera
+
+
+def check_camera(camera: Intrinsics, where: str) -> None:
+    """Raise ``ValueError``, beginning with ``where``, for a camera that no image can have."""
+    if not camera.valid or camera.width < 1 or camera.height < 1:
+        raise ValueError(f"{where}: fx, fy, width and height must be above 0 and all numbers finite")
+    if not camera.distortion and not camera.distortion_model:
+        return
+    if camera.distortion_model not in DISTORTION_LENGTHS:
+        known = ", ".join(DISTORTION_LENGTHS)
+        raise ValueError(f"{where}: distortion_model is {camera.distortion_model!r}, must be one of {known}")
+    most = DISTORTION_LENGTHS[camera.distortion_model][1]
+    if any(camera.distortion[most:]):
+        raise ValueError(
+            f"{where}: {camera.distortion_model} has {len(camera.distortion)} coefficients, at most {most} are known"
+        )
 
 
 def _row(camera: Intrinsics) -> dict[str, Any]:

@@ -20,8 +20,17 @@ from typing import Any
 import numpy as np
 
 from dvps_ros.datasets import class_labels, png
+from dvps_ros.datasets.cameras_file import check_camera
 from dvps_ros.datasets.class_labels import ClassLabels
-from dvps_ros.datasets.frames import FindLabels, FrameFiles, FrameReader, index_split, out_of_range, split_folder
+from dvps_ros.datasets.frames import (
+    FindLabels,
+    FrameFiles,
+    FrameReader,
+    index_split,
+    of_size,
+    out_of_range,
+    split_folder,
+)
 from dvps_ros.files import write_bytes
 from dvps_ros.labels import CITYSCAPES, DIVISOR, VOID, VOID_CLASS
 from dvps_ros.structures import Intrinsics
@@ -131,7 +140,7 @@ def read_cameras(folder: Path) -> dict[int, Intrinsics]:
     if not path.is_file():
         return {}
     try:
-        return {
+        cameras = {
             int(sequence): Intrinsics(
                 float(row["fx"]),
                 float(row["fy"]),
@@ -146,6 +155,9 @@ def read_cameras(folder: Path) -> dict[int, Intrinsics]:
         }
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: a camera needs a sequence number, fx, fy, cx, cy, width and height") from error
+    for sequence, camera in cameras.items():
+        check_camera(camera, f"{path}: {sequence:06d}")
+    return cameras
 
 
 class CityscapesDvps(FrameReader):
@@ -194,7 +206,7 @@ class CityscapesDvps(FrameReader):
         camera = self.cameras.get(files.sequence)
         if camera is None:
             return self.camera_unknown(height, width)
-        return camera if (camera.width, camera.height) == (width, height) else camera.resized(width, height)
+        return of_size(camera, height, width, str(files.image))
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from dvps_ros.datasets import class_labels, png, semantic_tables
 from dvps_ros.datasets.cameras_file import check_cameras, read_cameras
 from dvps_ros.datasets.cityscapes_dvps import FILE_VOID as CITYSCAPES_FILE_VOID
 from dvps_ros.datasets.class_labels import ClassLabels
-from dvps_ros.datasets.frames import FrameFiles, FrameReader, out_of_range
+from dvps_ros.datasets.frames import FrameFiles, FrameReader, of_size, out_of_range
 from dvps_ros.datasets.order import natural
 from dvps_ros.labels import (
     CITYSCAPES,
@@ -237,7 +237,7 @@ class Folder(FrameReader):
         camera = self.cameras.sequences.get(self.sequence_name(files), self.cameras.default)
         if camera is None:
             return self.camera_unknown(height, width)
-        return camera if (camera.width, camera.height) == (width, height) else camera.resized(width, height)
+        return of_size(camera, height, width, str(files.image))
 
 
 def _subfolders(folder: Path) -> list[Path]:

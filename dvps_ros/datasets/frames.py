@@ -17,6 +17,9 @@ from dvps_ros.labels import VOID_CLASS, LabelSet, SemanticTable, identity_table
 from dvps_ros.structures import Intrinsics
 
 _DEPTH_LIMIT = np.iinfo(np.uint16).max
+_FEW_BITS = "{} bits, depth has 16 (metres * 256)"
+#: The ratio of the sides of a camera and of its image may differ by this share, from rounding.
+_SAME_SHAPE = 0.02
 #: From the name of a frame to the paths of its panoptic label (empty: none) and of its depth label (None: none).
 FindLabels = Callable[[str], tuple[tuple[Path, ...], Path | None]]
 
@@ -141,6 +144,8 @@ class FrameReader(ABC):
                 raise ValueError(f"{path}: {fault}")
         decoded = self.decode(files, maps)
         depth = None if files.depth is None else maps.get(files.depth)
+        if depth is not None and png.bits(files.depth) != 16:
+            raise ValueError(f"{files.depth}: {_FEW_BITS.format(png.bits(files.depth))}")
         return LabelledFrame(
             image,
             None if decoded is None else decoded.panoptic,
@@ -171,7 +176,7 @@ class FrameReader(ABC):
     def fault(self, files: FrameFiles, path: Path, values: np.ndarray) -> str | None:
         """A message about invalid ``values`` (H, W) in the label file ``path``, or None."""
         if path == files.depth:
-            return depth_fault(values)
+            return depth_fault(values) if png.bits(path) == 16 else _FEW_BITS.format(png.bits(path))
         return self.value_fault(values) if path == files.semantic else self.class_fault(path, values)
 
     def value_fault(self, values: np.ndarray) -> str | None:
@@ -232,6 +237,17 @@ def depth_fault(values: np.ndarray) -> str | None:
     """
     cut = np.count_nonzero(values == _DEPTH_LIMIT)
     return f"depth {_DEPTH_LIMIT}, the format's limit, at {cut} pixels" if cut else None
+
+
+def of_size(camera: Intrinsics, height: int, width: int, name: str) -> Intrinsics:
+    """The camera at the size of its image ``name``; raises ``ValueError`` if its sides have another ratio."""
+    if (camera.width, camera.height) == (width, height):
+        return camera
+    if abs(width * camera.height / (height * camera.width) - 1) > _SAME_SHAPE:
+        raise ValueError(
+            f"{name}: the camera is {camera.width}x{camera.height}, the image {width}x{height}: not its size"
+        )
+    return camera.resized(width, height)
 
 
 def centered(focal: float, height: int, width: int) -> Intrinsics:

@@ -20,7 +20,14 @@ from dvps_ros.datasets.frames import FrameReader, LabelledFrame, centered
 from dvps_ros.datasets.mixture import Found, Mixture, Part
 from dvps_ros.datasets.samplers import Place
 from dvps_ros.datasets.targets import build_target
-from dvps_ros.datasets.transforms import apply_window, as_at_run_time, jitter_color, random_window, whole_window
+from dvps_ros.datasets.transforms import (
+    apply_window,
+    as_at_run_time,
+    jitter_color,
+    random_window,
+    restore_padding,
+    whole_window,
+)
 from dvps_ros.labels import LABEL_SETS, VOID, SemanticTable, identity_table
 from dvps_ros.structures import Target
 
@@ -94,9 +101,10 @@ class TrainingFrames(_Frames):
         if data.supervision == "thirds":
             frame = one_third(frame, turn)
         seen = as_at_run_time(frame, self.config.input.pixels)
-        frame = apply_window(frame, random_window(seen, crop, data, rng))
+        whole, window = frame.image.shape[:2], random_window(seen, crop, data, rng)
+        frame = apply_window(frame, window)
         image = jitter_color(frame.image, rng) if data.color_jitter else frame.image
-        image = appearance.vary(image, frame.depth, rng, data.appearance)
+        image = restore_padding(appearance.vary(image, frame.depth, rng, data.appearance), whole, window)
         return _image_tensor(image), replace(self._target(frame, table), skipped=skipped)
 
     def _frame(self, position: int, epoch: int) -> tuple[Found, tuple[str, ...]]:

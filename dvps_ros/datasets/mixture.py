@@ -46,12 +46,15 @@ class Mixture:
     ----------
     parts : at least one; the shares of their sources are relative to each other.
     seed : of the orders.
+    whole : every frame of every part has one place, in order, whatever the shares: for measuring.
     """
 
-    def __init__(self, parts: Sequence[Part], seed: int) -> None:
+    def __init__(self, parts: Sequence[Part], seed: int, whole: bool = False) -> None:
         self.parts = list(parts)
         self.seed = seed
-        self._counts = _share_out(sum(len(part.reader) for part in parts), [part.source.share for part in parts])
+        self.whole = whole
+        frames = [len(part.reader) for part in parts]
+        self._counts = frames if whole else _share_out(sum(frames), [part.source.share for part in parts])
         self._starts = np.cumsum([0, *self._counts])
         self._turns = [{name: turn for turn, name in enumerate(part.reader.sequences())} for part in self.parts]
 
@@ -63,6 +66,8 @@ class Mixture:
         if len(self.parts) == 1:
             return 0, place
         number = int(np.searchsorted(self._starts, place, side="right")) - 1
+        if self.whole:
+            return number, place - int(self._starts[number])
         frames = len(self.parts[number].reader)
         turn, position = divmod(epoch * self._counts[number] + place - int(self._starts[number]), frames)
         return number, int(_order(self.seed, number, turn, frames)[position])

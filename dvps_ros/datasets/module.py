@@ -8,8 +8,9 @@ from typing import Any
 
 import cv2
 import lightning
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from dvps_ros.config import Config, SourceConfig
 from dvps_ros.config.crops import aspects
@@ -46,18 +47,19 @@ class DvpsData(lightning.LightningDataModule):
         """Find the files of both splits (of ``val`` alone for the stages validate and test)."""
         if stage in (None, "fit"):
             aspects(self.config.data)
-            self.train = TrainingFrames(self._open(training_sources(self.config.data), "train"), self.config)
+            self.train = TrainingFrames(self._open(training_sources(self.config.data), "train", False), self.config)
             self._enough("training", self.train, self.config.training.batch_size)
-        self.val = ValidationFrames(self._open(validation_sources(self.config.data), "val"), self.config)
+        self.val = ValidationFrames(self._open(validation_sources(self.config.data), "val", True), self.config)
         self._enough("validation", self.val, 1)
 
-    def val_labels(self) -> tuple[bool, bool]:
-        """Whether any validation frame has class labels, and whether any has depth, of those its source asks for."""
-        parts = self._val().frames.parts
-        return (
-            any(s.labels != "depth" and any(f.panoptic or f.semantic for f in reader.files) for s, reader in parts),
-            any(s.labels != "panoptic" and any(f.depth for f in reader.files) for s, reader in parts),
-        )
+    def val_labels(self) -> tuple[bool, bool, bool]:
+        """Whether any validation frame has class labels, depth, and both, of those its source asks for."""
+        kinds = {
+            (s.labels != "depth" and bool(f.panoptic or f.semantic), s.labels != "panoptic" and bool(f.depth))
+            for s, reader in self._val().frames.parts
+            for f in reader.files
+        }
+        return any(classes for classes, _ in kinds), any(depth for _, depth in kinds), (True, True) in kinds
 
     def on_before_batch_transfer(self, batch: Any, _: int) -> Any:
         """The unchanged batch; raises ``SampleError`` naming the file of a broken one."""
@@ -83,9 +85,12 @@ class DvpsData(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """Every frame once, in order; each of several processes reads its share."""
-        data = self._val()
-        return self._loader(data, sampler=ShareSampler(data, self._world(), self._rank()), drop_last=False)
+        """Every frame once, in order, or ``validate_batches`` frames spread over all; each process reads its share."""
+        data, few = self._val(), self.config.training.validate_batches
+        chosen: Dataset = data
+        if 0 < few < len(data):
+            chosen = Subset(data, np.linspace(0, len(data) - 1, few).round().astype(int).tolist())
+        return self._loader(chosen, sampler=ShareSampler(chosen, self._world(), self._rank()), drop_last=False)
 
     def _val(self) -> ValidationFrames:
         assert self.val is not None, "setup comes first"
@@ -104,10 +109,9 @@ class DvpsData(lightning.LightningDataModule):
             **how,
         )
 
-    def _open(self, sources: Iterable[SourceConfig], split: str) -> Mixture:
-        return Mixture(
-            [Part(source, self._open_source(source, split)) for source in sources], self.config.training.seed
-        )
+    def _open(self, sources: Iterable[SourceConfig], split: str, whole: bool) -> Mixture:
+        parts = [Part(source, self._open_source(source, split)) for source in sources]
+        return Mixture(parts, self.config.training.seed, whole)
 
     def _open_source(self, source: SourceConfig, split: str) -> FrameReader:
         reader = open_source(source, split)

@@ -27,11 +27,14 @@ def read_values(path: Path) -> np.ndarray:
     """(H, W) int32 values of an 8- or 16-bit one-channel PNG.
 
     The type is signed because differences of uint16 would wrap around. Raises ``ValueError`` naming a broken file or
-    one with several channels, ``FileNotFoundError`` naming a missing one.
+    one with several channels or fewer bits, whose values OpenCV would stretch to 0..255; ``FileNotFoundError`` naming a
+    missing one.
     """
     values = _decode(path, cv2.IMREAD_UNCHANGED)
     if values.ndim != 2:
         raise ValueError(f"{path}: {values.shape[2]} channels, expected one")
+    if bits(path) not in (8, 16):
+        raise ValueError(f"{path}: {bits(path)} bits, expected 8 or 16")
     return values.astype(np.int32)
 
 

@@ -48,6 +48,7 @@ def build_target(
         name=frame.name,
         semantic=semantic,
         class_sets=sets,
+        segmented=frame.segmented,
     )
 
 

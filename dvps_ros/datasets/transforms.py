@@ -76,6 +76,19 @@ def apply_window(frame: LabelledFrame, window: Window) -> LabelledFrame:
     )
 
 
+def restore_padding(image: np.ndarray, size: tuple[int, int], window: Window) -> np.ndarray:
+    """The image (H, W, 3) uint8 of a ``window`` with ``PADDING`` outside the frame, which had ``size`` (H, W).
+
+    At run time padding is always that color, so what varies colors must not change it.
+    """
+    rows = _inside(_source(window.height, window.top, window.scale_y), size[0])
+    columns = _inside(_source(window.width, window.left, window.scale_x), size[1])
+    if rows.all() and columns.all():
+        return image
+    columns = columns[::-1] if window.flip else columns
+    return np.where((rows[:, None] & columns)[..., None], image, np.array(PADDING, np.uint8))
+
+
 def jitter_color(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Vary brightness, contrast, saturation and hue, each with probability 0.5 (Liu et al., SSD, ECCV 2016).
 

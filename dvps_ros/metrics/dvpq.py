@@ -72,6 +72,8 @@ class DepthAwareVideoPanopticQuality:
         shapes = {np.shape(a) for a in (pred, true, depth_pred, depth_true) if a is not None}
         if len(shapes) != 1 or pred.ndim != 3:
             raise ValueError(f"a sequence needs maps of one shape (T, H, W), got {sorted(shapes)}")
+        if any(limit is not None for limit in self.thresholds) and (depth_pred is None or depth_true is None):
+            raise ValueError("a depth threshold needs predicted and true depth")
         self.begin_sequence()
         for t in range(len(pred)):
             self.update_frame(
@@ -91,23 +93,27 @@ class DepthAwareVideoPanopticQuality:
     ) -> None:
         """Add the next frame of the current sequence, with all windows that end at it.
 
-        Maps are (H, W), otherwise as in ``update``. Raises ``ValueError`` if shapes differ or depth is missing.
+        Maps are (H, W), otherwise as in ``update``. A frame without true depth (None) counts for the threshold None
+        alone, and no window of the other thresholds extends across it. Raises ``ValueError`` if shapes differ or the
+        predicted depth is missing.
         """
         error = None
-        if any(limit is not None for limit in self.thresholds):
-            if depth_pred is None or depth_true is None:
+        if any(limit is not None for limit in self.thresholds) and depth_true is not None:
+            if depth_pred is None:
                 raise ValueError("a depth threshold needs predicted and true depth")
             error = relative_error(depth_pred, depth_true)
             if error.shape != np.shape(panoptic_pred):
                 raise ValueError(f"depth of shape {error.shape}, labels of shape {np.shape(panoptic_pred)}")
         for limit in self.thresholds:
+            if limit is not None and error is None:
+                self._recent[limit].clear()
+                continue
             kept = panoptic_pred if limit is None or error is None else without_wrong_depth(panoptic_pred, error, limit)
             self._recent[limit].append(count_pairs(kept, panoptic_true))
         for k in self.frames:
-            if len(self._recent[self.thresholds[0]]) < k:
-                continue
-            self.windows[k] += 1
-            for limit in self.thresholds:
+            whole = [limit for limit in self.thresholds if len(self._recent[limit]) >= k]
+            self.windows[k] += bool(whole)
+            for limit in whole:
                 self._quality[k, limit].update_pairs(add_pairs(list(self._recent[limit])[-k:]))
 
     def quality(self, k: int, threshold: float | None) -> PanopticQuality:

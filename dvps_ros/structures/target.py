@@ -27,6 +27,7 @@ class Target:
         Where ``panoptic`` is void and this is not, classes are known and segments are not (things without instances, or
         a pixel that may be of several classes).
     class_sets : (V, K) bool, the classes that each row may be; None without ``semantic``.
+    segmented : train ids of the classes whose segments ``panoptic`` separates, whether they occur or not; None: all.
     """
 
     classes: Tensor
@@ -40,6 +41,7 @@ class Target:
     skipped: tuple[str, ...] = ()
     semantic: Tensor | None = None
     class_sets: Tensor | None = None
+    segmented: frozenset[int] | None = None
 
     def to(self, device: torch.device | str) -> Target:
         """The same target on another device."""

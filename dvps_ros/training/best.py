@@ -18,11 +18,14 @@ from dvps_ros.training.progress import print_line
 RECORD = "best.yaml"
 
 
-def ranking(has_panoptic: bool, has_depth: bool) -> str | None:
-    """The measure that ranks models on a split with these labels: DPQ, PQ, absRel, or None without labels."""
-    if has_panoptic:
-        return "DPQ" if has_depth else "PQ"
-    return "absRel" if has_depth else None
+def ranking(has_panoptic: bool, has_depth: bool, has_both: bool) -> str | None:
+    """The measure that ranks models on a split with these labels: DPQ, PQ, absRel, or None without labels.
+
+    ``has_both`` tells whether any one frame has both kinds of labels.
+    """
+    if has_both:
+        return "DPQ"
+    return "PQ" if has_panoptic else "absRel" if has_depth else None
 
 
 class KeepBest(Callback):

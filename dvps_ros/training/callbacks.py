@@ -36,7 +36,8 @@ class LastCheckpoint(Checkpoint):
         """Save every ``every`` steps."""
         self._keep(trainer)  # not reached after a loss that is not finite, which ends the run
         step, ends = trainer.global_step, trainer.should_stop or trainer.global_step == trainer.max_steps
-        if ends or step % self.every == 0:
+        # a checkpoint between the batches of one step would lose the gradients of those before it
+        if ends or (step % self.every == 0 and not trainer.fit_loop._should_accumulate()):
             self._save(trainer, final=ends)
 
     def on_exception(self, trainer: Trainer, module: LightningModule, error: BaseException) -> None:

@@ -49,6 +49,9 @@ def completed_batches(checkpoint: Path, config: Config) -> int:
         before, after = (_settings(settings, section, defaults)[key] > 0 for settings in (then, now))
         if before != after:
             raise ValueError(f"{checkpoint}: {section}.{key} cannot be switched on or off in a resumed run")
+    before = _settings(then, "training", defaults)["accumulate"]
+    if before != config.training.accumulate:
+        raise ValueError(f"{checkpoint}: training.accumulate was {before}, now it is {config.training.accumulate}")
     if step >= config.training.max_steps:
         raise ValueError(f"{checkpoint} is at step {step}; training.max_steps is {config.training.max_steps}")
     return step * config.training.accumulate

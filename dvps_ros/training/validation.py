@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dvps_ros.config import Config
 from dvps_ros.labels import LABEL_SETS
-from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors, over_all_processes
+from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors, only_classes, over_all_processes
 from dvps_ros.scene.merge import merge
 from dvps_ros.structures import Prediction, Scene, Target
 
@@ -48,6 +48,8 @@ class Scores:
         size = (target.panoptic.shape[0], target.panoptic.shape[1])
         scene = merge(prediction, index, size, None, self.labels, self.config.merge).cpu()
         panoptic, depth = target.panoptic.cpu().numpy(), target.depth.cpu().numpy()
-        self.quality.update(scene.panoptic.numpy()[None], panoptic[None], scene.depth.numpy()[None], depth[None])
+        found = only_classes(scene.panoptic.numpy(), target.segmented)
+        self.quality.begin_sequence()
+        self.quality.update_frame(found, panoptic, scene.depth.numpy(), depth if target.has_depth else None)
         self.depth.update(scene.depth.numpy(), depth)
         return scene

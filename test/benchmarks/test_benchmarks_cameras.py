@@ -12,7 +12,7 @@ import torch
 pytest.importorskip("mujoco")
 
 from dvps_ros.benchmarks import cameras
-from dvps_ros.cli import evaluate
+from dvps_ros.cli import evaluate_simulated
 from dvps_ros.cli.main import main
 from dvps_ros.config import Config, StreetConfig
 from dvps_ros.labels import CITYSCAPES
@@ -48,7 +48,7 @@ class Scaled:
 def test_the_anchor_takes_the_factor_away(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(cameras, "CAMERAS", SMALL)
     report = tmp_path / "cameras.json"
-    assert evaluate._cameras(Scaled(), SimpleNamespace(cameras=1, model="m", json=report)) == 0
+    assert evaluate_simulated.cameras(Scaled(), SimpleNamespace(cameras=1, model="m", json=report)) == 0
     figures = json.loads(report.read_text())["cameras"]
     assert list(figures) == list(SMALL)
     for row in figures.values():

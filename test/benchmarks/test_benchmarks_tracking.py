@@ -12,7 +12,7 @@ pytest.importorskip("mujoco")
 
 from dvps_ros.benchmarks import tracking
 from dvps_ros.benchmarks.drives import Moment, cached_drive
-from dvps_ros.cli import evaluate
+from dvps_ros.cli import evaluate_simulated
 from dvps_ros.config import Config, StreetConfig
 from dvps_ros.labels import CITYSCAPES, VOID
 from dvps_ros.scene.track import Tracker
@@ -134,7 +134,7 @@ def test_the_command_on_a_drive_that_is_told_truly(tmp_path, capsys, monkeypatch
     drive = cached_drive(tracking.FIRST_SEED, small, [k / 4 for k in range(6)], tmp_path)
     report = tmp_path / "drives.json"
     arguments = SimpleNamespace(drives=1, keep=tmp_path, model="m", json=report)
-    assert evaluate._drives(Truthful(drive), arguments) == 0
+    assert evaluate_simulated.drives(Truthful(drive), arguments) == 0
     assert len(list(tmp_path.glob("drive_*.npz"))) == 1  # rendered once
     figures = json.loads(report.read_text())
     tracked, untracked = figures["network"]["tracked"], figures["network"]["untracked"]

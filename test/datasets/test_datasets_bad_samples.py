@@ -191,9 +191,9 @@ def test_labels_can_be_left_unread(config):
     target = data.train[0, 0][1]
     assert target.has_panoptic
     assert not target.has_depth
-    assert data.val_labels() == (True, False)
-    assert opened(config, labels="depth").val_labels() == (False, True)
-    assert opened(config).val_labels() == (True, True)
+    assert data.val_labels() == (True, False, False)
+    assert opened(config, labels="depth").val_labels() == (False, True, False)
+    assert opened(config).val_labels() == (True, True, True)
 
 
 @pytest.mark.parametrize("kind", ["panoptic", "depth"])

@@ -76,7 +76,7 @@ def test_each_source_gives_the_labels_that_it_wants_in_one_batch(roots):
     assert Counter((t.has_panoptic, t.has_depth) for t in targets) == {(False, True): 4, (True, False): 4}
     assert not any(t.depth.any() for t in targets if t.has_panoptic)
     assert all(torch.equal(module.train[place, 4, 1][0], module.train[place, 4, 1][0]) for place in range(8))
-    assert module.val_labels() == (True, True)
+    assert module.val_labels() == (True, True, True)
     assert len(module.val) == 6
 
 

@@ -132,11 +132,9 @@ def test_processes_add_up(monkeypatch, capsys):
 
 
 def test_what_models_are_ranked_by():
-    assert [ranking(*labels) for labels in ((True, True), (True, False), (False, True), (False, False))] == [
-        "DPQ",
-        "PQ",
-        "absRel",
-        None,
+    both, neither = (True, True, True), (False, False, False)
+    assert [ranking(*labels) for labels in (both, (True, True, False), (False, True, False), neither)] == [
+        *("DPQ", "PQ", "absRel", None),
     ]
 
 
