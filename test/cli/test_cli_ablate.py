@@ -78,6 +78,17 @@ def test_every_variant_is_trained_measured_and_tabled_once(command, tmp_path, ca
     assert capsys.readouterr().out.splitlines() == lines[2:]
 
 
+@pytest.mark.usefixtures("in_process")
+def test_an_evaluation_that_was_interrupted_is_done_again_without_training(command, tmp_path, capsys):
+    assert command("--seeds", "1") == 0
+    table_of_all = capsys.readouterr().out.splitlines()[2:]
+    report = tmp_path / "out" / "1_dense-1" / "heldout.json"
+    report.unlink()
+    assert command("--seeds", "1") == 0
+    assert report.exists()
+    assert capsys.readouterr().out.splitlines()[1:] == table_of_all
+
+
 def test_a_failed_run_says_why_and_is_taken_up_again(command, tmp_path, capsys):
     assert command("--seeds", "1", "--set", "network.width=48") == 2
     error = capsys.readouterr().err

@@ -254,3 +254,19 @@ def test_bad_input_is_one_line_and_writes_nothing(root, tmp_path, capsys, missin
     assert captured.err.count("\n") == 1
     assert {"model": "no_model", "data": "no_data", "split": "test", "empty": "val"}[missing] in captured.err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--cameras", "1", "--camera-height", "1.5"),
+            "--cameras renders its own streets: --camera-height is not possible",
+        ),
+        (("--drives", "1", "--limit", "3"), "--drives renders its own streets: --limit is not possible"),
+        (("--data", "x", "--keep", "y"), "--keep goes with --drives"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(options, message, capsys):
+    assert main(["evaluate", "--model", "models/street", *options]) == 2
+    assert message in capsys.readouterr().err

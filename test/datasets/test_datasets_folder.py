@@ -239,3 +239,29 @@ def test_the_check_understands_folders(root):
         ("panoptic/b/1.png", "size"),
     ):
         assert any(path in problem and message in problem for problem in problems), (path, message, problems)
+
+
+def test_a_picture_of_another_shape_than_its_camera_is_named(root):
+    tall = np.zeros((W, H, 3), np.uint8)
+    folder.write_frame(root / "train", "c", "0", tall, None, None)
+    with pytest.raises(ValueError, match=rf"0\.png: the camera is {W}x{H}, the image {H}x{W}: not its size"):
+        open_train(root)[5]
+
+
+@pytest.mark.parametrize("kind", ["depth", "semantic"])
+def test_files_with_too_few_bits_are_named(root, kind):
+    """Of 8 bits depth would be centimetres; OpenCV stretches the values of 1, 2 and 4 bits to 0..255."""
+    path = root / "train" / kind / "b" / "3.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.full((H, W), 1, np.uint8)
+    assert cv2.imwrite(str(path), values, [cv2.IMWRITE_PNG_BILEVEL, int(kind == "semantic")])
+    bits = {"depth": 8, "semantic": 1}[kind]
+    with pytest.raises(ValueError, match=rf"3\.png: {bits} bits, "):
+        open_train(root)[4]
+
+
+def test_a_camera_with_coefficients_but_without_a_lens_model_is_named(root):
+    text = (root / "cameras.yaml").read_text()
+    (root / "cameras.yaml").write_text(text.replace("distortion_model: equidistant", "distortion_model: ''"))
+    with pytest.raises(ValueError, match=r"sequences\.b: distortion_model is '', must be one of plumb_bob"):
+        open_train(root)

@@ -122,3 +122,16 @@ def test_sources_are_written_and_read_again(roots, tmp_path):
     assert load_config(tmp_path / "config.yaml").data == data
     assert [one.name for one in validation_sources(data)] == ["many"]
     assert apply_overrides(config, ["data.workers=0"]).data.sources == data.sources
+
+
+def test_validation_takes_every_frame_of_every_data_set_once(roots):
+    """Whatever the shares: a few frames of real depth must not count as often as hundreds of others."""
+    sources = (source(roots / "few", share=5.0), source(roots / "many"))
+    module = DvpsData(replace(Config(), data=DataConfig(sources=sources, validation=sources, workers=0)))
+    module.setup()
+    frames = module.val.frames
+    assert [frames.locate(place, 0) for place in range(8)] == [(0, 0), (0, 1), *((1, k) for k in range(6))]
+    some = replace(module.config, training=replace(module.config.training, validate_batches=3))
+    module = DvpsData(some)
+    module.setup()
+    assert module.val_dataloader().dataset.indices == [0, 4, 7]  # spread over both

@@ -19,6 +19,7 @@ from dvps_ros.datasets.transforms import (
     as_at_run_time,
     jitter_color,
     random_window,
+    restore_padding,
     whole_window,
 )
 from dvps_ros.labels import CITYSCAPES, SEMKITTI, VOID
@@ -320,3 +321,17 @@ def test_a_run_that_cannot_start_says_why(config):
         DvpsData(replace(config, labels="semkitti")).setup("fit")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         DvpsData(replace(config, data=replace(config.data, root="nowhere"))).setup("fit")
+
+
+def test_varied_colors_leave_the_padding():
+    size, window = (20, 30), Window(1.0, 1.0, -4, -6, 32, 48, flip=True)
+    rng = np.random.default_rng(0)
+    frame = LabelledFrame(
+        rng.integers(0, 255, (*size, 3), dtype=np.uint8), None, None, Intrinsics(30, 30, 14.5, 9.5, 30, 20), ""
+    )
+    seen = apply_window(frame, window).image
+    outside = (seen == np.array(PADDING, np.uint8)).all(-1)
+    assert outside.sum() == 32 * 48 - 20 * 30
+    varied = restore_padding(255 - seen, size, window)
+    assert (varied[outside] == np.array(PADDING, np.uint8)).all()
+    assert (varied[~outside] == 255 - seen[~outside]).all()

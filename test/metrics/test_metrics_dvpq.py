@@ -216,3 +216,24 @@ def test_equals_the_definition_on_random_sequences():
             name = f"k{k}/{'none' if threshold is None else threshold}"
             assert values[name]["all"] == pytest.approx(pixelwise(sequences, k, threshold), abs=1e-8)
     assert 0 < values["k2/0.1"]["all"] < values["k2/none"]["all"] < 100
+
+
+def test_frames_without_depth_count_for_pq_alone():
+    """Without true depth no depth is wrong: such a frame must not raise DPQ."""
+    true = np.full((1, 10), ROAD)
+    metric = DepthAwareVideoPanopticQuality(CITYSCAPES, (1, 2))
+    far, right = np.full(true.shape, 1e6), np.full(true.shape, 5.0)
+    metric.update_frame(true, true, far, None)
+    assert metric.compute()["k1/none"]["all"] == 100.0
+    assert np.isnan(metric.means()["DPQ"]["all"])
+    metric.update_frame(true, true, far, right)
+    metric.update_frame(true, true, far, right)
+    values = metric.compute()
+    assert [values[f"{k}/{limit}"]["all"] for k in ("k1", "k2") for limit in ("none", "0.1")] == [
+        100.0,
+        0.0,
+        100.0,
+        0.0,
+    ]
+    assert metric.quality(2, None).state()[1].sum() == 2  # windows of frames 1-2 and 2-3
+    assert metric.quality(2, 0.1).state()[3].sum() == 1  # of 2-3 alone: one segment is missed

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -273,6 +274,22 @@ def test_panoptic_labels_alone_rank_by_pq(command, tmp_path, capsys):
 def test_gradients_are_accumulated(command, tmp_path):
     assert command("--set", "training.accumulate=2", "training.max_steps=2", "training.validate_every=2") == 0
     assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
+def test_a_checkpoint_does_not_fall_into_a_step_of_several_batches(command, tmp_path, monkeypatch):
+    """Its gradients so far would be lost: every checkpoint has seen whole steps."""
+    seen = []
+    save = lightning.Trainer.save_checkpoint
+
+    def watched(trainer, *given, **options):
+        seen.append((trainer.global_step, trainer.fit_loop.epoch_loop.batch_progress.total.ready))
+        save(trainer, *given, **options)
+
+    monkeypatch.setattr(lightning.Trainer, "save_checkpoint", watched)
+    options = ["training.accumulate=2", "training.max_steps=3", "training.checkpoint_every=1"]
+    assert command("--set", *options, "training.validate_every=50") == 0
+    assert {batches == 2 * step for step, batches in seen} == {True}
+    assert command("--resume", "--set", "training.accumulate=1", "training.max_steps=9") == 2
 
 
 def test_starting_from_another_model(command, tmp_path):
