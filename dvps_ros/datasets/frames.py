@@ -144,7 +144,7 @@ class FrameReader(ABC):
                 raise ValueError(f"{path}: {fault}")
         decoded = self.decode(files, maps)
         depth = None if files.depth is None else maps.get(files.depth)
-        if depth is not None and png.bits(files.depth) != 16:
+        if files.depth is not None and depth is not None and png.bits(files.depth) != 16:
             raise ValueError(f"{files.depth}: {_FEW_BITS.format(png.bits(files.depth))}")
         return LabelledFrame(
             image,
