@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 import dvps_ros.simulation
 from dvps_ros.config import StreetConfig
+from dvps_ros.files import write_bytes
 from dvps_ros.simulation import Frame, Street, StreetCamera
 from dvps_ros.structures import Intrinsics
 
@@ -109,9 +110,9 @@ def _write(path: Path, drive: list[Moment]) -> None:
     names = ("stamp", "rgb", "depth", "panoptic", "pose", "moving", "velocity")
     arrays = {f"{name}{k}": getattr(moment, name) for k, moment in enumerate(drive) for name in names}
     camera = np.array(json.dumps(asdict(drive[0].intrinsics)))
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as partial:
-        np.savez_compressed(partial, camera=camera, frames=len(drive), **arrays)
-    Path(partial.name).replace(path)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, camera=camera, frames=len(drive), **arrays)
+    write_bytes(path, packed.getvalue())
 
 
 def _read(path: Path) -> list[Moment]:

@@ -25,8 +25,10 @@ SHIFTED = 0.2
 UNROTATED = 1e-4
 #: Words in the name of a topic of rectified images.
 RECTIFIED = frozenset(("rect", "rectified"))
-#: Upper limit of focal lengths and principal points in pixels, and of the ratio of the focal lengths.
-_FARTHEST, _LONGEST_PIXEL = 1e6, 4.0
+#: Upper limit of focal lengths and principal points, pixels.
+_FARTHEST = 1e6
+#: Largest plausible aspect of a pixel (interlaced fields have 2).
+LONGEST_PIXEL = 4.0
 
 
 class InfoMessage(Protocol):
@@ -160,7 +162,7 @@ def _unrotated(info: InfoMessage) -> bool:
 def _plausible(camera: Intrinsics) -> bool:
     """Whether focal lengths and principal point are plausible; others would move points out of float32's range."""
     focal, center = (camera.fx, camera.fy), (camera.cx, camera.cy)
-    if not 1 / _LONGEST_PIXEL <= camera.fx / camera.fy <= _LONGEST_PIXEL:
+    if not 1 / LONGEST_PIXEL <= camera.fx / camera.fy <= LONGEST_PIXEL:
         return False
     return all(1 <= value <= _FARTHEST for value in focal) and all(abs(value) <= _FARTHEST for value in center)
 

@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dvps_ros.camera.calibration import LONGEST_PIXEL
 from dvps_ros.structures import Intrinsics
 
 #: Color of the padding at the right and bottom: the mean color that the network subtracts, so that it becomes 0.
 PADDING = (124, 116, 104)
 #: Relative difference of fx and fy up to which pixels are considered square: calibrations vary by that much.
 _CALIBRATION_SCATTER = 0.02
-#: Largest plausible aspect of a pixel (interlaced fields have 2).
-_LONGEST_PIXEL = 4.0
 #: Smallest side in pixels, for which padding to multiples of 32 at most doubles the number of pixels.
 _THINNEST = 16
 #: A product this little below a whole number of pixels, because of rounding, counts as that number.
@@ -97,7 +96,7 @@ def square_height(height: int, camera: Intrinsics | None) -> float:
     if camera is None or not camera.valid:
         return float(height)
     ratio = camera.fx / camera.fy
-    if not 1 / _LONGEST_PIXEL <= ratio <= _LONGEST_PIXEL:
+    if not 1 / LONGEST_PIXEL <= ratio <= LONGEST_PIXEL:
         raise ValueError(f"fx {camera.fx:g} and fy {camera.fy:g} are not of one camera: they differ more than fourfold")
     return float(height) if abs(ratio - 1) <= _CALIBRATION_SCATTER else height * ratio
 

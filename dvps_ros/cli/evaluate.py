@@ -232,7 +232,6 @@ def _measure_frame(
     tracking: TrackingQuality,
     writer: PredictionWriter | None,
 ) -> None:
-
     from dvps_ros.datasets.class_labels import all_rows
     from dvps_ros.metrics import only_classes
     from dvps_ros.runtime import NonFiniteOutputError

@@ -32,7 +32,7 @@ from dvps_ros.network import DvpsNet
 from dvps_ros.runtime.agreement import Agreement
 from dvps_ros.runtime.tracing import FlatNetwork, quiet, write_onnx
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("dvps_ros")
 
 
 def user_folder() -> Path:

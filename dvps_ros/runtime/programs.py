@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,13 +124,9 @@ class ProgramNetwork(nn.Module):
 
     def _made(self, make: Callable[..., Program], size: tuple[int, int]) -> Program:
         """A program that lives in this process alone, checked."""
-        try:
+        with _in_one_line(f"runtime {self.run_time} does not work here"):
             program = make(FlatNetwork(self.net), size, self._device, DTYPES[self._precision])
             self._check(program, size)
-        except (ValueError, torch.cuda.OutOfMemoryError):
-            raise
-        except Exception as error:  # compilers and drivers raise many types
-            raise ValueError(f"runtime {self.run_time} does not work here: {first_line(error)}") from error
         return program
 
     def _opened(self, cache: ProgramCache, size: tuple[int, int]) -> Program:
@@ -141,12 +138,8 @@ class ProgramNetwork(nn.Module):
             raise ValueError(f"runtime {self.run_time} cannot open {path}: {first_line(error)}") from error
         name = f"{self.run_time} {run_times.version(self.run_time)}, precision {self._precision}"
         if not cache.is_checked(size, name):
-            try:
+            with _in_one_line(f"runtime {self.run_time} cannot run {path}"):
                 found = self._check(program, size)
-            except (ValueError, torch.cuda.OutOfMemoryError):
-                raise
-            except Exception as error:
-                raise ValueError(f"runtime {self.run_time} cannot run {path}: {first_line(error)}") from error
             cache.note(size, name, found)
         return program
 
@@ -172,6 +165,17 @@ class ProgramNetwork(nn.Module):
     @property
     def _device(self) -> torch.device:
         return self.net.mean.device
+
+
+@contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+    """Errors of compilers and drivers, which raise many types, become a ``ValueError`` that begins with ``what``."""
+    try:
+        yield
+    except (ValueError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{what}: {first_line(error)}") from error
 
 
 def _compiled(net: FlatNetwork, _: tuple[int, int], device: torch.device, __: torch.dtype) -> Program:

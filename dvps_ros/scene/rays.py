@@ -102,15 +102,14 @@ def _check(intrinsics: Intrinsics) -> None:
         raise ValueError(f"{name} takes at most {most} distortion coefficients, got {len(intrinsics.distortion)}")
 
 
-def coefficients(intrinsics: Intrinsics) -> np.ndarray:
-    """(N,) float64: the N distortion coefficients of the camera's model; those that are not given are 0."""
+def _coefficients(intrinsics: Intrinsics) -> np.ndarray:
     count = _COEFFICIENTS[intrinsics.distortion_model]
     return np.resize(np.append(intrinsics.distortion[:count], np.zeros(count)), count)
 
 
 def _distort(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
     """Image coordinates of the rays (x, y, 1), in units of the focal length."""
-    k = coefficients(intrinsics)
+    k = _coefficients(intrinsics)
     if intrinsics.distortion_model == "equidistant":
         r = np.hypot(x, y)
         factor = np.where(r > 1e-12, _fisheye_radius(np.arctan(r), k) / np.maximum(r, 1e-12), 1.0)
@@ -149,7 +148,7 @@ def undistorted(x: np.ndarray, y: np.ndarray, intrinsics: Intrinsics) -> tuple[n
 
     NaN where there is no ray, as in ``rays``.
     """
-    k = coefficients(intrinsics)
+    k = _coefficients(intrinsics)
     if intrinsics.distortion_model == "equidistant":
         return _undistort_fisheye(x, y, k)
     return _undistort_brown(x, y, k) if k.any() else (x, y)
