@@ -8,6 +8,7 @@ from typing import Literal
 
 from dvps_ros.config import GroundConfig
 from dvps_ros.labels import LabelSet
+from dvps_ros.scene.clock import FrameClock
 from dvps_ros.scene.ground import Direction, GroundPlane, ground_plane
 from dvps_ros.structures import Anchor, Intrinsics, Scene
 
@@ -37,15 +38,19 @@ class GroundAnchor:
     def __init__(self, labels: LabelSet, config: GroundConfig | None = None) -> None:
         self.labels = labels
         self.config = config or GroundConfig()
+        self._clock = FrameClock(self.config.period)
         self.reset()
 
     def reset(self) -> None:
         """Forget all frames: the next one counts fully."""
+        self._clock.reset()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget the average, but not the time."""
         self._log_factor = 0.0
         self._age = 0.0  # averaging time of the factor, seconds
         self._last_ground: float | None = None  # time of the last valid ground plane
-        self._now: float | None = None
-        self._stamp: float | None = None  # the last one that was given
         self._camera: tuple[float, float, int, int] | None = None  # ln height, ln fx, width, height of the last frame
 
     def update(
@@ -83,17 +88,12 @@ class GroundAnchor:
 
     def _advance(self, stamp: float | None, camera: tuple[float, float, int, int]) -> float:
         """Advance to the time of a frame; returns the seconds since the last frame, 0 for the first one."""
-        before, given, now = self._now, self._stamp, stamp
-        if now is None:
-            now = 0.0 if before is None else before + self.config.period
-        elif before is not None and given is not None and given <= now < before:
-            before = now  # frames without a stamp had come sooner than every ``period``
-        if before is not None and not (0 <= now - before <= self.config.max_gap and self._is_same(camera)):
-            self.reset()
-            before = None
-        self._now, self._camera = now, camera
-        self._stamp = stamp if stamp is not None else given
-        return 0.0 if before is None else now - before
+        elapsed = self._clock.advance(stamp)
+        if not (0 <= elapsed <= self.config.max_gap and self._is_same(camera)):
+            self._forget()
+            elapsed = 0.0
+        self._camera = camera
+        return elapsed
 
     def _is_same(self, camera: tuple[float, float, int, int]) -> bool:
         before = self._camera
@@ -119,7 +119,7 @@ class GroundAnchor:
             limit = config.max_step * config.memory / self._age
             difference = min(limit, max(-limit, log_factor - self._log_factor))
             self._log_factor += difference * (1 - math.exp(-elapsed / self._age))
-        self._last_ground = self._now
+        self._last_ground = self._clock.now
 
     def _weighed(self, log_factor: float, up: Direction | None) -> float:
         """Logarithm of a frame's factor: that of its ground, or its mean with 0, the network's own scale."""
@@ -135,7 +135,8 @@ class GroundAnchor:
 
     def _since_ground(self) -> float:
         """Seconds since the last valid ground plane; NaN if there was none."""
-        return math.nan if self._last_ground is None or self._now is None else self._now - self._last_ground
+        last, now = self._last_ground, self._clock.now
+        return math.nan if last is None or now is None else now - last
 
     def _state(self, plane: GroundPlane) -> Literal["anchored", "held", "lost"]:
         if not plane.problem:

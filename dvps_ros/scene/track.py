@@ -17,6 +17,7 @@ from dvps_ros.labels import DIVISOR, VOID, LabelSet
 from dvps_ros.scene import kalman
 from dvps_ros.scene.association import affinity
 from dvps_ros.scene.camera_pose import CameraPose
+from dvps_ros.scene.clock import FrameClock
 from dvps_ros.scene.indexing import look_up
 from dvps_ros.scene.things import Thing, grid_camera, split, things_of
 from dvps_ros.scene.tracks import Track, forecast, seen_shares
@@ -49,13 +50,13 @@ class Tracker:
         self.labels = labels
         self.config = config or TrackConfig()
         self._camera = CameraPose(labels, self.config)
+        self._clock = FrameClock(self.config.period)
         self.reset()
 
     def reset(self) -> None:
         """Forget all things; numbers of the next frame start at 1."""
         self._last_number = 0
-        self._now: float | None = None
-        self._stamp: float | None = None  # the last one that was given
+        self._clock.reset()
         self._size: tuple[int, int] | None = None
         self._metric: bool | None = None
         self._scale = 1.0  # scale factor of the last frame
@@ -109,14 +110,7 @@ class Tracker:
 
     def _advance(self, stamp: float | None) -> float:
         """Advance to the time of a frame; returns the seconds since the last frame, 0 for the first one."""
-        before, given = self._now, self._stamp
-        self._now = stamp if stamp is not None else self.config.period + (before if before is not None else 0.0)
-        self._stamp = stamp if stamp is not None else given
-        if before is None:
-            return 0.0
-        seconds = self._now - before
-        if seconds < 0 and stamp is not None and given is not None and stamp >= given:
-            seconds = 0.0  # frames without a stamp had come sooner than every ``period``
+        seconds = self._clock.advance(stamp)
         if 0 <= seconds <= self.config.max_gap:
             return seconds
         self._forget()
@@ -125,8 +119,8 @@ class Tracker:
     @property
     def _time(self) -> float:
         """Time of the current frame, seconds."""
-        assert self._now is not None, "update comes first"
-        return self._now
+        assert self._clock.now is not None, "update comes first"
+        return self._clock.now
 
     def _rescale(self, factor: float) -> None:
         """Convert all tracks to the scale of this frame, so that a change of scale is not taken for motion."""
