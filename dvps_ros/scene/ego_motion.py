@@ -26,8 +26,10 @@ from dvps_ros.structures import CameraMotion, Intrinsics
 _POINTS, _CELL = 140, 10
 #: Margin at the image border in pixels, and range of usable depth in metres.
 _BORDER, _NEAR, _FAR = 4, 0.5, 60.0
-#: Threshold of FAST in grey levels: initial value and bounds. It adapts to keep the number of corners in the range.
-_CONTRAST, _LOW_CONTRAST, _HIGH_CONTRAST, _CORNER_RANGE = 20, 6, 60, (250, 600)
+#: Threshold of FAST in grey levels: initial value and bounds.
+_CONTRAST, _LOW_CONTRAST, _HIGH_CONTRAST = 20.0, 6.0, 160.0
+#: The threshold adapts to keep the number of corners in this range, by this power of the number's ratio to the wanted one.
+_CORNERS, _ADAPTATION = (250, 600), 0.1
 _FLOW: dict[str, Any] = {
     "winSize": (11, 11),
     "maxLevel": 1,
@@ -63,7 +65,7 @@ class EgoMotion:
         self._static = np.zeros(VOID + 1, bool)  # indexed by panoptic value: a lookup is faster than a division
         for i in range(len(labels)):
             self._static[i * DIVISOR : (i + 1) * DIVISOR] = not labels.is_thing[i] and i not in labels.sky
-        self._fast = cv2.FastFeatureDetector.create(_CONTRAST)
+        self._fast = cv2.FastFeatureDetector.create()
         self.reset()
 
     def reset(self) -> None:
@@ -134,17 +136,18 @@ class EgoMotion:
 
     def _corners(self, view: View) -> np.ndarray:
         """(N, 2) float32 x, y of the strongest corner of static classes in each cell."""
-        usable = self._static[view.panoptic]
+        usable = self._static.take(view.panoptic)
         usable &= view.depth > _NEAR
         usable &= view.depth < _FAR
         usable[:_BORDER], usable[-_BORDER:], usable[:, :_BORDER], usable[:, -_BORDER:] = False, False, False, False
         # a corner next to a thing's edge would move partly with the thing
         mask = cv2.erode(usable.view(np.uint8), np.ones((5, 5), np.uint8))
-        self._fast.setThreshold(self._contrast)
+        self._fast.setThreshold(round(self._contrast))
         found = self._fast.detect(view.grey, mask)
-        low, high = _CORNER_RANGE
-        step = 1.25 if len(found) > high else 0.8 if len(found) < low else 1.0
-        self._contrast = int(min(max(round(self._contrast * step), _LOW_CONTRAST), _HIGH_CONTRAST))
+        if not _CORNERS[0] <= len(found) <= _CORNERS[1]:
+            wanted = math.sqrt(_CORNERS[0] * _CORNERS[1])
+            step = min(max((len(found) / wanted) ** _ADAPTATION, 0.8), 1.25)
+            self._contrast = min(max(self._contrast * step, _LOW_CONTRAST), _HIGH_CONTRAST)
         if not found:
             return np.zeros((0, 2), np.float32)
         at = np.array(cv2.KeyPoint.convert(found))

@@ -80,6 +80,29 @@ def test_a_long_way_between_two_frames_is_found_without_a_hint(texture):
     assert motion.matrix[:3, 3] == pytest.approx((np.linalg.inv(after) @ before)[:3, 3], abs=0.15)
 
 
+@pytest.mark.parametrize("spread", [10, 120])
+def test_the_number_of_corners_adapts_to_the_texture(spread):
+    """Thousands of corners cost milliseconds and say nothing more; with a few, one wrong corner counts."""
+    noise = np.random.default_rng(0).normal(128, spread, (128, 256)).clip(0, 255)
+    grey = gaussian_filter(noise, 0.5).astype(np.uint8)
+    view = View(grey, np.full(grey.shape, WALL * 1000, np.int32), np.full(grey.shape, 20, np.float32), CAMERA)
+    ego, counts = EgoMotion(CITYSCAPES), []
+    detector = ego._fast
+
+    class Counting:
+        setThreshold = detector.setThreshold  # noqa: N815
+
+        def detect(self, *args):
+            counts.append(len(detector.detect(*args)))
+            return detector.detect(*args)
+
+    ego._fast = Counting()
+    for _ in range(20):
+        ego.update(view, 0.1)
+    assert not 250 <= counts[0] <= 600
+    assert all(250 <= count <= 600 for count in counts[-5:]), counts
+
+
 def test_a_frozen_picture_is_no_motion(texture):
     ego, view = EgoMotion(CITYSCAPES), seen(texture, np.eye(4))
     ego.update(view, 0.0)
