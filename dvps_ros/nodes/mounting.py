@@ -17,6 +17,8 @@ from dvps_ros.scene.ground import Direction
 
 #: Seconds for which a transform counts after look-ups of it have begun to fail.
 _HELD = 10.0
+#: Stamps that are earlier than the last one by more than this many nanoseconds jump back, as where a recording loops.
+_BACK = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,14 @@ class Mounting:
         self._transforms = Transforms(node) if wanted else None
         self.pose_problem = self.placement_problem = ""
         self._last: tuple[str, str, np.ndarray, float] | None = None  # frames, transform and time of the last look-up
+        self._stamp = 0  # of the last frame
+
+    def begin(self, stamp: int) -> None:
+        """Begin a frame with this ``stamp`` (nanoseconds; 0: none): after a jump back old transforms are forgotten."""
+        if 0 < stamp < self._stamp - _BACK and self._transforms is not None:
+            self._transforms.forget()
+            self._last = None
+        self._stamp = stamp or self._stamp
 
     def of(self, frame_id: str) -> Mount:
         """The mount of the camera whose images have this ``frame_id``; a transform is looked up anew each time.

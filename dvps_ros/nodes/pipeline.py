@@ -70,6 +70,7 @@ class FramePipeline:
         self._mounting = mounting
         self._active = False
         self._activation = 0
+        self._received: float | None = None  # when the last perceived frame arrived
         self._publishing = threading.Lock()  # held while results go out; deactivation waits for it
         self._reset_wanted = threading.Event()
         self._worker: LatestWorker[Job] = LatestWorker(self._process, self._replaced, self._failed)
@@ -149,15 +150,19 @@ class FramePipeline:
 
     def _perceive(self, job: Job, image: np.ndarray, intrinsics: Intrinsics | None) -> Scene:
         header, perceiver = job.image.header, self._perceiver
+        stamp = nanoseconds(header.stamp)
+        self._mounting.begin(stamp)
+        if self._received is not None:  # for frames without a stamp
+            perceiver.tracker.clock.period = perceiver.anchor.clock.period = job.received - self._received
         mount = self._mounting.of(header.frame_id)
         if mount.problem:
             self._health.fault("camera height", f"depth is not anchored to the ground: {mount.problem}", lost=False)
         perceiver.camera_height, perceiver.up = mount.height, mount.up
-        stamp = nanoseconds(header.stamp)
         # looked up after the network, when a transform of this stamp has come
         scene = perceiver.step(
             image, intrinsics, stamp / 1e9 if stamp else None, lambda: self._mounting.pose(header.frame_id, stamp)
         )
+        self._received = job.received
         problem = self._mounting.pose_problem
         if problem:
             self._health.fault("fixed frame", f"the camera's motion is not taken from TF: {problem}", lost=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,14 +50,24 @@ class Transforms:
         It waits at most ``timeout`` seconds for a transform that comes late, if the newest one is not a second old.
         """
         time = Time(nanoseconds=stamp)
-        found = self._lookup(target, source, time, Duration())
+        found, problem = self._lookup(target, source, time, Duration()), self.problem
         if found is None and timeout > 0:
-            newest, problem = self._lookup(target, source, Time(), Duration()), self.problem
-            if newest is not None and stamp - nanoseconds(newest.header.stamp) < _FLOWING:
+            newest = self._lookup(target, source, Time(), Duration())
+            late = math.inf if newest is None else stamp - nanoseconds(newest.header.stamp)
+            if 0 <= late < _FLOWING:
                 found = self._lookup(target, source, time, Duration(seconds=timeout))
-            else:
-                self.problem = problem or f"the newest transform from {source!r} to {target!r} is over a second old"
+            elif newest is not None:
+                old = f"the newest transform from {source!r} to {target!r} is over a second old"
+                self.problem = old if late > 0 else problem
         return _pose(found)
+
+    def forget(self) -> None:
+        """Forget the transforms of the time before a jump back: they would count as the newest, and refuse later ones.
+
+        Static transforms stay.
+        """
+        if self._buffer is not None:
+            self._buffer.clear()
 
     def _lookup(self, target: str, source: str, time: Time, timeout: Duration) -> Any:
         """The ``TransformStamped``; None where it is not known."""

@@ -214,7 +214,7 @@ class Perceiver:
             size = (scene.panoptic.shape[0], scene.panoptic.shape[1])
             camera = intrinsics if is_calibrated(intrinsics, size) else unknown_camera(size)
             view = None
-            if pose is None and self.config.track.ego_motion:
+            if self.config.track.ego_motion:
                 picture = images[0, :, : how.size[0], : how.size[1]].float()
                 grey = torch.zeros_like(picture[0])
                 for channel, weight in zip(picture, _GREY, strict=True):  # without three more maps of products

@@ -33,17 +33,19 @@ class GroundAnchor:
     ----------
     labels : the class table; ``labels.ground`` are the ground classes.
     config : limits of valid planes, and the times.
+
+    Attributes: ``clock`` has the frames' time.
     """
 
     def __init__(self, labels: LabelSet, config: GroundConfig | None = None) -> None:
         self.labels = labels
         self.config = config or GroundConfig()
-        self._clock = FrameClock(self.config.period)
+        self.clock = FrameClock(self.config.period)
         self.reset()
 
     def reset(self) -> None:
         """Forget all frames: the next one counts fully."""
-        self._clock.reset()
+        self.clock.reset()
         self._forget()
 
     def _forget(self) -> None:
@@ -88,7 +90,7 @@ class GroundAnchor:
 
     def _advance(self, stamp: float | None, camera: tuple[float, float, int, int]) -> float:
         """Advance to the time of a frame; returns the seconds since the last frame, 0 for the first one."""
-        elapsed = self._clock.advance(stamp)
+        elapsed = self.clock.advance(stamp)
         if not (0 <= elapsed <= self.config.max_gap and self._is_same(camera)):
             self._forget()
             elapsed = 0.0
@@ -119,7 +121,7 @@ class GroundAnchor:
             limit = config.max_step * config.memory / self._age
             difference = min(limit, max(-limit, log_factor - self._log_factor))
             self._log_factor += difference * (1 - math.exp(-elapsed / self._age))
-        self._last_ground = self._clock.now
+        self._last_ground = self.clock.now
 
     def _weighed(self, log_factor: float, up: Direction | None) -> float:
         """Logarithm of a frame's factor: that of its ground, or its mean with 0, the network's own scale."""
@@ -135,7 +137,7 @@ class GroundAnchor:
 
     def _since_ground(self) -> float:
         """Seconds since the last valid ground plane; NaN if there was none."""
-        last, now = self._last_ground, self._clock.now
+        last, now = self._last_ground, self.clock.now
         return math.nan if last is None or now is None else now - last
 
     def _state(self, plane: GroundPlane) -> Literal["anchored", "held", "lost"]:

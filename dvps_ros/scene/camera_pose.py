@@ -12,6 +12,10 @@ from dvps_ros.structures import CameraMotion
 
 #: Seconds for which the camera is assumed to keep its velocity while its motion is unknown.
 _COASTING = 3.0
+#: Times that differ by less than this many seconds are those of one frame.
+_SAME_TIME = 1e-6
+#: Problem of the first frame.
+_FIRST = "no frame before"
 
 
 class CameraPose:
@@ -31,8 +35,8 @@ class CameraPose:
     def reset(self) -> None:
         """Start again with the next frame."""
         self.pose = np.eye(4)
-        self.motion = CameraMotion(problem="no frame before")
-        self._given: np.ndarray | None = None
+        self.motion = CameraMotion(problem=_FIRST)
+        self._given: tuple[float, np.ndarray] | None = None  # the last given pose and its time
         self._known: float | None = None  # time at which the motion was last known
         self._now = 0.0
         self._rate = np.zeros(6)  # per second
@@ -53,24 +57,34 @@ class CameraPose:
     def update(self, now: float, seconds: float, view: View | None, pose: np.ndarray | None) -> bool:
         """Add the camera's motion in the ``seconds`` up to ``now``; returns False after a cut to another place.
 
-        ``view`` is the image, for an estimate; ``pose`` (4, 4) from TF or odometry replaces it. Both may be None, and a
-        pose may be missing in some frames.
+        ``pose`` (4, 4) comes from TF or odometry, ``view`` is the image, from which the motion is estimated where poses
+        do not give it: if this frame or the last one has none, or if they are far apart. Both may be None.
+
+        After frames without a pose only the motion since the last frame is added, not what was wrong about the motions
+        that were assumed meanwhile: tracks have positions relative to those.
         """
         motion = CameraMotion(seconds=seconds, problem="no picture")
         if pose is not None and not np.isfinite(pose).all():
             motion, pose = CameraMotion(seconds=seconds, problem="the pose is not finite"), None
-            self._ego.reset()
-        elif pose is not None:
+        if pose is not None:
             pose = np.asarray(pose, np.float64)
-            motion = self._between_given(pose, seconds)
-            self._ego.reset()  # its last view is no longer that of the previous frame
-        elif view is not None and self.config.ego_motion:
-            motion = self._ego.update(view, seconds)
-            if motion.cut:
+            motion = self._between_given(pose, now, seconds)
+        if not self.config.ego_motion:
+            view = None
+        if self._every_frame_given(now - seconds) and motion.matrix is not None:
+            self._ego.follow(view, motion)
+        elif view is None:
+            self._ego.reset()
+        else:
+            seen = self._ego.update(view, seconds)
+            if seen.cut:
                 self.reset()
-                self.motion = motion
-                self._ego.update(view, 0.0)
+                self.motion = seen
+                self._ego.follow(view, CameraMotion())
+                self._given = None if pose is None else (now, pose)
                 return False
+            if seen.matrix is not None or motion.problem in ("no picture", _FIRST):
+                motion = seen
         self.motion = motion
         step = np.eye(4)
         if motion.matrix is not None:
@@ -81,16 +95,25 @@ class CameraPose:
             step = exponential(self._rate * seconds)
         self.pose = self.pose @ np.linalg.inv(step)
         if pose is not None:
-            self._given = pose
-        elif self._given is not None:  # so that the next given pose does not repeat this step
-            self._given = self._given @ np.linalg.inv(step)
+            self._given = now, pose
         self._now = now
         return True
 
-    def _between_given(self, pose: np.ndarray, seconds: float) -> CameraMotion:
-        """The motion from the last given pose, advanced by the steps since, to ``pose``."""
-        if self._given is None:
-            return CameraMotion(seconds=seconds, problem="no frame before")
-        matrix = np.linalg.inv(pose) @ self._given
-        problem = implausible(matrix, seconds, self.config)
-        return CameraMotion(None if problem else matrix, seconds, 1.0, "" if problem else "given", problem)
+    def _every_frame_given(self, before: float) -> bool:
+        """Whether the last frame, at the time ``before``, had a pose."""
+        return self._given is not None and before - self._given[0] <= _SAME_TIME
+
+    def _between_given(self, pose: np.ndarray, now: float, seconds: float) -> CameraMotion:
+        """The motion in the ``seconds`` up to ``now``, from the last given pose to ``pose``.
+
+        If that is older than the last frame, the camera is assumed to have moved evenly since.
+        """
+        if self._given is None or now - self._given[0] > _COASTING:
+            return CameraMotion(seconds=seconds, problem=_FIRST)
+        matrix, elapsed = np.linalg.inv(pose) @ self._given[1], max(now - self._given[0], seconds)
+        problem = implausible(matrix, elapsed, self.config)
+        if problem:
+            return CameraMotion(None, seconds, 1.0, "", problem)
+        if elapsed > seconds + _SAME_TIME:
+            matrix = exponential(logarithm(matrix) * (seconds / elapsed))
+        return CameraMotion(matrix, seconds, 1.0, "given")

@@ -9,10 +9,11 @@ class FrameClock:
     Attributes
     ----------
     now : seconds, the time of the last frame; None before the first one.
+    period : seconds that pass up to a frame without a stamp; who knows them better sets them before each such frame.
     """
 
     def __init__(self, period: float) -> None:
-        self._period = period
+        self.period = period
         self.reset()
 
     def reset(self) -> None:
@@ -28,7 +29,7 @@ class FrameClock:
         """
         before, given = self.now, self._given
         if stamp is None:
-            self.now = 0.0 if before is None else before + self._period
+            self.now = 0.0 if before is None else before + self.period
         else:
             self.now = self._given = stamp
         if before is None:

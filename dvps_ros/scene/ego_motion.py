@@ -91,13 +91,23 @@ class EgoMotion:
             motion = self._estimate(before, view, seconds)
         except cv2.error as error:  # degenerate points
             motion = CameraMotion(seconds=seconds, problem=f"no pose: {error.err}")
-        if motion.matrix is not None and seconds > 0:
-            self._velocity = logarithm(motion.matrix) / seconds
-            distance = np.linalg.norm(motion.matrix[:3, 3])
-            if distance > _MOVED:
-                ahead = motion.matrix[:3, 3] / -distance
-                self._direction = ahead if ahead[2] > 0 else -ahead
+        self._learn(motion)
         return motion
+
+    def follow(self, view: View | None, motion: CameraMotion) -> None:
+        """Take over a frame whose ``motion`` is known from elsewhere; None: its picture is missing."""
+        self._before = view
+        self._learn(motion)
+
+    def _learn(self, motion: CameraMotion) -> None:
+        """Expect the next frame to go on like ``motion``."""
+        if motion.matrix is None or motion.seconds <= 0:
+            return
+        self._velocity = logarithm(motion.matrix) / motion.seconds
+        distance = np.linalg.norm(motion.matrix[:3, 3])
+        if distance > _MOVED:
+            ahead = motion.matrix[:3, 3] / -distance
+            self._direction = ahead if ahead[2] > 0 else -ahead
 
     def _estimate(self, before: View, view: View, seconds: float) -> CameraMotion:
         corners = self._corners(before)  # (N, 2) float32

@@ -43,20 +43,20 @@ class Tracker:
 
     Numbers are unique among all things of a frame, whatever their class, so that a thing keeps its number when the
     network changes its class. Numbers of lost things are reused as late as possible. After stamps that jump back, a gap
-    of ``config.max_gap`` seconds or a cut, tracking starts again with unused numbers.
+    of ``config.max_gap`` seconds or a cut, tracking starts again with unused numbers. ``clock`` has the frames' time.
     """
 
     def __init__(self, labels: LabelSet, config: TrackConfig | None = None) -> None:
         self.labels = labels
         self.config = config or TrackConfig()
         self._camera = CameraPose(labels, self.config)
-        self._clock = FrameClock(self.config.period)
+        self.clock = FrameClock(self.config.period)
         self.reset()
 
     def reset(self) -> None:
         """Forget all things; numbers of the next frame start at 1."""
         self._last_number = 0
-        self._clock.reset()
+        self.clock.reset()
         self._size: tuple[int, int] | None = None
         self._metric: bool | None = None
         self._scale = 1.0  # scale factor of the last frame
@@ -69,6 +69,13 @@ class Tracker:
 
     def _forget_things(self) -> None:
         self._tracks: list[Track] = []
+
+    def _forget_velocities(self) -> None:
+        """Forget how fast things are: velocities over the ground and relative to the camera do not compare."""
+        rotation = self._camera.pose[:3, :3]
+        for track in self._tracks:
+            mean, covariance = kalman.initialized(track.mean[None, :3], track.covariance[None, :3, :3], rotation)
+            track.mean, track.covariance = mean[0], covariance[0]
 
     def update(
         self,
@@ -95,8 +102,11 @@ class Tracker:
             self._size, self._metric = size, scene.metric
         seconds = self._advance(stamp)
         self._rescale(scene.scale_factor)
+        was_relative = self._camera.relative
         if not self._camera.update(self._time, seconds, view, pose):
             self._forget_things()
+        elif self._camera.relative != was_relative:
+            self._forget_velocities()
         grid = grid_camera(size, camera)
         segments = [s for s in scene.segments if self.labels.is_thing[s.class_id]]
         things = things_of(scene, segments, grid)
@@ -110,7 +120,7 @@ class Tracker:
 
     def _advance(self, stamp: float | None) -> float:
         """Advance to the time of a frame; returns the seconds since the last frame, 0 for the first one."""
-        seconds = self._clock.advance(stamp)
+        seconds = self.clock.advance(stamp)
         if 0 <= seconds <= self.config.max_gap:
             return seconds
         self._forget()
@@ -119,8 +129,8 @@ class Tracker:
     @property
     def _time(self) -> float:
         """Time of the current frame, seconds."""
-        assert self._clock.now is not None, "update comes first"
-        return self._clock.now
+        assert self.clock.now is not None, "update comes first"
+        return self.clock.now
 
     def _rescale(self, factor: float) -> None:
         """Convert all tracks to the scale of this frame, so that a change of scale is not taken for motion."""

@@ -39,6 +39,10 @@ def tree(monkeypatch):
     known = {"waited": []}
 
     class Buffer:
+        def clear(self):
+            for key in [key for key, value in known.items() if isinstance(value, tuple) and len(value) > 2]:
+                del known[key]
+
         def lookup_transform(self, target, source, time, timeout):
             if (target, source) not in known:
                 raise MissingError(f'"{target}" passed to lookupTransform\ndoes not exist')
@@ -253,3 +257,21 @@ def test_the_real_tf2_ros_has_what_is_used():
     tf2 = pytest.importorskip("tf2_ros")
     assert isinstance(tf2, types.ModuleType)
     assert transforms.Buffer is sys.modules["tf2_ros"].Buffer
+
+
+def test_where_stamps_jump_back_old_transforms_are_forgotten_and_static_ones_stay(tree):
+    """tf2 keeps ten seconds before the newest transform and refuses older ones: all, after a recording has begun anew."""
+    tree["odom", "camera"] = ((160.0, 0.0, 0.0), OPTICAL, [160 * SECOND])
+    tree["base", "camera"] = ((0.0, 0.0, 1.2), OPTICAL)
+    mount = mounting(fixed_frame="odom", base_frame="base", transform_timeout=0.5)
+    for stamp in (0, 159, 160, 0, 159.5):  # images may come out of order, or without a stamp
+        mount.begin(round(stamp * SECOND))
+    assert mount.pose("camera", 160 * SECOND) is not None
+    assert mount.pose("camera", 100 * SECOND) is None
+    assert "past" in mount.pose_problem or "extrapolation" in mount.pose_problem
+    assert tree["waited"] == []  # nothing that comes now can be older
+    mount.begin(100 * SECOND)
+    assert mount.pose("camera", 160 * SECOND) is None
+    assert mount.of("camera").height == 1.2
+    tree["odom", "camera"] = ((100.0, 0.0, 0.0), OPTICAL, [100 * SECOND])
+    assert mount.pose("camera", 100 * SECOND)[0, 3] == 100

@@ -395,6 +395,23 @@ def test_without_the_camera_s_motion_velocity_is_relative():
     assert Tracker(CITYSCAPES).update(replace(scene, metric=False)).things == ()
 
 
+def test_velocities_relative_to_the_camera_do_not_become_velocities_over_the_ground():
+    """A camera drives at 5 m/s towards a parked car. Its motion is known at first, then for six seconds not."""
+    camera, tracker, seen = Intrinsics(200.0, 200.0, 99.5, 59.5, 200, 120), Tracker(CITYSCAPES), []
+    for t in range(100):
+        scene, _ = scene_of([(CAR, 50, 90, 20, 60.0 - 0.5 * t)])
+        scene = replace(scene, depth=torch.full_like(scene.depth, 60.0 - 0.5 * t))
+        pose = np.eye(4)
+        pose[2, 3] = 0.5 * t
+        (thing,) = tracker.update(scene, camera, t / 10, pose=None if 20 <= t < 80 else pose).things
+        seen.append(thing)
+    assert [thing.relative for thing in seen] == [t == 0 or 49 <= t < 81 for t in range(100)]
+    assert seen[79].velocity[2] == pytest.approx(-5, abs=1)
+    for thing in seen[81:]:
+        assert abs(thing.velocity[2]) < 0.5
+        assert thing.velocity[2] ** 2 < 4 * thing.covariance[5, 5]
+
+
 def test_a_frame_that_fails_while_ids_are_written_does_not_change_the_next(monkeypatch):
     """Memory of the device may run out there."""
     frames = [[(CAR, 20, 10, 30), (CAR, 70, 150, 20)], [(CAR, 70, 150, 20), (CAR, 20, 10, 30)]]
