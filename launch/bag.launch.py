@@ -55,6 +55,9 @@ FORWARDED = (
 
 def start(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    # topics of the recording, which a namespace does not change
+    given["image"] = f"/{given['image'].lstrip('/')}"
+    given["camera_info"] = f"/{(given['camera_info'] or camera_info_beside(given['image'])).lstrip('/')}"
     forwarded = {**{name: given[name] for name in FORWARDED}, "use_sim_time": "true"}
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(resources.find("launch/perception.launch.py"))),
@@ -63,8 +66,7 @@ def start(context):
     if shutil.which("ros2") is None:
         raise RuntimeError("the command ros2 is not on PATH: source ROS 2's setup file first")
     # the camera's topics alone: a recording of an earlier run holds answers and diagnostics, which would look live
-    camera = (given["image"], given["camera_info"] or camera_info_beside(given["image"]))
-    topics = ["--topics", *(f"/{topic.lstrip('/')}" for topic in camera), "/tf", "/tf_static"]
+    topics = ["--topics", given["image"], given["camera_info"], "/tf", "/tf_static"]
     command = ["ros2", "bag", "play", given["bag"], "--clock", "--rate", given["rate"], "--delay", given["delay"]]
     command += topics
     if flag("loop", given["loop"]):

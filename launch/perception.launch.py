@@ -31,7 +31,7 @@ ARGUMENTS = {
     "rviz": ("false", "Whether to start RViz: true or false (or another word that YAML takes for one)."),
     "frame": ("", "Fixed frame of RViz, z up; empty: one at the camera, from the frame of the first image."),
     "autostart": ("true", "Walk to active at once; false leaves that to a lifecycle manager."),
-    "use_sim_time": ("false", "Take time from /clock."),
+    "use_sim_time": ("", "true: take time from /clock; empty: what params_file says, or false."),
     "enclave": ("", "SROS 2 enclave of the node, such as /perception (see config/sros2); empty: none is named."),
     "dds_profile": ("config/fastdds.xml", "Fast DDS profile for large images; none: the environment's own."),
 }
@@ -55,10 +55,9 @@ def start(context):
         raise RuntimeError(f"params_file: no such file: {given['params_file']}")
     overrides = {
         "autostart": flag("autostart", given["autostart"]),
-        "use_sim_time": flag("use_sim_time", given["use_sim_time"]),
         **{name: given[name] for name in TEXTS if given[name]},
         **({"camera_height": number("camera_height", given["camera_height"])} if given["camera_height"] else {}),
-        **({"allow_programs": flag("allow_programs", given["allow_programs"])} if given["allow_programs"] else {}),
+        **{name: flag(name, given[name]) for name in ("allow_programs", "use_sim_time") if given[name]},
     }
     camera_info = given["camera_info"] or camera_info_beside(given["image"])
     if with_rviz and not given["frame"]:

@@ -83,7 +83,7 @@ def intrinsics_of(info: InfoMessage, width: int, height: int, rectified: bool = 
     if roi.width or roi.height:
         camera = camera.cropped(int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height))
     if (camera.width, camera.height) != (width, height):
-        camera = camera.resized(width, height)
+        camera = camera.scaled(1 / max(info.binning_x, 1), 1 / max(info.binning_y, 1), width, height)
         if not _plausible(camera):
             raise ValueError(f"camera_info's binning makes focal lengths of {camera.fx:g} and {camera.fy:g}")
     return camera

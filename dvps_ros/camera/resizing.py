@@ -49,7 +49,7 @@ class Resizing:
 
     def camera(self, camera: Intrinsics) -> Intrinsics:
         """The intrinsics of the resized image; ``camera`` are those of the image."""
-        return scaled(camera, self.scale_x, self.scale_y, self.size)
+        return camera.scaled(self.scale_x, self.scale_y, self.size[1], self.size[0])
 
 
 def to_budget(image_size: tuple[int, int], pixels: int = 0, camera: Intrinsics | None = None) -> Resizing:
@@ -120,19 +120,6 @@ def resize(images: Tensor, resizing: Resizing) -> Tensor:
     below, right = (full - part for full, part in zip(resizing.canvas, resizing.size, strict=True))
     inside = F.pad(torch.ones(1, 1, *resizing.size, dtype=torch.bool, device=images.device), (0, right, 0, below))
     return torch.where(inside, F.pad(images, (0, right, 0, below)), padding)
-
-
-def scaled(camera: Intrinsics, scale_x: float, scale_y: float, size: tuple[int, int]) -> Intrinsics:
-    """The intrinsics of an image resized by exactly these factors, of which ``size`` (h, w) whole pixels are used."""
-    return replace(
-        camera,
-        fx=camera.fx * scale_x,
-        fy=camera.fy * scale_y,
-        cx=(camera.cx + 0.5) * scale_x - 0.5,
-        cy=(camera.cy + 0.5) * scale_y - 0.5,
-        width=size[1],
-        height=size[0],
-    )
 
 
 def _square(image_size: tuple[int, int], camera: Intrinsics | None) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from dvps_ros.camera.resizing import PADDING, Resizing, scaled, to_budget
+from dvps_ros.camera.resizing import PADDING, Resizing, to_budget
 from dvps_ros.config import DataConfig
 from dvps_ros.datasets.class_labels import UNKNOWN
 from dvps_ros.datasets.frames import LabelledFrame
@@ -124,7 +124,7 @@ def _camera_of(frame: LabelledFrame) -> Intrinsics:
 
 def _seen_by(camera: Intrinsics, window: Window) -> Intrinsics:
     size = window.height, window.width
-    camera = scaled(camera, window.scale_x, window.scale_y, size).cropped(window.left, window.top, *size[::-1])
+    camera = camera.scaled(window.scale_x, window.scale_y, *size[::-1]).cropped(window.left, window.top, *size[::-1])
     return camera.flipped() if window.flip else camera
 
 

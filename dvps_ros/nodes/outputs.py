@@ -143,14 +143,14 @@ def _image(values: Callable[[Scene], Tensor], encoding: str) -> Callable[[Frame,
 
 
 def _depth(frame: Frame, buffer: packing.Buffer) -> Image:
-    values = packing.depth(frame.scene, frame.labels, frame.config.max_depth)
+    values = packing.depth(frame.scene, frame.labels, frame.config.max_depth, frame.camera)
     if frame.config.depth_encoding == "16UC1":
         values = packing.millimetres(values)
     return packing.image_message(frame.header, values, frame.config.depth_encoding, buffer)
 
 
 def _uncertainty(frame: Frame, buffer: packing.Buffer) -> Image:
-    values = packing.uncertainty(frame.scene, frame.labels, frame.config.max_depth)
+    values = packing.uncertainty(frame.scene, frame.labels, frame.config.max_depth, frame.camera)
     return packing.image_message(frame.header, values, "32FC1", buffer)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
@@ -22,12 +23,15 @@ from visualization_msgs.msg import Marker, MarkerArray
 from dvps_ros.labels import DIVISOR, VOID, VOID_CLASS, LabelSet
 from dvps_ros.scene.boxes import InstanceBox
 from dvps_ros.scene.clouds import of_classes
-from dvps_ros.structures import Scene, SegmentCloud, TrackedThing
+from dvps_ros.scene.rays import rays
+from dvps_ros.structures import Intrinsics, Scene, SegmentCloud, TrackedThing
 
 #: Value of unlabelled pixels in the instance image: the type's maximum, as vision_msgs has it.
 VOID_INSTANCE = 65535
 #: Things slower than this, in m/s, get no arrow.
 MOVING = 0.5
+#: Seconds after which a viewer removes markers that no message has replaced, because the camera or the node ended.
+_LIFETIME = 5
 
 _FIELDS = tuple(
     PointField(name=name, offset=offset, datatype=datatype, count=1)
@@ -131,17 +135,23 @@ def confidence(scene: Scene) -> Tensor:
     return (scene.confidence * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def depth(scene: Scene, labels: LabelSet, max_depth: float) -> Tensor:
-    """(H, W) float32 metres along z; +Inf for sky and beyond ``max_depth``, NaN where unknown (REP 117, REP 118)."""
+def depth(scene: Scene, labels: LabelSet, max_depth: float, camera: Intrinsics | None = None) -> Tensor:
+    """(H, W) float32 metres along z; +Inf for sky and beyond ``max_depth``, NaN where unknown (REP 117, REP 118).
+
+    It is unknown where the lens of a ``camera`` shows nothing.
+    """
     beyond = of_classes(scene.panoptic, labels.sky).logical_or_(scene.depth > max_depth)
     known = scene.depth.where(scene.depth > 0, math.nan)
-    return known.masked_fill_(beyond, math.inf).float()
+    known.masked_fill_(beyond, math.inf)
+    if camera is not None and camera.distorted:
+        known.masked_fill_(~rays(camera, str(known.device))[..., 2].isfinite(), math.nan)
+    return known.float()
 
 
-def uncertainty(scene: Scene, labels: LabelSet, max_depth: float) -> Tensor:
+def uncertainty(scene: Scene, labels: LabelSet, max_depth: float, camera: Intrinsics | None = None) -> Tensor:
     """(H, W) float32 metres, one standard deviation of ``depth``; NaN where that is no finite number."""
     assert scene.depth_std is not None, "callers check depth_std first"
-    return scene.depth_std.where(depth(scene, labels, max_depth).isfinite(), math.nan).float()
+    return scene.depth_std.where(depth(scene, labels, max_depth, camera).isfinite(), math.nan).float()
 
 
 def millimetres(metres: Tensor) -> Tensor:
@@ -208,6 +218,8 @@ def marker_array(
         if thing is not None and thing.speed >= MOVING:
             text.text += f" {thing.speed:.1f} m/s" + (" relative" if thing.relative else "")
             markers.append(_arrow(header, center, thing))
+    for marker in markers[1:]:
+        marker.lifetime = Duration(sec=_LIFETIME)
     return MarkerArray(markers=markers)
 
 

@@ -28,7 +28,7 @@ _POINTS, _CELL = 140, 10
 _BORDER, _NEAR, _FAR = 4, 0.5, 60.0
 #: Threshold of FAST in grey levels: initial value and bounds.
 _CONTRAST, _LOW_CONTRAST, _HIGH_CONTRAST = 20.0, 6.0, 160.0
-#: The threshold adapts to keep the number of corners in this range, by this power of the number's ratio to the wanted one.
+#: It adapts to keep the number of corners in this range, by this power of the ratio of that number to the wanted one.
 _CORNERS, _ADAPTATION = (250, 600), 0.1
 _FLOW: dict[str, Any] = {
     "winSize": (11, 11),

@@ -41,13 +41,19 @@ class Intrinsics:
 
     def resized(self, width: int, height: int) -> Intrinsics:
         """The same camera after its image was resized to ``width`` x ``height`` pixels."""
-        sx, sy = width / self.width, height / self.height
+        return self.scaled(width / self.width, height / self.height, width, height)
+
+    def scaled(self, scale_x: float, scale_y: float, width: int, height: int) -> Intrinsics:
+        """The same camera after its image was resized by these factors; ``width`` x ``height`` pixels of it are whole.
+
+        Fractions of a pixel at the right and bottom are left out.
+        """
         return replace(
             self,
-            fx=self.fx * sx,
-            fy=self.fy * sy,
-            cx=(self.cx + 0.5) * sx - 0.5,
-            cy=(self.cy + 0.5) * sy - 0.5,
+            fx=self.fx * scale_x,
+            fy=self.fy * scale_y,
+            cx=(self.cx + 0.5) * scale_x - 0.5,
+            cy=(self.cy + 0.5) * scale_y - 0.5,
             width=width,
             height=height,
         )

@@ -66,6 +66,16 @@ def test_a_rectified_window_lies_in_p():
     assert (camera.fx, camera.fy, camera.cx, camera.cy) == (400, 410, 290, 180)
 
 
+@pytest.mark.parametrize(("roi", "binning"), [((10, 20, 203, 79), 4), ((0,) * 4, 3)])
+def test_binning_divides_by_its_number_whatever_is_left_over(roi, binning):
+    """The pixels at the right and bottom that fill no bin are left out; those that are there do not become wider."""
+    message = info(roi=roi)
+    message.binning_x, message.binning_y = binning, 1
+    camera = intrinsics_of(message, (roi[2] or 640) // binning, roi[3] or 480)
+    assert (camera.fx, camera.fy) == (pytest.approx(500 / binning), 500)
+    assert camera.cx == pytest.approx((319.5 - roi[0] + 0.5) / binning - 0.5)
+
+
 def test_image_size_is_the_window_after_binning():
     message = info(roi=(100, 40, 401, 200))
     assert image_size(message) == (401, 200)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dvps_ros.camera.resizing import PADDING, resize, scaled, square_height, to_budget, to_canvas, to_size
+from dvps_ros.camera.resizing import PADDING, resize, square_height, to_budget, to_canvas, to_size
 from dvps_ros.structures import Intrinsics
 
 BUDGET = 512 * 256
@@ -144,4 +144,4 @@ def test_shrinking_is_antialiased_and_bytes_are_those_of_floats():
 
 def test_exact_factors_are_those_of_a_whole_size_where_there_is_one():
     own = replace(camera((240, 320)), distortion_model="plumb_bob", distortion=(0.1, 0.0, 0.0, 0.0))
-    assert scaled(own, 0.4, 0.4, (96, 128)) == own.resized(128, 96)
+    assert own.scaled(0.4, 0.4, 128, 96) == own.resized(128, 96)

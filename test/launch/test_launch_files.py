@@ -82,7 +82,9 @@ def parameters(node, names, *, of):
 
 @pytest.mark.usefixtures("ros")
 def test_perception_runs_as_its_arguments_say(prefix, model, tmp_path):
-    (tmp_path / "mine.yaml").write_text("/**/perception: {ros__parameters: {max_depth: 33.0, device: auto}}")
+    (tmp_path / "mine.yaml").write_text(
+        "/**/perception: {ros__parameters: {max_depth: 33.0, device: auto, use_sim_time: true}}"
+    )
     arguments = (
         *(f"model:={model}", "device:=cpu", f"params_file:={tmp_path / 'mine.yaml'}", "namespace:=front"),
         *("image:=/roof/image_raw", "enclave:=/front/perception", "rviz:=true", "frame:=map"),
@@ -102,10 +104,11 @@ def test_perception_runs_as_its_arguments_say(prefix, model, tmp_path):
         )
         publishing.cancel()
         # what the command line says goes before params_file, and that before the defaults
-        names = ["device", "max_depth", "camera_height", "fixed_frame", "base_frame"]
-        [device, max_depth, height, fixed, base] = parameters(camera.node, names, of="/front/perception")
+        names = ["device", "max_depth", "camera_height", "fixed_frame", "base_frame", "use_sim_time"]
+        [device, max_depth, height, fixed, base, simulated] = parameters(camera.node, names, of="/front/perception")
         assert (device.string_value, max_depth.double_value) == ("cpu", 33.0)
         assert (height.double_value, fixed.string_value, base.string_value) == (2.0, "odom", "")
+        assert simulated.bool_value
         found = camera.node.get_node_names_and_namespaces_with_enclaves()
         assert ("perception", "/front", "/front/perception") in found
         output = launched.end(lambda: launched.process.send_signal(signal.SIGINT))
@@ -252,23 +255,26 @@ def test_a_recording_is_played_through_the_node_on_its_own_clock(prefix, model, 
     watcher = Camera("watcher")
     for publisher in (watcher.images, watcher.infos):
         watcher.node.destroy_publisher(publisher)
-    watcher.collect(Image, "/perception/depth")
+    watcher.collect(Image, "/front/perception/depth")
     arguments = (
         f"bag:={recording}",
-        "image:=/roof/image_raw",
+        "image:=roof/image_raw",  # a topic of the recording, which is not in the node's namespace
+        "namespace:=front",
         f"model:={model}",
         "device:=cpu",
         "loop:=true",
         "delay:=0",
     )
     with spinning(watcher.node), Launched(prefix, "bag", *arguments, programs=programs) as launched:
-        wait_for(lambda: len(watcher.received["/perception/depth"]) > 12, STARTING, "depth of a frame of the recording")
+        wait_for(
+            lambda: len(watcher.received["/front/perception/depth"]) > 12, STARTING, "depth of a frame of the recording"
+        )
         # by the wall clock, the frames would be 50 years old
         wait_for(
             lambda: float(watcher.diagnostics().get("latency age p50 (ms)", "inf")) < 60_000, what="ages by /clock"
         )
         launched.end(lambda: launched.process.send_signal(signal.SIGINT))
-    assert {message.header.stamp.sec for message in watcher.received["/perception/depth"]} <= {1000, 1001}
+    assert {message.header.stamp.sec for message in watcher.received["/front/perception/depth"]} <= {1000, 1001}
 
 
 #: Plays nothing, until a file appears.

@@ -260,7 +260,7 @@ def test_the_real_tf2_ros_has_what_is_used():
 
 
 def test_where_stamps_jump_back_old_transforms_are_forgotten_and_static_ones_stay(tree):
-    """tf2 keeps ten seconds before the newest transform and refuses older ones: all, after a recording has begun anew."""
+    """tf2 refuses transforms ten seconds older than the newest: all of them, after a recording has begun anew."""
     tree["odom", "camera"] = ((160.0, 0.0, 0.0), OPTICAL, [160 * SECOND])
     tree["base", "camera"] = ((0.0, 0.0, 1.2), OPTICAL)
     mount = mounting(fixed_frame="odom", base_frame="base", transform_timeout=0.5)

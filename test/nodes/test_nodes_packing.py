@@ -53,6 +53,23 @@ def test_depth_has_infinity_for_sky_and_beyond_range_and_nan_for_unknown():
     assert np.array_equal(values_of(message, "<f4"), [[5.0, math.inf, math.inf, math.nan, 7.5]], equal_nan=True)
 
 
+def test_depth_is_unknown_where_the_lens_shows_nothing():
+    """A fisheye's pixels at 90 degrees and more have no distance along z, and no points."""
+    fisheye = Intrinsics(10.0, 10.0, 19.5, 0.0, 40, 1, "equidistant", (0.0, 0.0, 0.0, 0.0))
+    scene = replace(scene_of([[0] * 39 + [10000]], [[7.0] * 40]), depth_std=torch.ones(1, 40))
+    known = abs(np.arange(40) - 19.5) < 10 * math.pi / 2
+    values = packing.depth(scene, CITYSCAPES, 80.0, fisheye).numpy()[0]
+    assert np.array_equal(values, np.where(known, 7.0, math.nan), equal_nan=True)  # of the sky there, too
+    values = packing.uncertainty(scene, CITYSCAPES, 80.0, fisheye).numpy()[0]
+    assert np.array_equal(values, np.where(known, 1.0, math.nan), equal_nan=True)
+    frame = Frame(HEADER, np.zeros((1, 40, 3), np.uint8), scene, fisheye, None, CITYSCAPES, PerceptionConfig())
+    messages = pack(
+        frame, ("depth", "depth/uncertainty"), {n: packing.Buffer() for n in ("depth", "depth/uncertainty")}
+    )
+    for message in messages.values():
+        assert np.array_equal(np.isfinite(values_of(message, "<f4")[0]), known)
+
+
 def test_uncertainty_is_a_number_only_where_depth_is():
     scene = scene_of([[0, 10000, 0, 0, 255000]], [[5.0, 5.0, 90.0, 0.0, 7.5]])
     scene = replace(scene, depth_std=torch.tensor([[0.25, 1.0, 2.0, 3.0, 0.5]]))
@@ -159,6 +176,13 @@ def frame_of(**settings):
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     scene = QuickPerceiver().step(image, CAMERA)
     return Frame(HEADER, image, scene, CAMERA, None, CITYSCAPES, PerceptionConfig(**settings))
+
+
+def test_markers_do_not_stay_for_ever():
+    """A lifetime of 0 is one without end (visualization_msgs/Marker), also after the camera was unplugged."""
+    markers = packing.marker_array(HEADER, frame_of().instances[1], CITYSCAPES).markers
+    assert len(markers) > 1
+    assert all(marker.lifetime.sec == 5 for marker in markers[1:])
 
 
 def test_markers_are_where_the_car_is():

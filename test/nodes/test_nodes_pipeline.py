@@ -36,7 +36,9 @@ def pipeline():
 
     class Mounting:
         pose_problem = ""
-        begun = []
+
+        def __init__(self):
+            self.begun = []
 
         def begin(self, stamp):
             self.begun.append(stamp)

@@ -11,6 +11,7 @@ from dvps_ros.scene.ego_motion import exponential
 from dvps_ros.scene.view import View
 from dvps_ros.structures import Intrinsics
 
+
 def driven(seconds=0.5, speed=4.0):
     """A camera that has gone ahead (z) and turned about y since its first frame at 0 s, by poses of 10 Hz."""
     camera = CameraPose(CITYSCAPES, TrackConfig())
@@ -110,7 +111,9 @@ def ahead(metres):
     return exponential(np.array([0, 0, 0, 0, 0, metres]))
 
 
-@pytest.mark.parametrize("given", [lambda k: k % 2 == 0, lambda k: k < 4, lambda k: k > 4], ids=["half", "lost", "late"])
+@pytest.mark.parametrize(
+    "given", [lambda k: k % 2 == 0, lambda k: k < 4, lambda k: k > 4], ids=["half", "lost", "late"]
+)
 def test_pictures_tell_the_motion_where_poses_are_missing(given):
     camera = CameraPose(CITYSCAPES, TrackConfig())
     for k in range(10):
