@@ -139,6 +139,7 @@ def test_a_missing_base_is_named(tmp_path):
         ("network.querys=3", "unknown key 'network.querys'"),
         ("nothing.at.all=3", "unknown key 'nothing.at.all'"),
         ("network.queries.more=3", "unknown key"),
+        ("data.root=[a", "is no YAML: while parsing"),
         ("network.queries=many", "queries must be of type int"),
         ("merge.mask_threshold=-1", "mask_threshold is -1.0, must be between"),
     ],

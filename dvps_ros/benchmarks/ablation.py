@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dvps_ros import resources
+from dvps_ros.config import apply_overrides, load_config
 
 #: File with the common part of a folder's configurations; it is not a configuration of its own.
 COMMON = "common"
@@ -89,12 +90,15 @@ def compare(
 
 
 def _complete(one: Run, data: Path, overrides: Sequence[str], device: str) -> None:
-    """Train and measure ``one`` if it has no report. Raises ``ValueError`` with the last line of a failed command."""
+    """Train and measure ``one`` if it has no report.
+
+    Raises ``ValueError`` with the last line of a failed command, or if the run began with other settings.
+    """
+    settings = [*overrides, f"training.seed={one.seed}"]
+    _check_settings(one, data, settings)
     if one.report.exists():
         return
     start = time.monotonic()
-    one.folder.mkdir(parents=True, exist_ok=True)
-    settings = [*overrides, f"training.seed={one.seed}"]
     train = ["train", "--config", str(one.config), "--out", str(one.folder), "--device", device, "--set", *settings]
     if (one.folder / "last.ckpt").exists():
         train.append("--resume")
@@ -108,6 +112,33 @@ def _complete(one: Run, data: Path, overrides: Sequence[str], device: str) -> No
     )
     figures = ", ".join(f"{title} {value:.{digits}f}" for title, value, digits in _figures(one.report))
     print(f"{one.variant} seed {one.seed}: {figures} ({(time.monotonic() - start) / 60:.1f} min)", flush=True)
+
+
+def _check_settings(one: Run, data: Path, settings: Sequence[str]) -> None:
+    """Note the configuration and the data of a run beside it, or raise ``ValueError`` if others are noted."""
+    config = asdict(apply_overrides(load_config(one.config), settings))
+    wanted = {"data": str(data.resolve()), "config": json.loads(json.dumps(config))}
+    note = one.folder / "settings.json"
+    if not note.exists():
+        if one.report.exists():
+            raise ValueError(f"{one.folder} does not tell the settings of its report; choose another --out")
+        one.folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(wanted, indent=2) + "\n")
+        return
+    before = json.loads(note.read_text())
+    for name in ("data", "config"):
+        if before[name] != wanted[name]:
+            raise ValueError(f"{one.folder} was measured with other settings ({_first_difference(before, wanted)}); "
+                             "choose another --out")  # fmt: skip
+
+
+def _first_difference(before: Any, now: Any, key: str = "") -> str:
+    """The first key below which two trees differ, with both values; empty if they are equal."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = [*before, *(name for name in now if name not in before)]
+        found = (_first_difference(before.get(n), now.get(n), f"{key}.{n}" if key else str(n)) for n in names)
+        return next(filter(None, found), "")
+    return "" if before == now else f"{key} {before}, now {now}"
 
 
 def _dvps(arguments: Sequence[str], log: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dvps_ros import checkpoints, resources
 from dvps_ros.checkpoints import pickles, preprocessing, transformers_folder
+from dvps_ros.checkpoints.folder import WEIGHTS_FILE
 from dvps_ros.checkpoints.foreign_names import Renamed, naming_of, rename
 from dvps_ros.checkpoints.preprocessing import Preprocessing
 from dvps_ros.checkpoints.sizes import infer
@@ -64,6 +65,8 @@ def open_checkpoint(source: str, like: NetworkConfig, source_config: Path | None
         containers (``UnsafePickleError``), or preprocessing that DvpsNet does not support.
     """
     path = _place(source)
+    if path.name == WEIGHTS_FILE and (path.parent / checkpoints.CONFIG_FILE).is_file():
+        path = path.parent  # a model of dvps, whose configuration tells what its depth means
     if path.is_file():
         given = preprocessing.of_detectron2(source_config) if source_config is not None else None
         return _prepared(_file(source, path, like), given)

@@ -14,17 +14,9 @@ from dvps_ros.config import BackboneConfig, NetworkConfig
 
 _LEVELS = 3
 #: Settings that do not depend on the shapes of weights.
-_FREE = {
-    "pretrained",
-    "drop_path",
-    "freeze_norms",
-    "freeze",
-    "mean",
-    "deviation",
-    "max_depth",
-    "canonical_focal",
-    "depth_head",
-}
+_FREE = {"pretrained", "drop_path", "freeze_norms", "freeze", "mean", "deviation"}
+#: What the network's depth means, which does not depend on shapes either.
+_METRES = {"max_depth", "canonical_focal", "depth_head"}
 #: Fields of the backbone that apply to one kind only.
 _KINDS = {
     "stem": "resnet",
@@ -64,14 +56,18 @@ def infer(weights: Mapping[str, Tensor], like: NetworkConfig) -> NetworkConfig:
     )
 
 
-def difference(found: NetworkConfig, wanted: NetworkConfig) -> tuple[str, object, object] | None:
-    """The first size in which the two differ: its configuration key, the value found and the value wanted; or None."""
+def difference(found: NetworkConfig, wanted: NetworkConfig, metres: bool = False) -> tuple[str, object, object] | None:
+    """The first size in which the two differ: its configuration key, the value found and the value wanted; or None.
+
+    With ``metres`` what their depth means must not differ either.
+    """
+    free = _FREE if metres else _FREE | _METRES
     if found.backbone.kind != wanted.backbone.kind:
         return "network.backbone.kind", found.backbone.kind, wanted.backbone.kind
     pairs = [("network.backbone", found.backbone, wanted.backbone), ("network", found, wanted)]
     for prefix, one, other in pairs:
         for name, value in vars(one).items():
-            if name in _FREE or name == "backbone":
+            if name in free or name == "backbone":
                 continue
             if prefix == "network.backbone" and _KINDS.get(name, found.backbone.kind) != found.backbone.kind:
                 continue

@@ -99,18 +99,28 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print. Raises ``ValueError`` or ``FileNotFoundError`` naming a wrong model, picture or device."""
     import torch
 
-    if args.plot:
+    if args.plot and not args.training:
         _check_plot(args)
+    if args.model and args.set:
+        raise ValueError("--set goes with --config: the configuration of a model is in its folder")
+    if args.training:
+        _check_training(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     return _run_training(args) if args.training else _run_stages(args)
 
 
+def _check_training(args: argparse.Namespace) -> None:
+    """Raise ``ValueError`` for options that ``--training`` ignores."""
+    given = [name for name in ("plot", "json", "images", "against", "input_pixels") if getattr(args, name)]
+    given += ["runtime"] if args.runtime != ["auto"] else []
+    if given:
+        raise ValueError(f"--{given[0].replace('_', '-')} is about perception and does not go with --training")
+
+
 def _check_plot(args: argparse.Namespace) -> None:
     """Check ``--plot`` before anything is measured."""
     require_modules("matplotlib")
-    if args.training:
-        raise ValueError("--plot draws times of perception, not of --training")
     if args.plot.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--plot {args.plot}: the name must end in .png, .svg or .pdf")
     if not args.plot.parent.is_dir():

@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     if args.depth_from_semantic:
         net.depth_decoder.load_state_dict(net.semantic_decoder.state_dict())
     parts = SEGMENTATION if args.to == "transformers" else PARTS
-    lines = _summary(net, checkpoint, fit, parts, args.depth_from_semantic)
+    lines = _summary(net, checkpoint, fit, parts, args.depth_from_semantic, config.input.pixels)
     print("\n".join(lines))
     if args.verbose:
         print("\n".join(_listing(fit)))
@@ -157,13 +157,19 @@ def _configuration(checkpoint: Checkpoint, given: Config | None, file: str | Non
         config = replace(checkpoint.config or Config(), network=checkpoint.network)
         if prepared is not None:
             config = replace(config, input=InputConfig(prepared.pixels))
-    elif found := difference(checkpoint.network, given.network):
+    elif found := difference(checkpoint.network, given.network, metres=checkpoint.config is not None):
         key, theirs, wanted = found
         raise ValueError(f"{checkpoint.source} does not fit {file}: {key} is {_plain(theirs)}, not {_plain(wanted)}")
     else:
         theirs = checkpoint.network.backbone
         backbone = replace(given.network.backbone, mean=theirs.mean, deviation=theirs.deviation)
         config = replace(given, network=replace(given.network, backbone=backbone))
+        if prepared is not None and not given.input.pixels:
+            config = replace(config, input=replace(given.input, pixels=prepared.pixels))
+    if checkpoint.naming == "dvps" and checkpoint.config is None:
+        depth = f"canonical_focal {config.network.canonical_focal}, max_depth {config.network.max_depth:g}"
+        print(f"note: {checkpoint.source} does not tell what its depth means; taken from "
+              f"{file or 'the defaults'}: {depth}", file=sys.stderr)  # fmt: skip
     labels = LABEL_SETS[config.labels]
     if config.network.classes != len(labels):
         raise ValueError(
@@ -209,8 +215,13 @@ def _word(text: str) -> str:
     return "".join(filter(str.isalpha, text.lower()))
 
 
-def _summary(net: DvpsNet, checkpoint: Checkpoint, fit: Fit, parts: tuple[str, ...], copied: bool) -> list[str]:
-    """Lines on the checkpoint, each of the network's ``parts``, unused weights and the preprocessing."""
+def _summary(
+    net: DvpsNet, checkpoint: Checkpoint, fit: Fit, parts: tuple[str, ...], copied: bool, pixels: int
+) -> list[str]:
+    """Lines on the checkpoint, each of the network's ``parts``, unused weights and the preprocessing.
+
+    ``pixels`` is the area of pictures that is written, 0 if they keep their size.
+    """
     c = net.config
     sizes = f"{c.backbone.kind} {_plain(c.backbone.depths)}, width {c.width}, {c.queries} queries, {c.classes} classes"
     lines = [f"{Path(checkpoint.source).name}: names of {checkpoint.naming}; {sizes}"]
@@ -222,10 +233,10 @@ def _summary(net: DvpsNet, checkpoint: Checkpoint, fit: Fit, parts: tuple[str, .
             note = ", copied from the semantic decoder"
         lines.append(f"  {part:<17}{loaded:4} of {loaded + missing:4} loaded{note}")
     lines.append(f"  {len(fit.left_over)} left over" + (f": {_some(fit.left_over)}" if fit.left_over else ""))
-    return [*lines, *_preparation(checkpoint)]
+    return [*lines, *_preparation(checkpoint, pixels)]
 
 
-def _preparation(checkpoint: Checkpoint) -> list[str]:
+def _preparation(checkpoint: Checkpoint, pixels: int) -> list[str]:
     """One line on the preprocessing of pictures; none for a model of dvps, whose configuration holds it."""
     if checkpoint.naming == "dvps":
         return []
@@ -235,7 +246,7 @@ def _preparation(checkpoint: Checkpoint) -> list[str]:
         return [f"  pictures: not stated by the source; assumed to be RGB with ImageNet's mean and deviation{hint}"]
     values = [" ".join(f"{value:g}" for value in three) for three in (given.mean, given.deviation)]
     order = "BGR, folded into the first weight" if given.bgr else "RGB"
-    size = f"as large as {given.pixels} pixels (input.pixels)" if given.pixels else "of their own size"
+    size = f"as large as {pixels} pixels (input.pixels)" if pixels else "of their own size"
     return [f"  pictures: {order}, mean {values[0]}, deviation {values[1]}, {size}"]
 
 

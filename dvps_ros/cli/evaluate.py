@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from dvps_ros.cli.arguments import (
     positive,
 )
 from dvps_ros.cli.evaluate_report import summarize, table, tracked, write_report
-from dvps_ros.cli.evaluate_simulated import cameras, check_simulated, drives
+from dvps_ros.cli.evaluate_simulated import SPLIT, cameras, check_simulated, drives
 
 if TYPE_CHECKING:
     from dvps_ros.cli.torchrun import Process
@@ -70,7 +71,7 @@ def add_parser(subparsers: Any) -> None:
 
 def _add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that select the frames of a data set."""
-    parser.add_argument("--split", default="val", help="split to measure on (default: %(default)s)")
+    parser.add_argument("--split", default=SPLIT, help="split to measure on (default: %(default)s)")
     parser.add_argument(
         "--format",
         choices=("cityscapes_dvps", "semkitti_dvps", "folder"),
@@ -147,14 +148,14 @@ def run(args: argparse.Namespace) -> int:
 def _open(args: argparse.Namespace, perceiver: Perceiver) -> FrameReader:
     """The frames to measure on. Raises ``FileNotFoundError`` or ``ValueError`` as ``open_source``."""
     from dvps_ros.config import Config, DataConfig, SourceConfig
-    from dvps_ros.datasets.formats import open_source
+    from dvps_ros.datasets.formats import open_source, plain_source
 
     data = perceiver.config.data if isinstance(perceiver.config, Config) else DataConfig()
     in_folders = (Path(args.data) / args.split / "images").is_dir()
     form = args.format or ("folder" if in_folders else data.format)
     focal = args.focal
     if not (focal or args.focal_widths) and form != "folder":
-        focal = data.focal  # all sequences of these data sets have one camera
+        focal = plain_source(replace(data, format=form)).focal  # all sequences of these data sets have one camera
     source = SourceConfig(
         root=args.data,
         format=form,
@@ -232,7 +233,7 @@ def _measure_frame(
     tracking: TrackingQuality,
     writer: PredictionWriter | None,
 ) -> None:
-    from dvps_ros.datasets.class_labels import all_rows
+    from dvps_ros.datasets.class_labels import all_rows, with_known_classes
     from dvps_ros.metrics import only_classes
     from dvps_ros.runtime import NonFiniteOutputError
 
@@ -248,7 +249,8 @@ def _measure_frame(
     else:
         segmented = only_classes(panoptic, frame.segmented)
         quality.update_frame(segmented, frame.panoptic, depth, frame.depth)
-        tracking.update_frame(segmented, frame.panoptic)
+        known = with_known_classes(frame.panoptic, frame.semantic, reader.table)
+        tracking.update_frame(segmented, frame.panoptic, (panoptic, known))
         classes.update(panoptic, all_rows(frame.panoptic, frame.semantic, reader.table))
     if frame.depth is not None:
         scale.update(depth, frame.depth)

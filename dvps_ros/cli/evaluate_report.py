@@ -21,6 +21,7 @@ def summarize(quality: DepthAwareVideoPanopticQuality, classes: MeanIou) -> dict
     plain = quality.quality(1, None).compute()
     values, means, semantic = quality.compute(), quality.means(), classes.compute()
     limits = [limit for limit in quality.thresholds if limit is not None]
+    nothing = dict.fromkeys(GROUPS, math.nan)
     tubes = [k for k in quality.frames if k > 1 and quality.windows[k]]
 
     def row(k: int, limit: float | None) -> dict[str, float]:
@@ -33,12 +34,12 @@ def summarize(quality: DepthAwareVideoPanopticQuality, classes: MeanIou) -> dict
         "absent": plain["absent"],
         "not_segmented": _not_segmented(plain["absent"], classes, semantic["absent"]),
         "mIoU": semantic,
-        "DPQ": {**{f"{limit:g}": row(1, limit) for limit in limits}, "mean": means.get("DPQ")},
+        "DPQ": {**{f"{limit:g}": row(1, limit) for limit in limits}, "mean": means.get("DPQ", nothing)},
     }
     if tubes:
         summary["DVPQ"] = {
             **{f"k{k}/{limit:g}": row(k, limit) for k in tubes for limit in limits},
-            "mean": means["DVPQ"],
+            "mean": means.get("DVPQ", nothing),
         }
         summary["VPQ"] = {f"k{k}": row(k, None) for k in tubes}
     return summary

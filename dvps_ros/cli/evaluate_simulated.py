@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from dvps_ros.cli.torchrun import Process
     from dvps_ros.runtime import Perceiver
 
+#: Default of ``dvps evaluate --split``.
+SPLIT = "val"
 #: Options of ``dvps evaluate`` that are about given data.
 _OF_DATA = (
     *("camera_height", "limit", "format", "semantic_table", "include", "exclude"),
@@ -26,7 +28,8 @@ def check_simulated(args: argparse.Namespace, process: Process) -> None:
         raise ValueError("--keep goes with --drives")
     if not what:
         return
-    if given := [name for name in _OF_DATA if getattr(args, name)]:
+    given = [name for name in _OF_DATA if getattr(args, name)] + (["split"] if args.split != SPLIT else [])
+    if given:
         raise ValueError(f"{what} renders its own streets: --{given[0].replace('_', '-')} is not possible with it")
     if process.count > 1:
         raise ValueError(f"{what} runs in one process, not under torchrun")

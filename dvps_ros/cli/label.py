@@ -129,7 +129,7 @@ def label(
 
     todo = []
     for source, own in zip(sources, runs, strict=True):
-        name = data.register(source.path, source.name, len(own))
+        name = data.register(source.path, source.name, len(own), source.topic)
         todo.append((source, plan(name, own, config)))
     total = sum(map(len, runs))
     with tqdm(total=total, desc="label", unit="frame", disable=None) as bar:
@@ -274,7 +274,9 @@ def _open(
     settings["camera"] = None if given.camera is None else list(given.camera)
     settings |= {name: value for name in ("rectified", "bits") if (value := getattr(given, name))}
     # only where they differ from the defaults, so that data sets of earlier versions can be continued
-    settings |= {name: value for name in ("camera_height", "input_pixels") if (value := getattr(args, name))}
+    settings |= {
+        name: value for name in ("camera_height", "input_pixels", "camera_info") if (value := getattr(args, name))
+    }
     settings |= {"precision": args.precision} if args.precision != "auto" else {}
     del settings["sheet"]
     return LabelledFolder(args.out, teacher.labels, settings)

@@ -74,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     config = given_config(args, PredictConfig)
     sources = open_sources(args.sources, given_for_sources(args, need_camera=False), together=args.video)
     _check_names(sources)
+    if args.outputs == [VIDEO] and not (args.video or any(source.in_motion for source in sources)):
+        raise ValueError("--outputs video: pictures are no video, unless --video says so")
     if args.out.exists() and not args.out.is_dir():
         raise ValueError(f"--out {args.out} is not a folder")
     perceiver = load_perceiver(args.model, args.device, args.precision, runtime="torch", input_pixels=args.input_pixels)

@@ -117,10 +117,15 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
         _check_memory(config, hardware)
     with StopOnSignal() as stop:
         trainer = trainer_of(config, out, hardware, stop, _measure(data))
-        _fit(trainer, module, data, checkpoint, args.resume, stop)
-        if trainer.is_global_zero:
+        if done < config.training.max_steps * config.training.accumulate:
+            complete = _fit(trainer, module, data, checkpoint, args.resume, stop)
+        else:
+            complete = _validate_last(trainer, module, data, checkpoint)
+        if trainer.is_global_zero and complete:
             checkpoints.save(module.net, out / MODEL, config)
             print(f"{'stopped at' if stop.received else 'trained to'} step {trainer.global_step}: {out / MODEL}")
+        elif trainer.is_global_zero:
+            print(f"stopped at step {trainer.global_step}, {MODEL} is that of the last validation: --resume goes on")
     return 128 + stop.received if stop.received else 0
 
 
@@ -131,9 +136,10 @@ def _fit(
     checkpoint: Path,
     resume: bool,
     stop: StopOnSignal,
-) -> None:
+) -> bool:
     """Train, and validate at the end if the last step had no validation.
 
+    False if a signal ended a step or a validation: the module then need not hold the moving average of the weights.
     Failures of memory or of another process become an exception with one line.
     """
     from dvps_ros.runtime import DeviceMemoryError
@@ -147,12 +153,25 @@ def _fit(
     except SystemExit:  # Lightning's answer to a KeyboardInterrupt
         if not stop.received:
             raise
+        return False
     except (RuntimeError, MemoryError) as error:
         if ran_out(error):
             raise DeviceMemoryError(_out_of_memory(trainer, checkpoint)) from error
         if trainer.world_size > 1 and _is_lost(error):
             raise ConnectionError("another process of this run has ended: see its last message") from error
         raise
+    return True
+
+
+def _validate_last(trainer: lightning.Trainer, module: DvpsModule, data: DvpsData, checkpoint: Path) -> bool:
+    """Do the validation of a run's last step, which was interrupted; True."""
+    import torch
+
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["state_dict"])  # the moving average, if there is one
+    trainer.fit_loop.load_state_dict(state["loops"]["fit_loop"])  # the number of the step
+    trainer.validate(module, datamodule=data, verbose=False)
+    return True
 
 
 def _measure(data: DvpsData) -> str | None:

@@ -87,7 +87,11 @@ class DataConfig:
         low=0.0,
         high=1.0,
     )
-    focal: float = option(2262.52, "fx in pixels of cameras without an intrinsics file (Cityscapes: 2262.52).", low=1.0)
+    focal: float = option(
+        0.0,
+        "fx in pixels of cameras without an intrinsics file; 0: unknown, and 2262.52 in the format cityscapes_dvps.",
+        low=0.0,
+    )
     focal_widths: float = option(0.0, "The same in image widths, instead of focal; 0: focal is used.", low=0.0)
     supervision: Literal["full", "thirds"] = option(
         "full", "thirds: of every three sequences, one trains with panoptic labels only, one with depth only."

@@ -17,6 +17,7 @@ from dvps_ros.config.renamed import OLD_INPUT, input_pixels
 from dvps_ros.config.tools import StreetConfig
 from dvps_ros.config.track import TrackConfig
 from dvps_ros.config.training import LossConfig, OptimizerConfig, TrainingConfig
+from dvps_ros.errors import joined
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,10 @@ def apply_overrides(config: Config, assignments: Iterable[str]) -> Config:
             node = old
         elif not isinstance(node, dict) or key not in node:
             raise ValueError(f"unknown key {path!r}")
-        node[key] = yaml.safe_load(text)
+        try:
+            node[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{assignment!r} is no YAML: {joined(error)}") from error
     if old:
         tree["input"]["pixels"] = input_pixels(old, "overrides")
     return from_dict(Config, tree, "overrides")

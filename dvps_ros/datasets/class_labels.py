@@ -110,6 +110,20 @@ def all_rows(panoptic: np.ndarray, semantic: np.ndarray | None, table: SemanticT
     return rows if semantic is None else np.where(panoptic == VOID, semantic, rows)
 
 
+def with_known_classes(panoptic: np.ndarray, semantic: np.ndarray | None, table: SemanticTable) -> np.ndarray:
+    """(H, W) int32 ``panoptic`` with class * 1000 where only the class is known, and that is a single one.
+
+    Parameters as in ``all_rows``.
+    """
+    if semantic is None:
+        return panoptic
+    values = np.full(len(table) + 1, VOID, np.int32)  # the last one is read by -1
+    for row, classes in enumerate(table.sets):
+        if len(classes) == 1:
+            values[row] = min(classes) * DIVISOR
+    return np.where(panoptic == VOID, values[semantic], panoptic)
+
+
 def membership(table: SemanticTable) -> np.ndarray:
     """(V, K) bool: whether value row v may be class k."""
     member = np.zeros((len(table), len(table.labels)), bool)

@@ -14,6 +14,8 @@ from dvps_ros.datasets.frames import FrameReader
 from dvps_ros.datasets.semkitti_dvps import SemkittiDvps
 
 _READERS = {"cityscapes_dvps": CityscapesDvps, "semkitti_dvps": SemkittiDvps}
+#: fx in pixels of Cityscapes' cameras, whose data set has no file of intrinsics.
+_CITYSCAPES_FOCAL = 2262.52
 
 
 def open_split(config: DataConfig, split: str) -> FrameReader:
@@ -53,7 +55,10 @@ def open_source(source: SourceConfig, split: str) -> FrameReader:
 def plain_source(config: DataConfig) -> SourceConfig:
     """``config.root`` and the settings that belong to it, as a source."""
     shared = ("root", "format", "labels", "semantic_table", "include", "exclude", "focal", "focal_widths")
-    return SourceConfig(**{key: getattr(config, key) for key in shared})
+    source = SourceConfig(**{key: getattr(config, key) for key in shared})
+    if config.format == "cityscapes_dvps" and not (config.focal or config.focal_widths):
+        return replace(source, focal=_CITYSCAPES_FOCAL)
+    return source
 
 
 def training_sources(config: DataConfig) -> tuple[SourceConfig, ...]:

@@ -146,7 +146,7 @@ class ValidationFrames(_Frames):
 
     def _empty_item(self, reason: str) -> Item:
         image = np.zeros((_EMPTY_SIDE, _EMPTY_SIDE, 3), np.uint8)
-        frame = LabelledFrame(image, None, None, centered(self.config.data.focal, _EMPTY_SIDE, _EMPTY_SIDE), "")
+        frame = LabelledFrame(image, None, None, centered(1.0, _EMPTY_SIDE, _EMPTY_SIDE), "")
         return _image_tensor(image), replace(
             self._target(frame, identity_table(LABEL_SETS[self.config.labels])), skipped=(reason,)
         )

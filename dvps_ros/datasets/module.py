@@ -47,10 +47,16 @@ class DvpsData(lightning.LightningDataModule):
         """Find the files of both splits (of ``val`` alone for the stages validate and test)."""
         if stage in (None, "fit"):
             aspects(self.config.data)
+            self._check_thirds()
             self.train = TrainingFrames(self._open(training_sources(self.config.data), "train", False), self.config)
             self._enough("training", self.train, self.config.training.batch_size)
         self.val = ValidationFrames(self._open(validation_sources(self.config.data), "val", True), self.config)
         self._enough("validation", self.val, 1)
+
+    def _check_thirds(self) -> None:
+        sources = training_sources(self.config.data)
+        if self.config.data.supervision == "thirds" and any(source.labels != "both" for source in sources):
+            raise ValueError("data.supervision=thirds needs labels=both: it leaves out one kind of label itself")
 
     def val_labels(self) -> tuple[bool, bool, bool]:
         """Whether any validation frame has class labels, depth, and both, of those its source asks for."""

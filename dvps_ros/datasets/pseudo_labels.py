@@ -133,13 +133,17 @@ class LabelledFolder:
         """Finished sequences: split, frames written, frames left out and share of labelled pixels of each."""
         return self._note["sequences"]
 
-    def register(self, path: Path, topic_name: str, frames: int) -> str:
+    def register(self, path: Path, topic_name: str, frames: int, topic: str = "") -> str:
         """The name of a source's sequences in this data set, the same in a resumed run.
 
-        Raises ``ValueError`` if the source had another number of frames before: its content has changed.
+        The topics of a recording are sources of their own. Raises ``ValueError`` if the source had another number of
+        frames before: its content has changed.
         """
         key = f"{path.resolve()}|{topic_name}"
         known = self._note["sources"].get(key)
+        if known is not None and known.setdefault("topic", topic) != topic:  # earlier versions did not note the topic
+            key += f"|{topic}"
+            known = self._note["sources"].get(key)
         if known is not None:
             if known["frames"] != frames:
                 raise ValueError(
@@ -149,7 +153,7 @@ class LabelledFolder:
         stem = re.sub(r"[^\w-]+", "_", topic_name).strip("_") or "source"
         taken = {row["name"] for row in self._note["sources"].values()}
         name = next(n for n in (stem, *(f"{stem}-{k}" for k in range(2, len(taken) + 3))) if n not in taken)
-        self._note["sources"][key] = {"name": name, "frames": frames}
+        self._note["sources"][key] = {"name": name, "frames": frames, "topic": topic}
         return name
 
     def begin(self, chunk: Chunk) -> SequenceWriter:

@@ -42,7 +42,7 @@ class Recording(Source):
 
     def __init__(self, path: Path, name: str, topic: str, infos: str, given: Given) -> None:
         super().__init__(path, name)
-        self._topic, self._infos, self._given = topic, infos, given
+        self.topic, self._infos, self._given = topic, infos, given
         self._times: Times | None = None
 
     def frames(self, every: float, max_gap: float) -> Iterator[SourceFrame]:
@@ -53,22 +53,22 @@ class Recording(Source):
         runs, pace, watch, given = Runs(self.name), Pace(every, max_gap), StreamWatch(), self._given
         with open_bag(self.path) as bag:
             times = self._read_times(bag)
-            rectified = given.rectified or is_rectified(self._topic)
+            rectified = given.rectified or is_rectified(self.topic)
             cameras = Cameras(bag, self._infos, times.by_header, rectified, given.need_camera)
             self.remarks = [*times.remarks, *cameras.remarks]
-            read = compressed_pixels if bag.types[self._topic] == COMPRESSED else raw_pixels
+            read = compressed_pixels if bag.types[self.topic] == COMPRESSED else raw_pixels
             for stamp, recorded, data in self._kept(bag, times):
                 gap = pace.gap(stamp) if times.timed else None
                 if times.timed and not pace.keep(stamp):
                     continue
-                message = bag.message(self._topic, data)
+                message = bag.message(self.topic, data)
                 try:
                     pixels = read(message, MAX_PIXELS)
                     image = to_rgb(pixels, given.bits)
                     camera = given.intrinsics(*image.shape[:2]) or cameras.at(stamp, recorded, *image.shape[:2])
                 except ValueError as error:
                     at = f"{stamp / 1e9 - pace.start:.1f} s after the start"
-                    raise ValueError(f"recording {self.path}, {self._topic}, {at}: {error}") from error
+                    raise ValueError(f"recording {self.path}, {self.topic}, {at}: {error}") from error
                 self.remarks += watch.add(pixels, given.bits)
                 yield runs.add(CameraFrame(image, camera, stamp, message.header.frame_id), gap)
         self.remarks += [*watch.end(), *cameras.image_remarks()]
@@ -78,14 +78,14 @@ class Recording(Source):
     def _read_times(self, bag: Bag) -> Times:
         """The times of all messages, from a first pass over the recording that decodes no image."""
         if self._times is None:
-            rows = bag.serialized(self._topic)
+            rows = bag.serialized(self.topic)
             self._times = read_times((bag.stamp(data), recorded, data) for recorded, data in rows)
             self.timed = self._times.timed
         return self._times
 
     def _kept(self, bag: Bag, times: Times) -> Iterator[tuple[int, int, bytes]]:
         """Stamp (ns), time of recording (ns) and bytes of each message that ``times`` keeps."""
-        for number, (recorded, data) in enumerate(bag.serialized(self._topic)):
+        for number, (recorded, data) in enumerate(bag.serialized(self.topic)):
             if number == len(times.stamps):
                 raise ValueError(f"recording {self.path} changed while it was read")
             if times.kept[number]:

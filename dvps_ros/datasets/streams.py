@@ -83,6 +83,7 @@ class Source(ABC):
     ----------
     path : the file or folder.
     name : name of its sequences.
+    topic : the topic of a recording; empty for others.
     in_motion : whether its pictures are consecutive frames of one camera; otherwise they may be unrelated.
     timed : whether the stamps of its frames are times; otherwise they only count.
     remarks : irregularities and omissions of the last complete pass, one line each.
@@ -91,6 +92,7 @@ class Source(ABC):
     def __init__(self, path: Path, name: str = "") -> None:
         self.path = path
         self.name = name or path.stem
+        self.topic = ""
         self.in_motion = self.timed = True
         self.remarks: list[str] = []
 

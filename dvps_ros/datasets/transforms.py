@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import torch
+from torch.nn import functional as F
 
 from dvps_ros.camera.resizing import PADDING, Resizing, to_budget
 from dvps_ros.config import DataConfig
@@ -129,18 +131,42 @@ def _seen_by(camera: Intrinsics, window: Window) -> Intrinsics:
 
 
 def _sample_linear(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    step_x, step_y = (float(c[1] - c[0]) if c.size > 1 else 1.0 for c in (columns, rows))
+    inside_y, inside_x = _inside(rows, image.shape[0]), _inside(columns, image.shape[1])
+    image, rows, columns = _reduced(image, rows, columns)
+    step_x, step_y = _step(columns), _step(rows)
     matrix = np.array([[step_x, 0.0, columns[0]], [0.0, step_y, rows[0]]])
     size = (columns.size, rows.size)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     # the border is repeated while sampling, so that the frame's edge is not blended with the padding
     sampled = cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    inside_y, inside_x = _inside(rows, image.shape[0]), _inside(columns, image.shape[1])
     if not inside_y.all():
         sampled[~inside_y] = PADDING
     if not inside_x.all():
         sampled[:, ~inside_x] = PADDING
     return sampled
+
+
+def _reduced(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The image (H, W, 3) with pixels not much smaller than those to be sampled, and the places to sample it at.
+
+    Linear sampling alone reads only the nearest four pixels. At run time each pixel is a mean of all that it covers.
+    """
+    height, width = (
+        max(1, round(old / max(1.0, abs(_step(at))))) for old, at in zip(image.shape, (rows, columns), strict=False)
+    )
+    if (height, width) == image.shape[:2]:
+        return image, rows, columns
+    rows, columns = (
+        (at + 0.5) * (new / old) - 0.5
+        for at, new, old in zip((rows, columns), (height, width), image.shape, strict=False)
+    )
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    reduced = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+    return np.ascontiguousarray(reduced.numpy()), rows, columns
+
+
+def _step(at: np.ndarray) -> float:
+    return float(at[1] - at[0]) if at.size > 1 else 1.0
 
 
 def _sample_nearest(

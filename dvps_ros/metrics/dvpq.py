@@ -27,6 +27,11 @@ class DepthAwareVideoPanopticQuality:
     labels : the class table.
     frames : window lengths k.
     thresholds : relative depth errors lambda; None = no depth test.
+
+    Attributes
+    ----------
+    windows : number of windows of each length.
+    depth_windows : number of those whose frames all have true depth.
     """
 
     def __init__(
@@ -40,7 +45,7 @@ class DepthAwareVideoPanopticQuality:
         self.labels = labels
         self.frames = tuple(frames)
         self.thresholds = tuple(thresholds)
-        self.windows = dict.fromkeys(self.frames, 0)
+        self.windows, self.depth_windows = dict.fromkeys(self.frames, 0), dict.fromkeys(self.frames, 0)
         self._quality = {(k, limit): PanopticQuality(labels) for k in self.frames for limit in self.thresholds}
         self.begin_sequence()
 
@@ -113,6 +118,7 @@ class DepthAwareVideoPanopticQuality:
         for k in self.frames:
             whole = [limit for limit in self.thresholds if len(self._recent[limit]) >= k]
             self.windows[k] += bool(whole)
+            self.depth_windows[k] += any(limit is not None for limit in whole)
             for limit in whole:
                 self._quality[k, limit].update_pairs(add_pairs(list(self._recent[limit])[-k:]))
 
@@ -142,10 +148,10 @@ class DepthAwareVideoPanopticQuality:
     def means(self) -> dict[str, dict[str, float]]:
         """``{"DPQ": {"all", "thing", "stuff"}, "DVPQ": ..}``: means over the thresholds at k = 1, and over k as well.
 
-        The threshold None and window lengths without a window are left out. A mean over no value is left out, too.
+        The threshold None and lengths without a window with depth are left out, and so is a mean over no value.
         """
         limits = [limit for limit in self.thresholds if limit is not None]
-        seen = [k for k in self.frames if self.windows[k]]
+        seen = [k for k in self.frames if self.depth_windows[k]]
         values = self.compute()
         return {
             name: {
@@ -156,10 +162,16 @@ class DepthAwareVideoPanopticQuality:
             if lengths and limits and (name == "DPQ" or max(lengths) > 1)
         }
 
+    def _counts(self) -> tuple[dict[int, int], dict[int, int]]:
+        return self.windows, self.depth_windows
+
     def state(self) -> dict[str, np.ndarray]:
-        """(4, K) counts by entry, and windows by length; the sum over disjoint sequences is the state of all."""
+        """(4, K) counts by entry, and (2, F) numbers of windows by length.
+
+        The sum over disjoint sequences is the state of all.
+        """
         return {
-            "windows": np.array([self.windows[k] for k in self.frames], np.int64),
+            "windows": np.array([[counts[k] for k in self.frames] for counts in self._counts()], np.int64),
             **{entry(k, limit): quality.state() for (k, limit), quality in self._quality.items()},
         }
 
@@ -168,7 +180,9 @@ class DepthAwareVideoPanopticQuality:
         entries = {entry(k, limit): quality for (k, limit), quality in self._quality.items()}
         if set(state) != {"windows", *entries}:
             raise ValueError(f"state with entries {sorted(state)}, expected windows and {sorted(entries)}")
-        self.windows = {k: int(n) for k, n in zip(self.frames, state["windows"], strict=True)}
+        self.windows, self.depth_windows = (
+            {k: int(n) for k, n in zip(self.frames, row, strict=True)} for row in state["windows"]
+        )
         for name, quality in entries.items():
             quality.load_state(state[name])
 

@@ -46,15 +46,29 @@ class TrackingQuality:
             self._counts["tubes"] += tubes
         self._sequence, self._last, self._broken = None, {}, set()
 
-    def update_frame(self, pred: np.ndarray, true: np.ndarray) -> None:
-        """Add the next frame: (H, W) integers, class * 1000 + instance, void 255000; raises as ``count_pairs``."""
-        pairs = count_pairs(pred, true)
-        labelled = pairs.true_ids // DIVISOR < len(self.labels)
-        pairs = JointCounts(pairs.keys[labelled], pairs.areas[labelled])
-        classes = np.minimum(pairs.predicted_ids // DIVISOR, len(self.labels))
-        np.add.at(self._confusion, (pairs.true_ids // DIVISOR, classes), pairs.areas)
+    def update_frame(
+        self, pred: np.ndarray, true: np.ndarray, classes: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> None:
+        """Add the next frame; raises as ``count_pairs``.
+
+        Parameters
+        ----------
+        pred, true : (H, W) integers, class * 1000 + instance, void 255000.
+        classes : predicted and true values that SQ compares instead, where the class of more pixels is known than
+            their thing, as in a crowd (which SQ counts and AQ does not, as in the authors' evaluation).
+        """
+        pairs = self._labelled(pred, true)
+        compared = pairs if classes is None else self._labelled(*classes)
+        columns = np.minimum(compared.predicted_ids // DIVISOR, len(self.labels))
+        np.add.at(self._confusion, (compared.true_ids // DIVISOR, columns), compared.areas)
         self._sequence = pairs if self._sequence is None else add_pairs([self._sequence, pairs])
         self._follow(pairs)
+
+    def _labelled(self, pred: np.ndarray, true: np.ndarray) -> JointCounts:
+        """The counts of the pixels with a true label."""
+        pairs = count_pairs(pred, true)
+        labelled = pairs.true_ids // DIVISOR < len(self.labels)
+        return JointCounts(pairs.keys[labelled], pairs.areas[labelled])
 
     def _follow(self, pairs: JointCounts) -> None:
         """Count the switches and fragments of one frame."""

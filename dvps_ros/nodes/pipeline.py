@@ -153,7 +153,7 @@ class FramePipeline:
         stamp = nanoseconds(header.stamp)
         self._mounting.begin(stamp)
         if self._received is not None:  # for frames without a stamp
-            perceiver.tracker.clock.period = perceiver.anchor.clock.period = job.received - self._received
+            perceiver.frame_period = job.received - self._received
         mount = self._mounting.of(header.frame_id)
         if mount.problem:
             self._health.fault("camera height", f"depth is not anchored to the ground: {mount.problem}", lost=False)

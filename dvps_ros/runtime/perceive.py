@@ -69,6 +69,7 @@ class Perceiver:
     merge_config : thresholds of merging; may be replaced between steps.
     up : the up direction in the camera's optical frame, of any length; None if unknown: the camera is then assumed to
         be about level. It may be changed between steps, and so may ``camera_height``.
+    frame_period : seconds from the last frame to the next one, if that has no stamp; at first ``config.track.period``.
     timings : seconds of the last step by stage: preprocess, network, merge, anchor (with a camera height), track.
     """
 
@@ -99,6 +100,7 @@ class Perceiver:
         self.anchor = GroundAnchor(self.labels, self.config.ground)
         self.up: Direction | None = None
         self._camera_height = 0.0
+        self.frame_period: float | None = None
         self.timings: dict[str, float] = {}
 
     @property
@@ -182,16 +184,9 @@ class Perceiver:
                 prediction = self.network(images)
             check_finite({name: part for name in PARTS if (part := getattr(prediction, name)) is not None})
         with self._stage("merge"):
+            sizes = how.size, image.shape[:2]
             scene = merge(
-                prediction,
-                0,
-                how.size,
-                image.shape[:2],
-                self.labels,
-                self.merge_config,
-                depth_scale,
-                metric,
-                extent=how.extent,
+                *(prediction, 0, *sizes, self.labels, self.merge_config, depth_scale, metric), extent=how.extent
             )
         return self._tracked(scene, images, how, intrinsics, stamp, pose)
 
@@ -205,6 +200,8 @@ class Perceiver:
         pose: Pose,
     ) -> Scene:
         """The merged scene of ``images`` (1, 3, H, W), resized by ``how``, with anchored scale and track ids."""
+        if self.frame_period is not None:
+            self.tracker.clock.period = self.anchor.clock.period = self.frame_period
         if self.camera_height:
             with self._stage("anchor"):
                 scene = self.anchor.update(scene, intrinsics, self.camera_height, self.up, stamp)

@@ -12,6 +12,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.optimizer import Optimizer
 
+from dvps_ros.checkpoints.folder import WEIGHTS_FILE
 from dvps_ros.config import Config
 
 #: Key of the training configuration in a checkpoint.
@@ -29,7 +30,8 @@ def completed_batches(checkpoint: Path, config: Config) -> int:
     Raises
     ------
     FileNotFoundError : no such file.
-    ValueError : it is not a checkpoint of this program, has another network, or has reached ``max_steps``.
+    ValueError : it is not a checkpoint of this program, has another network, or has reached ``max_steps`` and been
+        validated there.
     """
     if not checkpoint.is_file():
         raise FileNotFoundError(f"nothing to resume: {checkpoint} does not exist")
@@ -52,9 +54,15 @@ def completed_batches(checkpoint: Path, config: Config) -> int:
     before = _settings(then, "training", defaults)["accumulate"]
     if before != config.training.accumulate:
         raise ValueError(f"{checkpoint}: training.accumulate was {before}, now it is {config.training.accumulate}")
-    if step >= config.training.max_steps:
+    if step > config.training.max_steps or (step == config.training.max_steps and _is_validated(checkpoint)):
         raise ValueError(f"{checkpoint} is at step {step}; training.max_steps is {config.training.max_steps}")
     return step * config.training.accumulate
+
+
+def _is_validated(checkpoint: Path) -> bool:
+    """Whether the model beside the checkpoint was written after it, as a run does at its end."""
+    model = checkpoint.parent / "model" / WEIGHTS_FILE
+    return model.is_file() and model.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns
 
 
 def _settings(settings: Mapping[str, Any], section: str, defaults: Mapping[str, Any]) -> dict[str, Any]:

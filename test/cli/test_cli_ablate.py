@@ -89,6 +89,25 @@ def test_an_evaluation_that_was_interrupted_is_done_again_without_training(comma
     assert capsys.readouterr().out.splitlines()[1:] == table_of_all
 
 
+@pytest.mark.usefixtures("in_process")
+def test_reports_of_other_settings_are_not_taken_for_these(command, data, tmp_path, capsys):
+    assert command("--seeds", "1") == 0
+    other = tmp_path / "other"
+    other.symlink_to(data.parent)
+    capsys.readouterr()
+    for arguments, said in (
+        (["--set", "loss.points=32"], "config.loss.points 64, now 32"),
+        (["--data", str(other)], f"data {data}, now {data.parent}"),
+    ):
+        assert command("--seeds", "1", *arguments) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert "choose another --out" in error
+    (tmp_path / "out" / "1_dense-1" / "settings.json").unlink()
+    assert command("--seeds", "1") == 2
+    assert "does not tell the settings" in capsys.readouterr().err
+
+
 def test_a_failed_run_says_why_and_is_taken_up_again(command, tmp_path, capsys):
     assert command("--seeds", "1", "--set", "network.width=48") == 2
     error = capsys.readouterr().err

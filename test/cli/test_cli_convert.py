@@ -15,7 +15,7 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation,
 
 from dvps_ros.checkpoints import load, load_model_config, save
 from dvps_ros.cli.main import main
-from dvps_ros.config import Config, save_config
+from dvps_ros.config import Config, InputConfig, save_config
 from dvps_ros.labels import CITYSCAPES
 from dvps_ros.network import build
 
@@ -275,6 +275,39 @@ def test_a_fitting_configuration_is_kept(own, tmp_path):
     save_config(config, tmp_path / "c.yaml")
     assert main(["convert", str(own), "--out", str(tmp_path / "m"), "--config", str(tmp_path / "c.yaml")]) == 0
     assert load_model_config(tmp_path / "m") == config
+
+
+def test_the_meaning_of_depth_comes_along(own, tmp_path, capsys):
+    """canonical_focal and max_depth have no weights, and every metre depends on them."""
+    config = Config(network=replace(TINY, canonical_focal=280.0, max_depth=40.0))
+    folder = tmp_path / "metric"
+    save(build(config.network), folder, config)
+    assert main(["convert", str(folder / "model.safetensors"), "--out", str(tmp_path / "m")]) == 0
+    assert load_model_config(tmp_path / "m").network == config.network
+    for key, value in (("canonical_focal", None), ("max_depth", 80.0)):
+        save_config(replace(config, network=replace(config.network, **{key: value})), tmp_path / "c.yaml")
+        line = refused(capsys, tmp_path, folder, "--config", tmp_path / "c.yaml")
+        assert f"network.{key} is {getattr(config.network, key)}, not {value}" in line
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes((folder / "model.safetensors").read_bytes())
+    assert main(["convert", str(copy), "--out", str(tmp_path / "n")]) == 0
+    assert (
+        "does not tell what its depth means; taken from the defaults: canonical_focal None" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(("ours", "written"), [(0, 64 * 64), (9_000, 9_000)])
+def test_the_size_of_pictures_that_is_printed_is_the_one_that_is_written(ours, written, swin, tmp_path, capsys):
+    source = shutil.copytree(swin, tmp_path / "source")
+    prepared(source, size={"height": 64, "width": 64})
+    assert main(["convert", str(source), "--out", str(tmp_path / "first")]) == 0
+    config = replace(load_model_config(tmp_path / "first"), input=InputConfig(ours))
+    save_config(config, tmp_path / "c.yaml")
+    capsys.readouterr()
+    arguments = ["--out", str(tmp_path / "m"), "--config", str(tmp_path / "c.yaml")]
+    assert main(["convert", str(source), *arguments]) == 0
+    assert f"as large as {written} pixels (input.pixels)" in capsys.readouterr().out
+    assert load_model_config(tmp_path / "m").input.pixels == written
 
 
 # --- refused in one line ------------------------------------------------------------------------------------------

@@ -263,6 +263,7 @@ def test_bad_input_is_one_line_and_writes_nothing(root, tmp_path, capsys, missin
             ("--cameras", "1", "--camera-height", "1.5"),
             "--cameras renders its own streets: --camera-height is not possible",
         ),
+        (("--cameras", "1", "--split", "train"), "--cameras renders its own streets: --split is not possible"),
         (("--drives", "1", "--limit", "3"), "--drives renders its own streets: --limit is not possible"),
         (("--data", "x", "--keep", "y"), "--keep goes with --drives"),
     ],

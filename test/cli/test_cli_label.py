@@ -15,7 +15,7 @@ from dvps_ros.cli.main import main
 from dvps_ros.config import LabelConfig
 from dvps_ros.datasets import png
 from dvps_ros.datasets.folder import Folder
-from dvps_ros.datasets.pseudo_labels import Chunk, plan, sure_labels
+from dvps_ros.datasets.pseudo_labels import Chunk, LabelledFolder, plan, sure_labels
 from dvps_ros.labels import CITYSCAPES, VOID
 from dvps_ros.runtime import NonFiniteOutputError
 from dvps_ros.structures import Intrinsics, Scene
@@ -195,6 +195,20 @@ def test_more_sources_join_under_their_own_names(teacher, pictures, tmp_path):
     assert run(other, "--out", tmp_path / "mine", *SETTINGS) == 0
     names = {files.name.split("/")[0] for files in Folder(tmp_path / "mine", "train", 1.0).files}
     assert names == {*(f"drive_{k:04d}" for k in range(5)), "drive-2_0000"}
+
+
+def test_topics_of_one_recording_are_sources_of_their_own(tmp_path):
+    """One at a time, each has the recording's name; a stereo pair has as many frames on both."""
+    bag = tmp_path / "drive.mcap"
+    data = LabelledFolder(tmp_path / "mine", CITYSCAPES, {})
+    assert [data.register(bag, "drive", 6, topic) for topic in ("/left", "/right", "/left")] == [
+        *("drive", "drive-2", "drive"),
+    ]
+    with pytest.raises(ValueError, match="6 frames before, now 7"):
+        data.register(bag, "drive", 7, "/right")
+    for row in data._note["sources"].values():  # as earlier versions wrote it
+        del row["topic"]
+    assert data.register(bag, "drive", 6, "/left") == "drive"
 
 
 def test_frames_without_anything_sure_are_left_out(teacher, pictures, tmp_path, capsys):

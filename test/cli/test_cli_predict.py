@@ -164,6 +164,7 @@ def test_objects_keep_their_colour_in_a_video_of_pictures(model, tmp_path):
         ({"image": "empty"}, "has no pictures"),
         ({"--cx": "5"}, "need --fx"),
         ({"--device": "warp"}, "unknown device 'warp'"),
+        ({"--outputs": "video"}, "pictures are no video, unless --video says so"),
     ],
 )
 def test_mistakes_are_one_line(change, message, model, picture, tmp_path, capsys):
@@ -176,7 +177,7 @@ def test_mistakes_are_one_line(change, message, model, picture, tmp_path, capsys
     options = {"--model": str(model), "--out": str(tmp_path / "out"), **change}
     options.pop("image", None)
     arguments = [word for pair in options.items() for word in pair]
-    assert main(["predict", *arguments, *images]) == 2
+    assert main(["predict", *images, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -187,6 +188,24 @@ def test_bench_prints_every_stage(model, capsys):
     printed = capsys.readouterr().out
     for word in ("preprocess", "network", "merge", "track", "cloud", "total", "threads", "float32", "64x96"):
         assert word in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "models/street", "--set", "network.queries=3"], "--set goes with --config"),
+        (["--training", "--json", "x.json"], "--json is about perception"),
+        (["--training", "--runtime", "openvino"], "--runtime is about perception"),
+        (["--training", "--input-pixels", "4096"], "--input-pixels is about perception"),
+        (["--training", "--plot", "x.png"], "--plot is about perception"),
+    ],
+)
+def test_options_that_bench_would_ignore_are_refused(arguments, said, capsys):
+    source = [] if "--model" in arguments else ["--config", "config/street.yaml"]
+    assert main(["bench", *source, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [["--size", "64"], ["--frames", "0"], [], ["--against", "nothing"]])

@@ -67,6 +67,15 @@ def test_what_is_written_is_read(root):
     assert bare.panoptic is bare.depth is None
 
 
+def test_depth_without_a_camera_is_refused_whatever_the_defaults_are(root):
+    """A focal length of another data set would make every metre wrong, and validation would not show it."""
+    (root / "cameras.yaml").unlink()
+    with pytest.raises(ValueError, match="depth without a camera"):
+        open_train(root)
+    assert open_train(root, focal=77.0)[0].intrinsics == centered(77.0, H, W)
+    assert len(open_train(root, labels="panoptic")) == 5
+
+
 def test_jpegs_without_folders_or_cameras(tmp_path):
     images = tmp_path / "train" / "images"
     images.mkdir(parents=True)

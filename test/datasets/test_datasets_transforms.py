@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dvps_ros.camera.resizing import PADDING, to_budget
+from dvps_ros.camera.resizing import PADDING, resize, to_budget
 from dvps_ros.config import Config, DataConfig, InputConfig, NetworkConfig, TrainingConfig
 from dvps_ros.datasets import cityscapes_dvps
 from dvps_ros.datasets.frames import LabelledFrame, split_folder
@@ -81,6 +81,20 @@ def test_halving_averages_the_image_and_keeps_ids():
     assert np.abs(seen.image - blocks).max() <= 1
     assert set(np.unique(seen.panoptic)) == set(np.unique(frame.panoptic))
     assert seen.intrinsics == CAMERA.resized(WIDTH // 2, HEIGHT // 2)
+
+
+@pytest.mark.parametrize("scale", [0.95, 0.6, 0.25])
+def test_training_sees_what_the_robot_sees(scale):
+    """Both shrink by means over all pixels; samples of a few would show patterns that no robot sees."""
+    noise = np.random.default_rng(0).integers(0, 256, (120, 240, 3), dtype=np.uint8)
+    camera = Intrinsics(100.0, 100.0, 119.5, 59.5, 240, 120)
+    frame = LabelledFrame(noise, None, None, camera, "")
+    how = as_at_run_time(frame, round(120 * 240 * scale**2))
+    there = resize(torch.from_numpy(noise).permute(2, 0, 1)[None], how)[0].permute(1, 2, 0).numpy()
+    here = apply_window(frame, whole_window(how)).image
+    assert abs(here.astype(int) - there).mean() < 0.5
+    flipped = apply_window(frame, replace(whole_window(how), flip=True)).image
+    assert abs(flipped[:, ::-1].astype(int) - there).mean() < 0.5
 
 
 def test_labels_and_image_move_together():
@@ -319,6 +333,8 @@ def test_a_run_that_cannot_start_says_why(config):
         DvpsData(replace(config, training=TrainingConfig(batch_size=8))).setup("fit")
     with pytest.raises(ValueError, match="semkitti"):
         DvpsData(replace(config, labels="semkitti")).setup("fit")
+    with pytest.raises(ValueError, match="thirds needs labels=both"):
+        DvpsData(replace(config, data=replace(config.data, supervision="thirds", labels="depth"))).setup("fit")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         DvpsData(replace(config, data=replace(config.data, root="nowhere"))).setup("fit")
 

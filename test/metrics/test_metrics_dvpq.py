@@ -225,7 +225,7 @@ def test_frames_without_depth_count_for_pq_alone():
     far, right = np.full(true.shape, 1e6), np.full(true.shape, 5.0)
     metric.update_frame(true, true, far, None)
     assert metric.compute()["k1/none"]["all"] == 100.0
-    assert np.isnan(metric.means()["DPQ"]["all"])
+    assert metric.means() == {}
     metric.update_frame(true, true, far, right)
     metric.update_frame(true, true, far, right)
     values = metric.compute()
@@ -237,3 +237,20 @@ def test_frames_without_depth_count_for_pq_alone():
     ]
     assert metric.quality(2, None).state()[1].sum() == 2  # windows of frames 1-2 and 2-3
     assert metric.quality(2, 0.1).state()[3].sum() == 1  # of 2-3 alone: one segment is missed
+
+
+def test_a_mean_leaves_out_lengths_that_have_no_window_with_depth():
+    """Depth on the first two of four frames: no window of three or four frames has depth, and theirs is not NaN."""
+    labels, depth = np.full((4, 4), 1), np.full((4, 4), 5.0)
+    metric = DepthAwareVideoPanopticQuality(CITYSCAPES)
+    for number in range(4):
+        metric.update_frame(labels, labels, depth, depth if number < 2 else None)
+    assert metric.windows == {1: 4, 2: 3, 3: 2, 4: 1}
+    assert metric.depth_windows == {1: 2, 2: 1, 3: 0, 4: 0}
+    assert metric.means()["DPQ"]["all"] == metric.means()["DVPQ"]["all"] == 100
+    again = DepthAwareVideoPanopticQuality(CITYSCAPES)
+    again.load_state(metric.state())
+    assert (again.windows, again.depth_windows) == (metric.windows, metric.depth_windows)
+    without = DepthAwareVideoPanopticQuality(CITYSCAPES)
+    without.update_frame(labels, labels, None, None)
+    assert without.means() == {}

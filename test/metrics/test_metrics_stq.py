@@ -93,3 +93,16 @@ def test_sequences_are_apart_and_states_add_up():
 
 def test_nothing_seen_is_not_a_number():
     assert math.isnan(TrackingQuality(CITYSCAPES).compute()["STQ"])
+
+
+def test_pixels_whose_class_alone_is_known_count_for_sq_alone():
+    """A group of cars (crowd): a third of it is found, and none of it lowers the association of the one true car."""
+    quality = TrackingQuality(CITYSCAPES)
+    car, other, road = CAR + 1, CAR + 2, ROAD
+    true = np.array([[car] * 4 + [VOID] * 3 + [road] * 3])
+    known = np.where(np.arange(10) // 1 < 4, true, np.where(true == VOID, CAR, true))
+    pred = np.array([[car] * 4 + [other] + [road] * 2 + [road] * 3])
+    quality.update_frame(pred, true, (pred, known))
+    figures = quality.compute()
+    assert figures["AQ"] == 100
+    assert figures["SQ"] == pytest.approx(100 * (5 / 7 + 3 / 5) / 2)

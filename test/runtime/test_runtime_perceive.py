@@ -89,6 +89,19 @@ def test_numbers_stay_over_time_and_can_be_reset():
     assert {s.instance for s in perceiver.step(picture(20), CAMERA).segments} == {0, 1, 2}
 
 
+def test_frames_without_stamps_take_the_time_that_is_told():
+    """A camera without stamps, at 4 Hz: things have the speed that they have, and a pause ends the tracks."""
+    perceiver = make()
+    speeds = []
+    for left in range(20, 60, 4):
+        scene = perceiver.step(picture(left), CAMERA)
+        perceiver.frame_period = 0.25
+        speeds.append({thing.id: thing.speed for thing in scene.things}[CAR * 1000 + 1])
+    assert speeds[-1] == pytest.approx(4 * 10 / 100 / 0.25, rel=0.1)  # pixels x depth / focal length / seconds
+    perceiver.frame_period = perceiver.config.track.max_gap + 1
+    assert {s.instance for s in perceiver.step(picture(60), CAMERA).segments if s.class_id == CAR} == {3, 4}
+
+
 def test_network_size_differs_from_the_image():
     config = Config(input=InputConfig(90 * 160 * 36 // 100), network=NetworkConfig(canonical_focal=50.0))
     perceiver = Perceiver(ColorNetwork(), config, device="cpu")

@@ -152,6 +152,42 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(command, broken, tmp_
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_a_run_that_dies_in_its_last_validation_is_finished_later(command, tmp_path, monkeypatch, capsys):
+    """Killed, or out of memory, after the last step's checkpoint: the model and the scores are still missing."""
+    every = ["--set", "training.validate_every=4"]
+    assert command(*every, out="whole") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(DvpsModule, "validation_step", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        assert command(*every, out="parts") == 128 + signal.SIGINT
+    assert not (tmp_path / "parts" / "model").exists()
+    assert "--resume goes on" in capsys.readouterr().out
+    assert command("--resume", *every, out="parts") == 0
+    assert "trained to step 4" in capsys.readouterr().out
+    first, second = (load_file(tmp_path / out / "model" / "model.safetensors") for out in ("whole", "parts"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    records = [(tmp_path / out / "best" / "best.yaml").read_text() for out in ("whole", "parts")]
+    assert records[0] == records[1]
+    assert command("--resume", *every, out="parts") == 2
+
+
+def test_a_second_signal_leaves_the_model_of_the_last_validation(command, tmp_path, monkeypatch, capsys):
+    """The weights of a step that was cut off are not their moving average, which a model is."""
+    step, validated = DvpsModule.training_step, []
+
+    def interrupted(self, images, index):
+        if index == 3:
+            validated.append(load_file(tmp_path / "run" / "model" / "model.safetensors"))
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+        return step(self, images, index)
+
+    monkeypatch.setattr(DvpsModule, "training_step", interrupted)
+    assert command("--set", "training.max_steps=6") == 128 + signal.SIGINT
+    assert "that of the last validation" in capsys.readouterr().out
+    model = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert all(torch.equal(validated[0][name], value) for name, value in model.items())
+
+
 def test_a_signal_to_all_processes_of_a_run_ends_it_well(data, tmp_path):
     """Ctrl-C in a terminal and service managers signal the loaders, too."""
     config = tmp_path / "long.yaml"
