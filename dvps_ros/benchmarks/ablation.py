@@ -120,8 +120,8 @@ def _check_settings(one: Run, data: Path, settings: Sequence[str]) -> None:
     wanted = {"data": str(data.resolve()), "config": json.loads(json.dumps(config))}
     note = one.folder / "settings.json"
     if not note.exists():
-        if one.report.exists():
-            raise ValueError(f"{one.folder} does not tell the settings of its report; choose another --out")
+        if one.report.exists() or (one.folder / "last.ckpt").exists():
+            raise ValueError(f"{one.folder} does not tell the settings of its run; choose another --out")
         one.folder.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps(wanted, indent=2) + "\n")
         return

@@ -153,9 +153,10 @@ def _open(args: argparse.Namespace, perceiver: Perceiver) -> FrameReader:
     data = perceiver.config.data if isinstance(perceiver.config, Config) else DataConfig()
     in_folders = (Path(args.data) / args.split / "images").is_dir()
     form = args.format or ("folder" if in_folders else data.format)
-    focal = args.focal
-    if not (focal or args.focal_widths) and form != "folder":
-        focal = plain_source(replace(data, format=form)).focal  # all sequences of these data sets have one camera
+    focal, widths = args.focal, args.focal_widths
+    if not (focal or widths) and form != "folder":  # all sequences of these data sets have one camera
+        source = plain_source(replace(data, format=form))
+        focal, widths = source.focal, source.focal_widths
     source = SourceConfig(
         root=args.data,
         format=form,
@@ -163,7 +164,7 @@ def _open(args: argparse.Namespace, perceiver: Perceiver) -> FrameReader:
         include=tuple(args.include),
         exclude=tuple(args.exclude),
         focal=focal,
-        focal_widths=args.focal_widths,
+        focal_widths=widths,
     )
     return open_source(source, args.split)
 

@@ -192,7 +192,7 @@ def _labelled(
     from dvps_ros.datasets.pseudo_labels import sure_labels
 
     frame = item.frame
-    panoptic, depth = sure_labels(scene, data.labels, config)
+    panoptic, depth = sure_labels(scene, data.labels, config, frame.intrinsics)
     return LabelledFrame(
         frame.image,
         panoptic if PANOPTIC in kinds else None,

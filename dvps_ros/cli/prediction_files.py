@@ -36,6 +36,7 @@ def write_prediction(
 
     from dvps_ros.datasets import png
     from dvps_ros.scene.clouds import of_classes, scene_cloud
+    from dvps_ros.scene.rays import has_ray
 
     def named(kind: str, suffix: str) -> Path:
         return stem.with_name(f"{stem.name}_{kind}{suffix}")
@@ -46,6 +47,8 @@ def write_prediction(
         png.write(named(PANOPTIC, ".png"), encode_panoptic(scene.panoptic.numpy(), labels))
     if DEPTH in kinds:
         depth = scene.depth.masked_fill(of_classes(scene.panoptic, labels.sky), 0)
+        if frame.intrinsics is not None and frame.intrinsics.distorted:
+            depth = depth.masked_fill(~has_ray(frame.intrinsics, "cpu"), 0)
         png.write(named(DEPTH, ".png"), png.encode_depth(depth.numpy()))
     if CLOUD in kinds and frame.intrinsics is not None:
         image = np.require(frame.image, requirements="W")  # torch warns of read-only arrays

@@ -121,12 +121,22 @@ def train(config: Config, args: argparse.Namespace, out: Path) -> int:
             complete = _fit(trainer, module, data, checkpoint, args.resume, stop)
         else:
             complete = _validate_last(trainer, module, data, checkpoint)
-        if trainer.is_global_zero and complete:
-            checkpoints.save(module.net, out / MODEL, config)
-            print(f"{'stopped at' if stop.received else 'trained to'} step {trainer.global_step}: {out / MODEL}")
-        elif trainer.is_global_zero:
-            print(f"stopped at step {trainer.global_step}, {MODEL} is that of the last validation: --resume goes on")
+        if trainer.is_global_zero:
+            _export(module, config, out, complete, stop, trainer.global_step)
     return 128 + stop.received if stop.received else 0
+
+
+def _export(module: DvpsModule, config: Config, out: Path, complete: bool, stop: StopOnSignal, step: int) -> None:
+    """Write the model of a run that ended at ``step``, if the run is ``complete`` up to there (see ``_fit``)."""
+    from dvps_ros import checkpoints
+
+    if not complete:
+        print(f"stopped at step {step}, {MODEL} is that of the last validation: --resume goes on")
+        return
+    checkpoints.save(module.net, out / MODEL, config)
+    if stop.received:  # without a validation of this step
+        (out / CHECKPOINT).touch()
+    print(f"{'stopped at' if stop.received else 'trained to'} step {step}: {out / MODEL}")
 
 
 def _fit(

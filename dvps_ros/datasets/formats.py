@@ -56,9 +56,10 @@ def plain_source(config: DataConfig) -> SourceConfig:
     """``config.root`` and the settings that belong to it, as a source."""
     shared = ("root", "format", "labels", "semantic_table", "include", "exclude", "focal", "focal_widths")
     source = SourceConfig(**{key: getattr(config, key) for key in shared})
-    if config.format == "cityscapes_dvps" and not (config.focal or config.focal_widths):
-        return replace(source, focal=_CITYSCAPES_FOCAL)
-    return source
+    if config.focal not in (0, _CITYSCAPES_FOCAL) or config.focal_widths:
+        return source
+    # configurations of earlier versions hold this number whatever the format
+    return replace(source, focal=_CITYSCAPES_FOCAL if config.format == "cityscapes_dvps" else 0.0)
 
 
 def training_sources(config: DataConfig) -> tuple[SourceConfig, ...]:

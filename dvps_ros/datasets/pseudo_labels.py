@@ -21,14 +21,17 @@ from dvps_ros.datasets import cameras_file, folder
 from dvps_ros.datasets.frames import LabelledFrame
 from dvps_ros.files import write_bytes
 from dvps_ros.labels import DIVISOR, VOID, LabelSet
+from dvps_ros.scene.rays import has_ray
 from dvps_ros.structures import Intrinsics, Scene
 
 NOTE = "labels.json"
 _PARTIAL = ".partial"
 
 
-def sure_labels(scene: Scene, labels: LabelSet, config: LabelConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of a scene that are confident enough for training.
+def sure_labels(
+    scene: Scene, labels: LabelSet, config: LabelConfig, camera: Intrinsics | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of a scene that are confident enough for training; none where the lens of ``camera`` shows nothing.
 
     Returns
     -------
@@ -39,6 +42,8 @@ def sure_labels(scene: Scene, labels: LabelSet, config: LabelConfig) -> tuple[np
     scene = scene.cpu()
     panoptic, confidence = scene.panoptic.numpy(), scene.confidence.numpy()
     sure = (confidence >= config.confidence) & (panoptic < VOID)
+    if camera is not None and camera.distorted:
+        sure &= has_ray(camera, "cpu").numpy()
     ids, index = np.unique(panoptic, return_inverse=True)
     index = index.reshape(-1)
     share = np.bincount(index, sure.reshape(-1), len(ids)) / np.bincount(index, minlength=len(ids))

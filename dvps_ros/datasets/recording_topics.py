@@ -31,7 +31,15 @@ def choose_topics(bag: Bag, given: Given) -> tuple[str, ...]:
 
 
 def info_topic(bag: Bag, topic: str, given: Given) -> str:
-    """The camera_info topic of an image topic; empty if there is none."""
+    """The camera_info topic of an image topic; empty if there is none.
+
+    Raises ``ValueError`` naming the recording if ``given`` names one that it does not have.
+    """
+    if given.info_topic and bag.types.get(given.info_topic) != INFO:
+        infos = sorted(name for name, kind in bag.types.items() if kind == INFO)
+        raise ValueError(
+            f"recording {bag.path} has no camera_info on {given.info_topic}; it has {', '.join(infos) or 'none'}"
+        )
     beside = topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
     name = given.info_topic or beside
     return name if bag.types.get(name) == INFO else ""

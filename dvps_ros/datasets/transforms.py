@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from dvps_ros.camera.resizing import PADDING, Resizing, to_budget
 from dvps_ros.config import DataConfig
@@ -151,17 +151,14 @@ def _reduced(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[
 
     Linear sampling alone reads only the nearest four pixels. At run time each pixel is a mean of all that it covers.
     """
-    height, width = (
-        max(1, round(old / max(1.0, abs(_step(at))))) for old, at in zip(image.shape, (rows, columns), strict=False)
-    )
-    if (height, width) == image.shape[:2]:
+    steps = [max(1.0, abs(_step(at))) for at in (rows, columns)]
+    if steps == [1.0, 1.0]:
         return image, rows, columns
-    rows, columns = (
-        (at + 0.5) * (new / old) - 0.5
-        for at, new, old in zip((rows, columns), (height, width), image.shape, strict=False)
-    )
+    size = [math.ceil(old / step - 1e-6) for old, step in zip(image.shape, steps, strict=False)]
+    factors = [1 / step for step in steps]  # exact, or a second interpolation would follow, which blurs
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    reduced = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+    reduced = torch.ops.aten._upsample_bilinear2d_aa(pixels, size, False, *factors)[0].permute(1, 2, 0)
+    rows, columns = ((at + 0.5) * factor - 0.5 for at, factor in zip((rows, columns), factors, strict=True))
     return np.ascontiguousarray(reduced.numpy()), rows, columns
 
 

@@ -101,11 +101,12 @@ class Health:
     def unanswered(self, cause: str, sentence: str = "") -> None:
         """Count a frame that is not answered, without logging it."""
         self.statistics.dropped(cause)
-        self._unanswered = (cause, sentence or cause)
+        if cause != "max_rate" or self._unanswered[0] in ("", *INTENDED):  # what befell the frames between says more
+            self._unanswered = (cause, sentence or cause)
 
     def answered(self, seconds: Mapping[str, float]) -> None:
         """Count a frame whose results were published; ``seconds`` by stage."""
-        self._answered, self.failed_in_a_row = time.monotonic(), 0
+        self._answered, self.failed_in_a_row, self._unanswered = time.monotonic(), 0, ("", "")
         self.statistics.published()
         self.statistics.add_latencies(**seconds)
 

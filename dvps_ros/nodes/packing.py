@@ -23,7 +23,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from dvps_ros.labels import DIVISOR, VOID, VOID_CLASS, LabelSet
 from dvps_ros.scene.boxes import InstanceBox
 from dvps_ros.scene.clouds import of_classes
-from dvps_ros.scene.rays import rays
+from dvps_ros.scene.rays import has_ray
 from dvps_ros.structures import Intrinsics, Scene, SegmentCloud, TrackedThing
 
 #: Value of unlabelled pixels in the instance image: the type's maximum, as vision_msgs has it.
@@ -144,7 +144,7 @@ def depth(scene: Scene, labels: LabelSet, max_depth: float, camera: Intrinsics |
     known = scene.depth.where(scene.depth > 0, math.nan)
     known.masked_fill_(beyond, math.inf)
     if camera is not None and camera.distorted:
-        known.masked_fill_(~rays(camera, str(known.device))[..., 2].isfinite(), math.nan)
+        known.masked_fill_(~has_ray(camera, str(known.device)), math.nan)
     return known.float()
 
 

@@ -77,7 +77,7 @@ class CameraPose:
             self._ego.reset()
         else:
             seen = self._ego.update(view, seconds)
-            if seen.cut:
+            if seen.cut and motion.matrix is None:
                 self.reset()
                 self.motion = seen
                 self._ego.follow(view, CameraMotion())

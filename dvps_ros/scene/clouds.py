@@ -14,7 +14,7 @@ from dvps_ros.scene import voxels
 from dvps_ros.scene.blocks import blocks
 from dvps_ros.scene.edges import depth_edges
 from dvps_ros.scene.indexing import true_indices
-from dvps_ros.scene.rays import check_size, rays, unproject
+from dvps_ros.scene.rays import check_size, has_ray, rays, unproject
 from dvps_ros.structures import Intrinsics, Scene, SegmentCloud
 
 
@@ -38,7 +38,7 @@ def valid_pixels(
         depth = scene.depth[rows]
         valid[rows] = (depth > 0) & (depth <= farthest) & ~of_classes(scene.panoptic[rows], labels.sky)
     if intrinsics.distorted:
-        valid &= rays(intrinsics, str(valid.device))[..., 2].isfinite()  # NaN outside the lens's field of view
+        valid &= has_ray(intrinsics, str(valid.device))
     if edge_threshold < math.inf:
         valid &= ~depth_edges(scene.depth, edge_threshold)
     return valid

@@ -76,6 +76,11 @@ def check_size(depth: Tensor, intrinsics: Intrinsics) -> None:
         raise ValueError(f"depth is {width}x{height}, but the camera {intrinsics.width}x{intrinsics.height}")
 
 
+def has_ray(intrinsics: Intrinsics, device: str) -> Tensor:
+    """(H, W) bool: whether the lens shows anything at a pixel; not beyond 90 degrees, for example."""
+    return rays(intrinsics, device)[..., 2].isfinite()
+
+
 def project(points: Tensor, intrinsics: Intrinsics) -> Tensor:
     """Pixel coordinates (..., 2) of points (..., 3) in the optical frame; NaN behind the camera.
 

@@ -5,17 +5,20 @@ import pickle
 import subprocess
 import sys
 import weakref
+from argparse import Namespace
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from dvps_ros.cli.evaluate import measure, table
+from dvps_ros.cli.evaluate import _open, measure, table
 from dvps_ros.cli.main import main
 from dvps_ros.cli.torchrun import Process, share
 from dvps_ros.config import BackboneConfig, Config, InputConfig, NetworkConfig
 from dvps_ros.datasets import cityscapes_dvps, png
+from dvps_ros.datasets.formats import open_split
 from dvps_ros.datasets.frames import split_folder
 from dvps_ros.datasets.predictions import PredictionWriter
 from dvps_ros.metrics import DepthAwareVideoPanopticQuality, DepthErrors
@@ -236,6 +239,19 @@ def test_the_command_end_to_end(root, tmp_path, capsys):
     assert report["depth"]["absRel"] > 0.0
     assert len(list((tmp_path / "png" / "depth").iterdir())) == 2
     assert "absRel" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("settings", "focal"), [({"focal_widths": 0.8}, 0.8), ({"focal": 30.0}, None), ({}, None)])
+def test_cameras_that_the_data_lack_are_those_of_the_training(root, tmp_path, settings, focal):
+    (split_folder(root, "val") / "cameras.json").unlink(missing_ok=True)
+    config = replace(Config(), data=replace(Config().data, root=str(root), **settings))
+    args = Namespace(data=str(root), split="val", format=None, semantic_table="", include=[], exclude=[])
+    args.focal = args.focal_widths = 0.0
+    reader = _open(args, SimpleNamespace(config=config))
+    expected = open_split(config.data, "val")[0].intrinsics
+    assert reader[0].intrinsics == expected
+    if focal is not None:
+        assert expected.fx == focal * expected.width
 
 
 @pytest.mark.parametrize("missing", ["model", "data", "split", "empty"])

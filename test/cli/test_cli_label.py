@@ -106,6 +106,15 @@ def test_unsure_pixels_and_segments_are_void():
     assert np.count_nonzero(kept == 13_001) == 8
 
 
+def test_nothing_is_sure_where_the_lens_shows_nothing():
+    fisheye = Intrinsics(6.0, 6.0, (W - 1) / 2, (H - 1) / 2, W, H, "equidistant", (0.0, 0.0, 0.0, 0.0))
+    panoptic, depth = sure_labels(scene(), CITYSCAPES, LabelConfig(), fisheye)
+    outside = np.hypot(*(np.indices((H, W)) - np.array([(H - 1) / 2, (W - 1) / 2])[:, None, None])) >= 6 * np.pi / 2
+    assert outside.any()
+    assert np.array_equal(panoptic == VOID, outside)
+    assert not depth[outside].any()
+
+
 def test_relative_depth_is_no_label():
     panoptic, depth = sure_labels(scene(metric=False), CITYSCAPES, LabelConfig())
     assert not depth.any()

@@ -84,6 +84,10 @@ def test_the_topic_is_chosen_by_its_camera_or_by_the_user(tmp_path):
     with pytest.raises(ValueError, match="no images on /none; it has /camera/image_raw,") as error:
         open_sources([bag], Given(topics=("/none",)))
     one_line(error)
+    for wrong in ("/camera/typo", "camera/camera_info"):
+        with pytest.raises(ValueError, match=f"no camera_info on {wrong}; it has /camera/camera_info") as error:
+            open_sources([bag], Given(topics=("/camera/image_raw",), info_topic=wrong, need_camera=False))
+        one_line(error)
     second = [("/rear/image_raw", raw(START, picture(0))), ("/rear/camera_info", camera_info(START))]
     several = record(tmp_path / "several", [*drive(1), *second])
     with pytest.raises(ValueError, match="several image topics, choose with --topic: /camera/image_raw, /rear/"):

@@ -144,6 +144,16 @@ def test_poses_that_jump_to_another_place_begin_anew_and_those_of_a_reset_do_not
         assert camera.motion.matrix[:3, 3] == pytest.approx([0, 0, -0.3], abs=1e-9)
 
 
+def test_a_motion_that_poses_tell_is_no_cut_whatever_the_picture_shows():
+    """After one missed transform the picture is looked at, too; it may show another side of the same place."""
+    camera = CameraPose(CITYSCAPES, TrackConfig())
+    for k, seed in enumerate((None, None, None, 1)):
+        pose = None if k == 2 else ahead(0.3 * k)
+        assert camera.update(0.1 * k, 0.1 if k else 0.0, wall(0.3 * k, seed), pose)
+    assert camera.motion.source == "given"
+    assert camera.pose[:3, 3] == pytest.approx([0, 0, 0.9], abs=0.05)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_pose_that_is_not_finite_is_one_that_is_missing(value):
     camera = driven(0.5)

@@ -170,6 +170,16 @@ def test_a_run_that_dies_in_its_last_validation_is_finished_later(command, tmp_p
     assert command("--resume", *every, out="parts") == 2
 
 
+def test_a_signal_in_the_last_step_leaves_its_validation_to_a_resumed_run(command, tmp_path, monkeypatch):
+    every = ["--set", "training.validate_every=4"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3, signal.SIGTERM)
+        assert command(*every) == 128 + signal.SIGTERM
+    assert not (tmp_path / "run" / "best").exists()
+    assert command("--resume", *every) == 0
+    assert yaml.safe_load((tmp_path / "run" / "best" / "best.yaml").read_text())["step"] == 4
+
+
 def test_a_second_signal_leaves_the_model_of_the_last_validation(command, tmp_path, monkeypatch, capsys):
     """The weights of a step that was cut off are not their moving average, which a model is."""
     step, validated = DvpsModule.training_step, []
