@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import yaml
 
@@ -62,6 +65,23 @@ def require(package: str, otherwise: str = "") -> None:
     except packages.PackageNotFoundError:
         name = f"ros-{os.environ.get('ROS_DISTRO', 'jazzy')}-{package.replace('_', '-')}"
         raise RuntimeError(f"{package} is not installed: sudo apt install {name}{otherwise}") from None
+
+
+def node_finds(executable: str, module: str) -> bool:
+    """Whether the Python that runs an executable of this package finds ``module``.
+
+    The ``ros2`` command of apt has another Python than nodes that were built in a virtual environment.
+    """
+    from ament_index_python import packages
+
+    try:
+        script = Path(packages.get_package_prefix("dvps_ros"), "lib", "dvps_ros", executable)
+        first = script.read_text().partition("\n")[0]
+    except (packages.PackageNotFoundError, OSError, UnicodeDecodeError):
+        first = ""
+    python = first[2:].split() if first.startswith("#!") else [sys.executable]
+    question = f"from importlib.util import find_spec; raise SystemExit(find_spec({module!r}) is None)"
+    return subprocess.run([*python, "-c", question], check=False).returncode == 0
 
 
 def profile_variables() -> tuple[str, str]:

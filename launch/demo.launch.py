@@ -3,15 +3,13 @@
 ros2 launch dvps_ros demo.launch.py
 """
 
-import importlib.util
-
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from dvps_ros import resources
-from dvps_ros.launch_arguments import BASE_FRAME, CAMERA_HEIGHT, require
+from dvps_ros.launch_arguments import BASE_FRAME, CAMERA_HEIGHT, node_finds, require
 from launch import LaunchDescription
 
 FRAME = "sim_camera_optical_frame"
@@ -26,7 +24,7 @@ ARGUMENTS = {
 
 def start(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    if importlib.util.find_spec("mujoco") is None:
+    if not node_finds("sim_camera_node", "mujoco"):
         raise RuntimeError("the simulated street needs MuJoCo: pip install mujoco matplotlib")
     require("tf2_ros")
     perception = IncludeLaunchDescription(

@@ -3,7 +3,7 @@
 import pytest
 
 from dvps_ros import launch_arguments
-from dvps_ros.launch_arguments import camera_info_beside, flag, number
+from dvps_ros.launch_arguments import camera_info_beside, flag, node_finds, number
 
 
 def test_words_that_yaml_takes_for_true_or_false():
@@ -46,3 +46,20 @@ def test_the_profile_s_variable_is_that_of_the_distribution(monkeypatch, rclpy, 
     first, second = launch_arguments.profile_variables()
     assert first == f"{wanted}_DEFAULT_PROFILES_FILE"
     assert {first, second} == {"FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"}
+
+
+def test_a_module_is_looked_for_by_the_python_that_runs_the_node(tmp_path, monkeypatch):
+    """apt's ros2 does not see what pip installed into the virtual environment in which the node was built."""
+    index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
+    index.mkdir(parents=True)
+    (index / "dvps_ros").touch()
+    for name, answer in (("has", 0), ("has_not", 1)):
+        python, script = tmp_path / f"python_{name}", tmp_path / "lib" / "dvps_ros" / name
+        python.write_text(f"#!/bin/sh\nexit {answer}\n")
+        python.chmod(0o755)
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(f"#!{python}\nimport nothing\n")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    assert node_finds("has", "mujoco")
+    assert not node_finds("has_not", "mujoco")
+    assert node_finds("missing", "math")  # this Python answers
