@@ -1,10 +1,12 @@
-"""Half precision on the CPU against float32, for the shipped model: float16 all but 1 %, bfloat16 the labels."""
+"""Half precision on the CPU against float32, for the shipped model: float16 all but 1 %, bfloat16 the classes."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
+from dvps_ros.config import StreetConfig
+from dvps_ros.labels import DIVISOR
 from dvps_ros.runtime import Perceiver
 from dvps_ros.runtime.agreement import HALF, compare
 
@@ -31,7 +33,23 @@ def test_the_network_in_float16_gives_the_scene_of_float32(street):
     assert found.good, found
 
 
-def test_the_network_in_bfloat16_gives_the_labels_of_float32(street):
-    """Its eight bits are too coarse for depth, and processors round differently."""
-    found = agreement(street, torch.bfloat16)
-    assert found.ids >= 0.9, found
+def test_the_network_in_bfloat16_gives_the_classes_of_float32(street, monkeypatch):
+    """On rendered streets. Its eight bits are too coarse for depth, and for the made-up picture of a run time's check."""
+    pytest.importorskip("mujoco", reason="mujoco is not installed")
+    from dvps_ros.simulation import sequence
+
+    network = street.network
+
+    def half(images):
+        with torch.autocast("cpu", torch.bfloat16):
+            return network(images)
+
+    for seed in (9001, 9003):
+        [frame] = sequence(seed, StreetConfig(frames=1))
+        classes = []
+        for used in (network, half):
+            monkeypatch.setattr(street, "network", used)
+            street.reset_tracks()
+            classes.append(street.step(frame.rgb, frame.intrinsics).panoptic // DIVISOR)
+        assert len(classes[0].unique()) > 5
+        assert (classes[0] == classes[1]).float().mean() >= 0.97
