@@ -34,7 +34,7 @@ def test_the_network_in_float16_gives_the_scene_of_float32(street):
 
 
 def test_the_network_in_bfloat16_gives_the_classes_of_float32(street, monkeypatch):
-    """On rendered streets. Its eight bits are too coarse for depth, and for the made-up picture of a run time's check."""
+    """On rendered streets. Its eight bits are too coarse for depth, and for the made-up picture of a check."""
     pytest.importorskip("mujoco", reason="mujoco is not installed")
     from dvps_ros.simulation import sequence
 
