@@ -16,6 +16,7 @@ import numpy as np
 
 from dvps_ros import resources
 from dvps_ros.config import apply_overrides, load_config
+from dvps_ros.config.fields import plain
 
 #: File with the common part of a folder's configurations; it is not a configuration of its own.
 COMMON = "common"
@@ -116,8 +117,8 @@ def _complete(one: Run, data: Path, overrides: Sequence[str], device: str) -> No
 
 def _check_settings(one: Run, data: Path, settings: Sequence[str]) -> None:
     """Note the configuration and the data of a run beside it, or raise ``ValueError`` if others are noted."""
-    config = asdict(apply_overrides(load_config(one.config), settings))
-    wanted = {"data": str(data.resolve()), "config": json.loads(json.dumps(config))}
+    config = plain(asdict(apply_overrides(load_config(one.config), settings)))
+    wanted = {"data": str(data.resolve()), "config": config}
     note = one.folder / "settings.json"
     if not note.exists():
         if one.report.exists() or (one.folder / "last.ckpt").exists():

@@ -99,12 +99,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print. Raises ``ValueError`` or ``FileNotFoundError`` naming a wrong model, picture or device."""
     import torch
 
-    if args.plot and not args.training:
-        _check_plot(args)
     if args.model and args.set:
         raise ValueError("--set goes with --config: the configuration of a model is in its folder")
     if args.training:
         _check_training(args)
+    elif args.plot:
+        _check_plot(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     return _run_training(args) if args.training else _run_stages(args)

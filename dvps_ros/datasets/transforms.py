@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from dvps_ros.camera.resizing import PADDING, Resizing, to_budget
+from dvps_ros.camera.resizing import PADDING, Resizing, resize, to_budget
 from dvps_ros.config import DataConfig
 from dvps_ros.datasets.class_labels import UNKNOWN
 from dvps_ros.datasets.frames import LabelledFrame
@@ -154,10 +154,11 @@ def _reduced(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tuple[
     steps = [max(1.0, abs(_step(at))) for at in (rows, columns)]
     if steps == [1.0, 1.0]:
         return image, rows, columns
-    size = [math.ceil(old / step - 1e-6) for old, step in zip(image.shape, steps, strict=False)]
+    size = math.ceil(image.shape[0] / steps[0] - 1e-6), math.ceil(image.shape[1] / steps[1] - 1e-6)
     factors = [1 / step for step in steps]  # exact, or a second interpolation would follow, which blurs
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    reduced = torch.ops.aten._upsample_bilinear2d_aa(pixels, size, False, *factors)[0].permute(1, 2, 0)
+    how = Resizing(factors[1], factors[0], size, extent=size, canvas=size)
+    reduced = resize(pixels, how)[0].permute(1, 2, 0)
     rows, columns = ((at + 0.5) * factor - 0.5 for at, factor in zip((rows, columns), factors, strict=True))
     return np.ascontiguousarray(reduced.numpy()), rows, columns
 

@@ -162,16 +162,13 @@ class DepthAwareVideoPanopticQuality:
             if lengths and limits and (name == "DPQ" or max(lengths) > 1)
         }
 
-    def _counts(self) -> tuple[dict[int, int], dict[int, int]]:
-        return self.windows, self.depth_windows
-
     def state(self) -> dict[str, np.ndarray]:
         """(4, K) counts by entry, and (2, F) numbers of windows by length.
 
         The sum over disjoint sequences is the state of all.
         """
         return {
-            "windows": np.array([[counts[k] for k in self.frames] for counts in self._counts()], np.int64),
+            "windows": np.array([[n[k] for k in self.frames] for n in (self.windows, self.depth_windows)], np.int64),
             **{entry(k, limit): quality.state() for (k, limit), quality in self._quality.items()},
         }
 
